@@ -1,0 +1,1 @@
+"""What every Parfocal service stands on: errors, servers, access, metrics, storage, models."""

@@ -1,0 +1,64 @@
+"""What can go wrong in the domain, named for the situation and not for the wire.
+
+Each error carries a reason, the name of a value of `parfocal.common.v1.ErrorReason`, and
+metadata that repeats everything in the message that varies. `parfocal_runtime.status` maps the
+classes to gRPC status codes; nothing here knows gRPC.
+"""
+
+from __future__ import annotations
+
+
+class DomainError(Exception):
+    """A failure that the caller should hear about, with a reason it can act on.
+
+    Attributes:
+        reason: Name of an `ErrorReason` value, such as `ERROR_REASON_INVALID_BOX`.
+        message: One sentence for a person.
+        metadata: The parts of the message that vary, by name, as strings.
+    """
+
+    def __init__(self, reason: str, message: str, **metadata: object) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.metadata = {key: str(value) for key, value in metadata.items()}
+
+
+class InvalidInput(DomainError):
+    """The request can never work as it stands; the metadata names the field."""
+
+
+class NotFound(DomainError):
+    """The named thing does not exist."""
+
+
+class AlreadyExists(DomainError):
+    """The name is taken by something else."""
+
+
+class WrongState(DomainError):
+    """Something must change first; then the same request can work."""
+
+
+class PermissionDenied(DomainError):
+    """The caller is known but may not do this."""
+
+
+class Unauthenticated(DomainError):
+    """The caller did not say, or could not prove, who they are."""
+
+
+class Exhausted(DomainError):
+    """A limit is reached; back off and try again."""
+
+
+class Conflict(DomainError):
+    """Someone else changed the thing in between; read it again."""
+
+
+class Unavailable(DomainError):
+    """A part this depends on does not answer now; the same request may work later."""
+
+
+class Cancelled(DomainError):
+    """The caller went away or asked to stop."""
