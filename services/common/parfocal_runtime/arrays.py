@@ -1,0 +1,225 @@
+"""Zarr arrays of the object store, through tensorstore.
+
+Axis order is that of the array (zyx for images). New arrays are Zarr v3 with Zstandard; v2 arrays
+(OME-Zarr 0.4) open as well.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import tensorstore as ts
+
+from parfocal_runtime.box import Box
+from parfocal_runtime.errors import AlreadyExists, InvalidInput, NotFound, Unavailable
+from parfocal_runtime.quota import cpu_threads
+from parfocal_runtime.store import ObjectStore
+
+_ZSTD: dict[str, Any] = {"name": "zstd", "configuration": {"level": 3}}
+_ENDIAN: dict[str, Any] = {"name": "bytes", "configuration": {"endian": "little"}}
+
+
+def create_array(
+    store: ObjectStore,
+    path: str,
+    *,
+    shape: Sequence[int],
+    dtype: npt.DTypeLike,
+    chunks: Sequence[int],
+    shards: Sequence[int] | None = None,
+    dimension_names: Sequence[str] | None = None,
+    attributes: Mapping[str, Any] | None = None,
+    fill_value: float | int | bool = 0,
+) -> ts.TensorStore:
+    """Create a Zarr v3 array and return it open for reading and writing.
+
+    Args:
+        store: Where the array goes.
+        path: Folder of the array.
+        shape: Length of each axis.
+        dtype: Any numpy type that Zarr v3 knows.
+        chunks: Chunk shape: the smallest piece that is read.
+        shards: Shard shape, a multiple of the chunk shape: the smallest piece that is written,
+            one object each. None stores every chunk as an object of its own.
+        dimension_names: Names of the axes, such as `("z", "y", "x")`.
+        attributes: What goes under `attributes` of the metadata.
+        fill_value: Value of what was never written.
+
+    Raises:
+        AlreadyExists: If an array is there (`ERROR_REASON_ARRAY_EXISTS`).
+        InvalidInput: If shapes and type do not make an array (`ERROR_REASON_INVALID_ARRAY`).
+    """
+    data_type = np.dtype(dtype)
+    metadata: dict[str, Any] = {
+        "shape": [int(side) for side in shape],
+        "data_type": data_type.name,
+        "chunk_grid": _grid(shards or chunks),
+        "codecs": _codecs(chunks, shards),
+        "fill_value": _json_number(fill_value, data_type),
+        "attributes": dict(attributes or {}),
+    }
+    if dimension_names is not None:
+        metadata["dimension_names"] = list(dimension_names)
+    spec = {"driver": "zarr3", "kvstore": store.kvstore(path), "metadata": metadata}
+    try:
+        return ts.open(spec, create=True, delete_existing=False, context=_context()).result()
+    except ValueError as error:
+        # tensorstore reports both with the same type of exception.
+        if "ALREADY_EXISTS" in str(error):
+            raise AlreadyExists(
+                "ERROR_REASON_ARRAY_EXISTS", f"there is an array at {path!r} already", path=path
+            ) from error
+        if _is_unreachable(error):
+            raise _unavailable(path) from error
+        raise InvalidInput(
+            "ERROR_REASON_INVALID_ARRAY", f"cannot make the array {path!r}: {error}", path=path
+        ) from error
+
+
+def open_array(store: ObjectStore, path: str) -> ts.TensorStore:
+    """Open a Zarr array, v3 or v2, for reading and writing.
+
+    Raises:
+        NotFound: If there is none (`ERROR_REASON_ARRAY_NOT_FOUND`).
+        InvalidInput: If its metadata is damaged (`ERROR_REASON_INVALID_ARRAY`).
+    """
+    driver = _driver(store, path)
+    try:
+        return ts.open(
+            {"driver": driver, "kvstore": store.kvstore(path)}, open=True, context=_context()
+        ).result()
+    except ValueError as error:
+        if "NOT_FOUND" in str(error):
+            raise _missing(path) from error
+        if _is_unreachable(error):
+            raise _unavailable(path) from error
+        raise InvalidInput(
+            "ERROR_REASON_INVALID_ARRAY", f"cannot open the array {path!r}: {error}", path=path
+        ) from error
+
+
+def read_box(array: ts.TensorStore, box: Box) -> npt.NDArray[Any]:
+    """Return the voxels of `box` (zyx); leading axes of the array come whole.
+
+    Raises:
+        InvalidInput: If the box reaches outside (`ERROR_REASON_BOX_OUTSIDE_IMAGE`).
+    """
+    return np.asarray(_at(array, box).read().result())
+
+
+def write_box(array: ts.TensorStore, box: Box, data: npt.ArrayLike) -> None:
+    """Write the voxels of `box` (zyx); returns when they are stored.
+
+    Writers at the same time must not share a chunk (a shard, where there are shards): each
+    rewrites whole ones.
+
+    Raises:
+        InvalidInput: If the box reaches outside (`ERROR_REASON_BOX_OUTSIDE_IMAGE`).
+    """
+    _at(array, box).write(data).result()
+
+
+def array_attributes(store: ObjectStore, path: str) -> dict[str, Any]:
+    """Return the user attributes of a Zarr array or group, v3 or v2.
+
+    Raises:
+        NotFound: If there is neither (`ERROR_REASON_ARRAY_NOT_FOUND`).
+        InvalidInput: If the metadata is damaged (`ERROR_REASON_INVALID_ARRAY`).
+    """
+    v3 = _read_json(store, f"{path}/zarr.json")
+    if v3 is not None:
+        return dict(v3.get("attributes") or {})
+    v2 = _read_json(store, f"{path}/.zattrs")
+    if v2 is not None:
+        return v2
+    if any(store.exists(f"{path}/{name}") for name in (".zarray", ".zgroup")):
+        return {}
+    raise _missing(path)
+
+
+def create_group(store: ObjectStore, path: str, *, attributes: Mapping[str, Any]) -> None:
+    """Write the metadata of a Zarr v3 group, over older metadata if there is any."""
+    document = {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}
+    store.write(f"{path}/zarr.json", json.dumps(document, indent=2).encode())
+
+
+@cache
+def _context() -> ts.Context:
+    # tensorstore counts the machine's cores; a container may have fewer.
+    return ts.Context({"data_copy_concurrency": {"limit": cpu_threads()}})
+
+
+def _json_number(value: float, data_type: np.dtype[Any]) -> float | int | bool | str:
+    number = np.asarray(value).astype(data_type).item()
+    if isinstance(number, float) and not math.isfinite(number):
+        return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
+    return cast("float | int | bool", number)
+
+
+def _grid(shape: Sequence[int]) -> dict[str, Any]:
+    return {"name": "regular", "configuration": {"chunk_shape": [int(side) for side in shape]}}
+
+
+def _codecs(chunks: Sequence[int], shards: Sequence[int] | None) -> list[dict[str, Any]]:
+    inner = [_ENDIAN, _ZSTD]
+    if shards is None:
+        return inner
+    sharding = {
+        "chunk_shape": [int(side) for side in chunks],
+        "codecs": inner,
+        "index_codecs": [_ENDIAN, {"name": "crc32c"}],
+        "index_location": "end",
+    }
+    return [{"name": "sharding_indexed", "configuration": sharding}]
+
+
+def _driver(store: ObjectStore, path: str) -> str:
+    if store.exists(f"{path}/zarr.json"):
+        return "zarr3"
+    if store.exists(f"{path}/.zarray"):
+        return "zarr"
+    raise _missing(path)
+
+
+def _at(array: ts.TensorStore, box: Box) -> ts.TensorStore:
+    shape = array.shape[-3:]
+    if len(shape) < 3 or not Box.whole(shape).contains(box):
+        raise InvalidInput(
+            "ERROR_REASON_BOX_OUTSIDE_IMAGE",
+            f"box {box.start}..{box.stop} reaches outside the array of shape {array.shape}",
+            field="box",
+            start=box.start,
+            stop=box.stop,
+            shape=array.shape,
+        )
+    return array[(..., *box.slices)]
+
+
+def _read_json(store: ObjectStore, path: str) -> dict[str, Any] | None:
+    try:
+        document = json.loads(store.read(path))
+    except NotFound:
+        return None
+    except ValueError as error:
+        raise InvalidInput(
+            "ERROR_REASON_INVALID_ARRAY", f"{path!r} is not JSON", path=path
+        ) from error
+    return document if isinstance(document, dict) else {}
+
+
+def _is_unreachable(error: ValueError) -> bool:
+    return any(code in str(error) for code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"))
+
+
+def _missing(path: str) -> NotFound:
+    return NotFound("ERROR_REASON_ARRAY_NOT_FOUND", f"there is no array {path!r}", path=path)
+
+
+def _unavailable(path: str) -> Unavailable:
+    return Unavailable("ERROR_REASON_STORE_UNAVAILABLE", f"the object store did not serve {path!r}")

@@ -1,0 +1,257 @@
+"""An object store in a bucket that speaks S3."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import urllib3
+from minio import Minio
+from minio.credentials.providers import (
+    AWSConfigProvider,
+    ChainedProvider,
+    EnvAWSProvider,
+    IamAwsProvider,
+    Provider,
+    StaticProvider,
+)
+from minio.deleteobjects import DeleteObject
+from minio.error import MinioException, S3Error
+
+from parfocal_runtime.errors import Exhausted, InvalidInput, NotFound, Unavailable
+from parfocal_runtime.store.interface import ObjectStat, ObjectStore
+from parfocal_runtime.store.paths import checked_path, checked_prefix
+from parfocal_runtime.store.s3_credentials import credentials_spec
+
+_MISSING = frozenset({"NoSuchKey", "NoSuchObject", "ResourceNotFound"})
+_FULL = frozenset({"QuotaExceeded", "InsufficientCapacity", "XMinioStorageFull"})
+_BAD_NAME = frozenset(
+    {"KeyTooLongError", "InvalidURI", "InvalidObjectName", "XMinioInvalidObjectName"}
+)
+# Objects up to this size are one PUT; larger ones go up in parts of it.
+_PART_BYTES = 64 << 20
+_CREATE_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class S3Settings:
+    """How to reach an S3 service."""
+
+    endpoint: str = "s3.amazonaws.com"
+    """Host and port, without a scheme."""
+    access_key: str = ""
+    """Access key; empty takes the keys where AWS tools look (environment, file, instance)."""
+    secret_key: str = field(default="", repr=False)
+    """Secret key that belongs to the access key."""
+    region: str = "us-east-1"
+    """Region that requests are signed for."""
+    secure: bool = True
+    """Whether to speak TLS."""
+
+
+class S3Store(ObjectStore):
+    """Objects in `bucket`, their keys below `prefix`."""
+
+    def __init__(self, bucket: str, prefix: str = "", *, settings: S3Settings) -> None:
+        self._bucket = bucket
+        self._prefix = f"{checked_path(prefix)}/" if prefix else ""
+        self._settings = settings
+        self.root = f"s3://{bucket}/{prefix}".rstrip("/")
+        self._http = _http_pool()
+        try:
+            self._client = Minio(
+                settings.endpoint,
+                credentials=_provider(settings),
+                secure=settings.secure,
+                region=settings.region,
+                http_client=self._http,
+            )
+        except ValueError as error:
+            raise InvalidInput(
+                "ERROR_REASON_INVALID_URI", f"{settings.endpoint!r} is not an S3 endpoint: {error}"
+            ) from error
+
+    def read(self, path: str) -> bytes:
+        """Return the whole object."""
+        with _translated(path):
+            answer = self._client.get_object(self._bucket, self._key(path))
+            try:
+                return bytes(answer.read())
+            finally:
+                answer.close()
+                answer.release_conn()
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write the object, over an older one if there is one."""
+        with _translated(path):
+            self._client.put_object(
+                self._bucket, self._key(path), io.BytesIO(data), len(data), part_size=_PART_BYTES
+            )
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Write the object only if there is none; return whether this call did.
+
+        One conditional PUT: services do not check the condition on uploads in parts, so an
+        object made this way is at most 5 GiB.
+
+        Raises:
+            Unavailable: If no answer came; the object may be there or not.
+        """
+        with _translated(path):
+            for _ in range(_CREATE_ATTEMPTS):
+                status = self._put_if_absent(self._key(path), data)
+                if status == 200:
+                    return True
+                if status == 412:
+                    return False
+                # 409: two conditional writes met, and S3 asks for another try.
+                if status != 409:
+                    break
+        raise _unavailable(path, f"status {status}")
+
+    def stat(self, path: str) -> ObjectStat:
+        """Return size and etag."""
+        with _translated(path):
+            found = self._client.stat_object(self._bucket, self._key(path))
+        return ObjectStat(int(found.size or 0), str(found.etag).strip('"'))
+
+    def exists(self, path: str) -> bool:
+        """Return whether there is an object; a folder is none."""
+        try:
+            self.stat(path)
+        except NotFound:
+            return False
+        return True
+
+    def list(self, prefix: str = "") -> Iterator[str]:
+        """Yield the path of every object below the folder `prefix`, in byte order."""
+        for name in self._names(prefix, recursive=True):
+            yield name.removeprefix(self._prefix)
+
+    def children(self, prefix: str = "") -> tuple[str, ...]:
+        """Return the names directly below the folder `prefix`, sorted."""
+        names = self._names(prefix, recursive=False)
+        return tuple(sorted({name.removesuffix("/").rpartition("/")[2] for name in names}))
+
+    def delete(self, path: str) -> None:
+        """Delete the object; nothing happens if there is none."""
+        with _translated(path):
+            self._client.remove_object(self._bucket, self._key(path))
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Delete every object below the folder `prefix`."""
+        folder = checked_path(prefix.removesuffix("/"))
+        doomed = (DeleteObject(self._prefix + path) for path in self.list(folder))
+        with _translated(prefix):
+            failed = list(self._client.remove_objects(self._bucket, doomed))
+        if failed:
+            raise _unavailable(prefix, f"{len(failed)} objects stayed, first: {failed[0].code}")
+
+    def kvstore(self, path: str) -> dict[str, Any]:
+        """Return the tensorstore key-value store spec of the folder `path`."""
+        scheme = "https" if self._settings.secure else "http"
+        return {
+            "driver": "s3",
+            "bucket": self._bucket,
+            "path": f"{self._key(path)}/",
+            "endpoint": f"{scheme}://{self._settings.endpoint}",
+            "aws_region": self._settings.region,
+            "aws_credentials": credentials_spec(
+                self._settings.access_key, self._settings.secret_key
+            ),
+        }
+
+    def check(self) -> None:
+        """Return if the bucket is there and answers."""
+        with _translated(self.root):
+            if not self._client.bucket_exists(self._bucket):
+                raise _unavailable(self.root, "there is no such bucket")
+
+    def _key(self, path: str) -> str:
+        return self._prefix + checked_path(path)
+
+    def _names(self, prefix: str, *, recursive: bool) -> Iterator[str]:
+        folder = checked_prefix(prefix)
+        start = self._prefix + (folder + "/" if folder else "")
+        with _translated(prefix):
+            for found in self._client.list_objects(self._bucket, start, recursive=recursive):
+                # Some tools mark a folder with an empty object that ends in a slash.
+                if found.object_name and found.object_name != start:
+                    yield found.object_name
+
+    def _put_if_absent(self, key: str, data: bytes) -> int:
+        # minio's own put_object has no way to send a condition; a signed URL takes any header.
+        url = self._client.get_presigned_url("PUT", self._bucket, key, timedelta(minutes=15))
+        answer = self._http.request(
+            "PUT", url, body=data, headers={"If-None-Match": "*"}, retries=_safe_retries()
+        )
+        if answer.status in (403, 400) and b"QuotaExceeded" in answer.data:
+            raise _full()
+        return int(answer.status)
+
+
+def _provider(settings: S3Settings) -> Provider:
+    if settings.access_key:
+        return StaticProvider(settings.access_key, settings.secret_key)
+    return ChainedProvider([EnvAWSProvider(), AWSConfigProvider(), IamAwsProvider()])
+
+
+def _http_pool() -> urllib3.PoolManager:
+    return urllib3.PoolManager(
+        timeout=urllib3.Timeout(connect=5, read=60),
+        maxsize=32,
+        retries=urllib3.Retry(
+            total=4, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504), allowed_methods=None
+        ),
+    )
+
+
+def _safe_retries() -> urllib3.Retry:
+    # A PUT whose answer was lost must not be sent again: the second one would find the object of
+    # the first and report that somebody else had won.
+    return urllib3.Retry(
+        total=4,
+        connect=4,
+        read=0,
+        other=0,
+        status=4,
+        backoff_factor=0.2,
+        status_forcelist=(503,),
+        allowed_methods=None,
+        raise_on_status=False,
+    )
+
+
+@contextmanager
+def _translated(path: str) -> Iterator[None]:
+    """Name failures of the service as the domain does."""
+    try:
+        yield
+    except S3Error as error:
+        if error.code in _MISSING:
+            raise NotFound(
+                "ERROR_REASON_OBJECT_NOT_FOUND", f"there is no object {path!r}", path=path
+            ) from error
+        if error.code in _FULL:
+            raise _full() from error
+        if error.code in _BAD_NAME:
+            raise InvalidInput(
+                "ERROR_REASON_INVALID_URI", f"{path!r} cannot be a key", uri=path
+            ) from error
+        raise _unavailable(path, str(error.code)) from error
+    except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
+        raise _unavailable(path, type(error).__name__) from error
+
+
+def _full() -> Exhausted:
+    return Exhausted("ERROR_REASON_STORE_FULL", "the object store has no space left")
+
+
+def _unavailable(path: str, why: str) -> Unavailable:
+    return Unavailable(
+        "ERROR_REASON_STORE_UNAVAILABLE", f"the object store did not serve {path!r}: {why}"
+    )
