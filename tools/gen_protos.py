@@ -18,7 +18,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
 REQUIREMENTS = ROOT / "requirements-protos.txt"
 # First folder under protos/ -> where its stubs are committed.
-DESTINATIONS = {"parfocal": ROOT / "client", "parfocal_inference": ROOT / "services/inference"}
+DESTINATIONS = {
+    "parfocal": ROOT / "client",
+    "parfocal_inference": ROOT / "services/inference",
+    "parfocal_runtime": ROOT / "services/common",
+}
 STUBS = ("*_pb2.py", "*_pb2.pyi", "*_pb2_grpc.py", "*_pb2_grpc.pyi")
 
 

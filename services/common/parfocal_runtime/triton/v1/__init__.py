@@ -1,0 +1,1 @@
+"""Generated stubs of `parfocal_runtime/triton/v1`."""
