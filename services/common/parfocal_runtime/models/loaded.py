@@ -1,0 +1,218 @@
+"""The models that a server has at hand, newest versions first."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from parfocal_runtime.errors import DomainError, Unavailable, WrongState
+from parfocal_runtime.models.loading import LoadedModel, not_found
+from parfocal_runtime.models.repository import ModelRepository
+from parfocal_runtime.models.sessions import SessionOptions
+
+__all__ = ["LoadedModel", "LoadedModels"]
+
+_Key = tuple[str, int]
+
+
+@dataclass
+class _Entry:
+    """What the last look at the repository found of one model."""
+
+    versions: tuple[int, ...]
+    looked_at: float = field(default_factory=time.monotonic)
+
+
+class LoadedModels:
+    """Model versions, loaded once and shared by all callers; safe from many threads.
+
+    Args:
+        repository: Where they come from.
+        options: How they run.
+        max_idle: Most versions kept that are not the newest of their model.
+        max_age_seconds: How old a look at the repository may be before `get` takes another.
+    """
+
+    def __init__(
+        self,
+        repository: ModelRepository,
+        *,
+        options: SessionOptions | None = None,
+        max_idle: int = 4,
+        max_age_seconds: float = 2.0,
+    ) -> None:
+        self._repository = repository
+        self._options = options
+        self._max_idle = max_idle
+        self._max_age = max_age_seconds
+        self._lock = threading.Lock()
+        self._loading: dict[_Key, threading.Lock] = {}
+        self._loaded: OrderedDict[_Key, LoadedModel] = OrderedDict()
+        self._failed: dict[_Key, WrongState] = {}
+        self._known: dict[str, _Entry] = {}
+
+    def get(self, name: str, version: int | None = None) -> LoadedModel:
+        """Return a version, loading it if need be; by default the newest one that is ready.
+
+        Raises:
+            NotFound: If there is none (`ERROR_REASON_MODEL_NOT_FOUND`).
+            WrongState: If it cannot be used (`ERROR_REASON_MODEL_NOT_READY`,
+                `ERROR_REASON_MODEL_SELF_TEST_FAILED`, `ERROR_REASON_PROVIDER_UNAVAILABLE`).
+            Unavailable: If it is not loaded yet and the object store does not answer.
+        """
+        if version is not None:
+            return self._get_version(name, version)
+        failure: WrongState | None = None
+        for candidate in reversed(self.versions(name)):
+            if self._can_wait_for(name, candidate):
+                continue
+            try:
+                return self._load(name, candidate)
+            except WrongState as error:
+                failure = failure or error
+        raise failure or not_found(name, None)
+
+    def is_ready(self, name: str, version: int | None = None) -> bool:
+        """Return whether `get` would return; False too if there is no such version.
+
+        Raises:
+            Unavailable: If it is not loaded yet and the object store does not answer.
+        """
+        try:
+            self.get(name, version)
+        except Unavailable:
+            raise
+        except DomainError:
+            return False
+        return True
+
+    def versions(self, name: str) -> tuple[int, ...]:
+        """Return the complete versions of a model, oldest first; empty if there is none."""
+        entry = self._known.get(name)
+        if entry is not None and time.monotonic() - entry.looked_at <= self._max_age:
+            return entry.versions
+        try:
+            return self._look_at(name).versions
+        except Unavailable:
+            if entry is None:
+                raise
+            # What is loaded goes on serving while the store is away.
+            self._known[name] = _Entry(entry.versions)
+            return entry.versions
+
+    def refresh(self) -> None:
+        """Look at the whole repository once and load the newest version of each model.
+
+        A version becomes the one that `get` returns by default only after it has been loaded, so
+        that no request waits for it. Versions that cannot be used are kept with their reason.
+
+        Raises:
+            Unavailable: If the object store does not answer.
+        """
+        names = self._repository.folders()
+        for name in names:
+            versions = self._list(name)
+            if versions:
+                self._try(name, versions[-1])
+            self._remember(name, versions)
+        for name in set(self._known) - set(names):
+            self._remember(name, ())
+
+    def failures(self) -> dict[_Key, WrongState]:
+        """Return why versions that were tried are not ready, by name and version."""
+        with self._lock:
+            return dict(self._failed)
+
+    def loaded(self) -> list[_Key]:
+        """Return the names and versions that are in memory, sorted."""
+        with self._lock:
+            return sorted(self._loaded)
+
+    def _get_version(self, name: str, version: int) -> LoadedModel:
+        known = self._known.get(name)
+        if known is None or version not in known.versions:
+            known = self._look_at(name)
+        if version not in known.versions:
+            raise not_found(name, version)
+        return self._load(name, version)
+
+    def _can_wait_for(self, name: str, version: int) -> bool:
+        """Return whether somebody is loading this version while an older one can serve."""
+        with self._lock:
+            lock = self._loading.get((name, version))
+            older = any(key[0] == name and key[1] < version for key in self._loaded)
+        return older and lock is not None and lock.locked()
+
+    def _look_at(self, name: str) -> _Entry:
+        return self._remember(name, self._list(name))
+
+    def _list(self, name: str) -> tuple[int, ...]:
+        known = self._known.get(name)
+        before = frozenset(known.versions if known else ())
+        return tuple(self._repository.versions(name, known=before))
+
+    def _remember(self, name: str, versions: tuple[int, ...]) -> _Entry:
+        entry = _Entry(versions)
+        with self._lock:
+            if versions:
+                self._known[name] = entry
+            else:
+                # Names come from callers: one that leads nowhere must not take memory.
+                self._known.pop(name, None)
+            for key in [k for k in self._loaded if k[0] == name and k[1] not in versions]:
+                del self._loaded[key]
+            for key in [k for k in self._failed if k[0] == name and k[1] not in versions]:
+                del self._failed[key]
+        return entry
+
+    def _try(self, name: str, version: int) -> None:
+        with suppress(WrongState):
+            self._load(name, version)
+
+    def _load(self, name: str, version: int) -> LoadedModel:
+        key = (name, version)
+        with self._lock:
+            loaded = self._at_hand(key)
+            loading = self._loading.setdefault(key, threading.Lock())
+        if loaded is not None:
+            return loaded
+        with loading:
+            with self._lock:
+                loaded = self._at_hand(key)
+            if loaded is not None:
+                return loaded
+            return self._load_now(key)
+
+    def _at_hand(self, key: _Key) -> LoadedModel | None:
+        if key in self._failed:
+            failure = self._failed[key]
+            # A copy: an exception that is raised again and again keeps every traceback.
+            raise WrongState(failure.reason, failure.message, **failure.metadata)
+        loaded = self._loaded.get(key)
+        if loaded is not None:
+            self._loaded.move_to_end(key)
+        return loaded
+
+    def _load_now(self, key: _Key) -> LoadedModel:
+        outcome: LoadedModel | WrongState
+        try:
+            outcome = self._repository.load(*key, options=self._options)
+        except WrongState as error:
+            outcome = error
+        with self._lock:
+            self._loading.pop(key, None)
+            if isinstance(outcome, WrongState):
+                self._failed[key] = outcome
+                raise outcome
+            self._loaded[key] = outcome
+            self._drop_idle()
+        return outcome
+
+    def _drop_idle(self) -> None:
+        newest = {name: max(v for n, v in self._loaded if n == name) for name, _ in self._loaded}
+        idle = [key for key in self._loaded if key[1] != newest[key[0]]]
+        for key in idle[: max(0, len(idle) - self._max_idle)]:
+            del self._loaded[key]

@@ -1,0 +1,100 @@
+"""A model version on its way from files to something that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from parfocal_runtime.errors import InvalidInput, NotFound, WrongState
+from parfocal_runtime.models.cards import CardFields
+from parfocal_runtime.models.config_pbtxt import default_config
+from parfocal_runtime.models.self_test import disagreement
+from parfocal_runtime.models.sessions import ModelSession, SessionOptions, open_session
+from parfocal_runtime.triton.v1 import model_config_pb2 as config_pb
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """The files of a model version, checked against each other and not yet run.
+
+    Attributes:
+        name: Name of the model.
+        version: Its version.
+        model: The ONNX file.
+        card: Its card with the test tensors.
+        lineage: Where it comes from; empty if nothing is known.
+        config: How it is to be served; None if the repository does not say.
+    """
+
+    name: str
+    version: int
+    model: bytes
+    card: CardFields
+    lineage: Mapping[str, Any]
+    config: config_pb.ModelConfig | None
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model version that runs and has reproduced its test tensors.
+
+    Attributes:
+        name: Name of the model.
+        version: Its version.
+        card: Its card with the test tensors.
+        session: What runs it.
+        lineage: Where it comes from; empty if nothing is known.
+        config: How it is to be served.
+    """
+
+    name: str
+    version: int
+    card: CardFields
+    session: ModelSession
+    lineage: Mapping[str, Any]
+    config: config_pb.ModelConfig
+
+
+def load_model(stored: StoredModel, options: SessionOptions | None = None) -> LoadedModel:
+    """Open a session for a version and run its self-test.
+
+    Raises:
+        WrongState: If it cannot be loaded (`ERROR_REASON_MODEL_NOT_READY`), does not reproduce
+            its test tensors (`ERROR_REASON_MODEL_SELF_TEST_FAILED`), or a provider is missing
+            (`ERROR_REASON_PROVIDER_UNAVAILABLE`).
+    """
+    try:
+        session = open_session(stored.model, options=options)
+        cause = disagreement(session, stored.card)
+    except InvalidInput as error:
+        raise not_ready(stored.name, stored.version, error.message) from error
+    if cause:
+        raise WrongState(
+            "ERROR_REASON_MODEL_SELF_TEST_FAILED",
+            f"version {stored.version} of model {stored.name} failed its self-test: {cause}",
+            model=stored.name,
+            version=stored.version,
+            cause=cause,
+        )
+    config = stored.config or default_config(stored.name, session.inputs, session.outputs)
+    return LoadedModel(stored.name, stored.version, stored.card, session, stored.lineage, config)
+
+
+def not_found(name: str, version: int | None) -> NotFound:
+    """Return the error for a model or version that does not exist."""
+    what = f"version {version} of model {name}" if version else f"model {name}"
+    return NotFound(
+        "ERROR_REASON_MODEL_NOT_FOUND", f"there is no {what}", model=name, version=version or ""
+    )
+
+
+def not_ready(name: str, version: int, cause: str) -> WrongState:
+    """Return the error for a version that exists and cannot be used."""
+    return WrongState(
+        "ERROR_REASON_MODEL_NOT_READY",
+        f"version {version} of model {name} is not ready: {cause}",
+        model=name,
+        version=version,
+        cause=cause,
+    )
