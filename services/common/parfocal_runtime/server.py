@@ -1,0 +1,380 @@
+"""The life of a server: listen, start, serve, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
+
+from parfocal_runtime.access import METHOD_ROLES
+from parfocal_runtime.auth import Role, TokenFile
+from parfocal_runtime.calls import CallInterceptor, Layer
+from parfocal_runtime.config import ConfigError, ServerConfig
+from parfocal_runtime.interceptors import (
+    AccessLayer,
+    DrainLayer,
+    ErrorLayer,
+    MetricsLayer,
+    ReadinessLayer,
+    RequestLayer,
+)
+from parfocal_runtime.logs import get_logger
+from parfocal_runtime.metrics import GrpcMetrics, metrics_endpoint, new_registry
+from parfocal_runtime.quota import cpu_threads
+from parfocal_runtime.reflection import REFLECTION_NAMES, add_reflection
+
+_log = get_logger(__name__)
+_READINESS_SECONDS = 0.5
+_SERVING = HealthCheckResponse.SERVING
+_NOT_SERVING = HealthCheckResponse.NOT_SERVING
+
+
+async def _nothing() -> None:
+    """Do nothing."""
+
+
+def _always() -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Service:
+    """What an `app.build` returns: something that a server can serve.
+
+    Attributes:
+        names: Full names of the gRPC services, such as `parfocal.labels.v1.LabelsService`.
+        register: Adds the servicers to a server.
+        start: Awaited before the service is called: opens databases, loads models. Calls that
+            come earlier are refused with UNAVAILABLE.
+        stop: Awaited when no call is in progress any more, also if `start` failed.
+        ready: Says at any time, without blocking, whether the service can do its work; health
+            follows it.
+        collectors: Metrics of the service's own, for `/metrics`.
+    """
+
+    names: tuple[str, ...]
+    register: Callable[[grpc.aio.Server], None]
+    start: Callable[[], Awaitable[None]] = _nothing
+    stop: Callable[[], Awaitable[None]] = _nothing
+    ready: Callable[[], bool] = _always
+    collectors: tuple[Collector, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """A server that answers.
+
+    Attributes:
+        address: Host and port of gRPC, as a client takes it.
+        metrics_port: Port of `/metrics`, -1 where it is off.
+        registry: The metrics of this server.
+    """
+
+    address: str
+    metrics_port: int
+    registry: CollectorRegistry
+
+
+def run(services: Sequence[Service], config: ServerConfig) -> None:
+    """Serve until SIGTERM or SIGINT, then drain and return; a second signal stops at once."""
+    # Cancelled is what a second signal leaves behind.
+    with suppress(asyncio.CancelledError):
+        asyncio.run(_run(services, config))
+
+
+@asynccontextmanager
+async def serving(
+    services: Sequence[Service],
+    config: ServerConfig,
+    *,
+    roles: Mapping[str, Role] = METHOD_ROLES,
+) -> AsyncIterator[RunningServer]:
+    """Serve inside the block; leaving it drains the server and stops the services.
+
+    The block begins when every service has started. Until then, and while draining, health is
+    NOT_SERVING.
+
+    Raises:
+        ConfigError: If nobody could call the server, or a file or the port cannot be used.
+    """
+    server = _Server(services, config, roles)
+    try:
+        yield await server.start()
+    finally:
+        await server.close()
+
+
+@contextmanager
+def serving_in_thread(
+    services: Sequence[Service],
+    config: ServerConfig,
+    *,
+    roles: Mapping[str, Role] = METHOD_ROLES,
+) -> Iterator[RunningServer]:
+    """Serve inside the block from an event loop of its own, for callers that block."""
+    started: Future[tuple[RunningServer, Callable[[], object]]] = Future()
+
+    async def serve() -> None:
+        done = asyncio.Event()
+        stop = partial(asyncio.get_running_loop().call_soon_threadsafe, done.set)
+        _use_threads(config)
+        async with serving(services, config, roles=roles) as server:
+            started.set_result((server, stop))
+            await done.wait()
+
+    def live() -> None:
+        try:
+            asyncio.run(serve())
+        except Exception as error:
+            if started.done():
+                raise
+            started.set_exception(error)
+
+    thread = threading.Thread(target=live, name="parfocal-server")
+    thread.start()
+    try:
+        server, stop = started.result()
+        try:
+            yield server
+        finally:
+            stop()
+    finally:
+        thread.join()
+
+
+async def _run(services: Sequence[Service], config: ServerConfig) -> None:
+    told = _on_signals()
+    _use_threads(config)
+    server = _Server(services, config, METHOD_ROLES)
+    starting = asyncio.ensure_future(server.start())
+    try:
+        await asyncio.wait((starting, told), return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            await told
+        else:
+            starting.cancel()
+            await asyncio.wait((starting,))
+    finally:
+        await server.close()
+
+
+def _on_signals() -> asyncio.Future[None]:
+    """Return what is done after the first signal; a second one cancels the running task."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    told: asyncio.Future[None] = loop.create_future()
+
+    def tell() -> None:
+        if not told.done():
+            told.set_result(None)
+        elif task is not None:
+            task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, tell)
+    return told
+
+
+def _use_threads(config: ServerConfig) -> None:
+    count = config.worker_threads or cpu_threads() + 4
+    pool = ThreadPoolExecutor(count, thread_name_prefix="parfocal-work")
+    asyncio.get_running_loop().set_default_executor(pool)
+
+
+class _Server:
+    """One grpc.aio server with everything around it."""
+
+    def __init__(
+        self, services: Sequence[Service], config: ServerConfig, roles: Mapping[str, Role]
+    ) -> None:
+        self._services = services
+        self._config = config
+        self._open: list[Service] = []
+        self._ready_names: set[str] = set()
+        self._started: set[str] = set()
+        self._following: asyncio.Task[None] | None = None
+        self._resources = ExitStack()
+        self._registry = new_registry()
+        self._health = health.aio.HealthServicer()
+        self._watches = DrainLayer()
+        self._server = self._built(roles)
+
+    async def start(self) -> RunningServer:
+        """Listen, then start the services, then report them ready."""
+        config = self._config
+        metrics_port = self._resources.enter_context(
+            metrics_endpoint(self._registry, host=config.host, port=config.metrics_port)
+        )
+        for name in ("", *self._names()):
+            await self._health.set(name, _NOT_SERVING)
+        address = f"{_bracketed(config.host)}:{self._bind()}"
+        await self._server.start()
+        _log.info("listening", address=address, metrics_port=metrics_port)
+        for service in self._services:
+            self._open.append(service)
+            await service.start()
+            self._started.update(service.names)
+        await self._report()
+        self._following = asyncio.create_task(self._follow())
+        return RunningServer(address, metrics_port, self._registry)
+
+    async def close(self) -> None:
+        """Drain: health down, watches ended, calls in progress awaited; then stop the services."""
+        if self._following is not None:
+            self._following.cancel()
+        _log.info("draining", grace_seconds=self._config.grace_seconds)
+        await self._health.enter_graceful_shutdown()
+        self._watches.drain()
+        try:
+            await self._server.stop(self._config.grace_seconds)
+        finally:
+            # Reached early when a second signal cancels the wait.
+            await self._server.stop(0)
+            for service in reversed(self._open):
+                await _stop_logged(service)
+            self._resources.close()
+            _log.info("stopped")
+
+    def _built(self, roles: Mapping[str, Role]) -> grpc.aio.Server:
+        metrics = GrpcMetrics(self._registry)
+        authenticator, anonymous_role = _authentication(self._config)
+        layers: list[Layer] = [
+            MetricsLayer(metrics),
+            RequestLayer(),
+            ErrorLayer(),
+            self._watches,
+            AccessLayer(authenticator, anonymous_role=anonymous_role, roles=roles),
+            ReadinessLayer(self._is_started),
+        ]
+        server = grpc.aio.server(
+            interceptors=[CallInterceptor(layers)],
+            options=_options(self._config),
+            maximum_concurrent_rpcs=self._config.max_concurrent_rpcs,
+        )
+        for service in self._services:
+            service.register(server)
+            for collector in service.collectors:
+                self._registry.register(collector)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        shown = (*self._names(), health.SERVICE_NAME)
+        add_reflection(server, shown)
+        metrics.register_services((*shown, *REFLECTION_NAMES))
+        return server
+
+    def _bind(self) -> int:
+        place = f"{_bracketed(self._config.host)}:{self._config.port}"
+        credentials = _credentials(self._config)
+        try:
+            if credentials is None:
+                return self._server.add_insecure_port(place)
+            return self._server.add_secure_port(place, credentials)
+        except RuntimeError as error:
+            raise ConfigError(f"cannot listen on {place}: {error}") from error
+
+    def _names(self) -> list[str]:
+        return [name for service in self._services for name in service.names]
+
+    def _is_started(self, name: str) -> bool:
+        # What no service claims, such as health, is always there.
+        return name in self._started or name not in self._names()
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(_READINESS_SECONDS)
+            await self._report()
+
+    async def _report(self) -> None:
+        """Tell health what changed since the last time."""
+        ready = {name for each in self._services if _is_ready(each) for name in each.names}
+        if ready.issuperset(self._names()):
+            ready.add("")
+        for name in ready ^ self._ready_names:
+            await self._health.set(name, _SERVING if name in ready else _NOT_SERVING)
+            _log.info("readiness", of=name, ready=name in ready)
+        self._ready_names = ready
+
+
+def _is_ready(service: Service) -> bool:
+    try:
+        return service.ready()
+    except Exception:
+        _log.exception("readiness of a service could not be told", services=service.names)
+        return False
+
+
+async def _stop_logged(service: Service) -> None:
+    try:
+        await service.stop()
+    except Exception:
+        _log.exception("a service did not stop in good order", services=service.names)
+
+
+def _authentication(config: ServerConfig) -> tuple[TokenFile | None, Role | None]:
+    if not config.tokens_file and not config.anonymous_role:
+        raise ConfigError(
+            "PARFOCAL_TOKENS_FILE is not set, so nobody could call the server; name a tokens "
+            "file, or let callers in without a token by PARFOCAL_ANONYMOUS_ROLE"
+        )
+    return (
+        TokenFile(config.tokens_file) if config.tokens_file else None,
+        Role.parse(config.anonymous_role) if config.anonymous_role else None,
+    )
+
+
+def _credentials(config: ServerConfig) -> grpc.ServerCredentials | None:
+    files = (config.tls_certificate_file, config.tls_key_file)
+    if not any(files):
+        return None
+    if not all(files):
+        raise ConfigError(
+            "PARFOCAL_TLS_CERTIFICATE_FILE and PARFOCAL_TLS_KEY_FILE must be set together"
+        )
+    chain, key = (_read(file) for file in files)
+    authorities = _read(config.tls_client_ca_file) if config.tls_client_ca_file else None
+    return grpc.ssl_server_credentials(
+        [(key, chain)],
+        root_certificates=authorities,
+        require_client_auth=authorities is not None,
+    )
+
+
+def _read(file: str) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}") from error
+
+
+def _options(config: ServerConfig) -> list[tuple[str, int]]:
+    options = [
+        ("grpc.max_receive_message_length", config.max_message_bytes),
+        ("grpc.max_send_message_length", config.max_message_bytes),
+        # Two servers on one port would share its calls at random; better fail at the start.
+        ("grpc.so_reuseport", 0),
+        # Ends the streams of clients that vanished, and lets clients look after theirs.
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ]
+    if config.max_connection_age_seconds:
+        age = 1000 * config.max_connection_age_seconds
+        options.append(("grpc.max_connection_age_ms", age))
+        options.append(("grpc.max_connection_age_grace_ms", int(1000 * config.grace_seconds)))
+    return options
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,140 @@
+"""Which gRPC status each domain error is, and how its reason travels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from google.protobuf import any_pb2
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+from grpc import StatusCode
+
+from parfocal_runtime.errors import (
+    AlreadyExists,
+    Cancelled,
+    Conflict,
+    DomainError,
+    Exhausted,
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+    Unauthenticated,
+    Unavailable,
+    WrongState,
+)
+
+DOMAIN = "parfocal"
+"""The `domain` of every `google.rpc.ErrorInfo`."""
+
+DETAILS_KEY = "grpc-status-details-bin"
+"""The trailing metadata that carries a `google.rpc.Status`."""
+
+INTERNAL_REASON = "ERROR_REASON_INTERNAL"
+INTERNAL_MESSAGE = "internal error"
+
+STATUS_CODES: dict[type[DomainError], StatusCode] = {
+    AlreadyExists: StatusCode.ALREADY_EXISTS,
+    Cancelled: StatusCode.CANCELLED,
+    Conflict: StatusCode.ABORTED,
+    DomainError: StatusCode.INTERNAL,
+    Exhausted: StatusCode.RESOURCE_EXHAUSTED,
+    InvalidInput: StatusCode.INVALID_ARGUMENT,
+    NotFound: StatusCode.NOT_FOUND,
+    PermissionDenied: StatusCode.PERMISSION_DENIED,
+    Unauthenticated: StatusCode.UNAUTHENTICATED,
+    Unavailable: StatusCode.UNAVAILABLE,
+    WrongState: StatusCode.FAILED_PRECONDITION,
+}
+
+# Clients refuse more than 8 KiB of metadata, in which the details are repeated as base64.
+_LONGEST_MESSAGE = 1000
+_LONGEST_VALUE = 256
+_MOST_VALUES = 8
+
+
+def status_code(error: DomainError) -> StatusCode:
+    """Return the code of the nearest class of `error` in the table."""
+    return next(STATUS_CODES[cls] for cls in type(error).__mro__ if cls in STATUS_CODES)
+
+
+def message_of(error: DomainError) -> str:
+    """Return the message as it may travel: encodable and of bounded length."""
+    return _text(error.message, _LONGEST_MESSAGE)
+
+
+def details_of(error: DomainError) -> bytes:
+    """Return the serialised `google.rpc.Status` of an error.
+
+    It holds an `ErrorInfo` and, where the error names the field of the request at fault, a
+    `BadRequest`.
+    """
+    message = message_of(error)
+    details: list[Message] = [
+        error_details_pb2.ErrorInfo(
+            reason=error.reason,
+            domain=DOMAIN,
+            metadata={
+                _text(key, _LONGEST_VALUE): _text(value, _LONGEST_VALUE)
+                for key, value in list(error.metadata.items())[:_MOST_VALUES]
+            },
+        )
+    ]
+    if isinstance(error, InvalidInput) and "field" in error.metadata:
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=_text(error.metadata["field"], _LONGEST_VALUE), description=message
+        )
+        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    return _packed(status_code(error), message, details)
+
+
+def internal_details() -> bytes:
+    """Return the serialised `google.rpc.Status` of a failure that nobody foresaw."""
+    info = error_details_pb2.ErrorInfo(reason=INTERNAL_REASON, domain=DOMAIN)
+    return _packed(StatusCode.INTERNAL, INTERNAL_MESSAGE, [info])
+
+
+def error_from_status(code: StatusCode, message: str, details: bytes | None) -> DomainError:
+    """Return the domain error that another service's answer stands for.
+
+    A code outside the table (such as DEADLINE_EXCEEDED) is `Unavailable`, except INTERNAL,
+    UNKNOWN, DATA_LOSS and UNIMPLEMENTED, which trying again does not mend: a plain `DomainError`.
+    """
+    reason, metadata = _error_info(details)
+    kind = _KINDS.get(code, Unavailable)
+    return kind(reason or f"ERROR_REASON_{code.name}", message, **metadata)
+
+
+_KINDS: dict[StatusCode, type[DomainError]] = {
+    **{code: cls for cls, code in STATUS_CODES.items()},
+    StatusCode.OUT_OF_RANGE: InvalidInput,
+    StatusCode.UNKNOWN: DomainError,
+    StatusCode.DATA_LOSS: DomainError,
+    StatusCode.UNIMPLEMENTED: DomainError,
+}
+
+
+def _error_info(details: bytes | None) -> tuple[str, dict[str, str]]:
+    for packed in status_pb2.Status.FromString(details or b"").details:
+        info = error_details_pb2.ErrorInfo()
+        if packed.Unpack(info):
+            # The first two parameters of an error cannot be metadata too.
+            return info.reason, {
+                key: value
+                for key, value in info.metadata.items()
+                if key not in ("reason", "message", "self")
+            }
+    return "", {}
+
+
+def _packed(code: StatusCode, message: str, details: Sequence[Message]) -> bytes:
+    status = status_pb2.Status(code=code.value[0], message=message)
+    for detail in details:
+        packed = any_pb2.Any()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return bytes(status.SerializeToString())
+
+
+def _text(value: str, longest: int) -> str:
+    text = value.encode("utf-8", "replace").decode()
+    return text if len(text) <= longest else text[: longest - 1] + "…"

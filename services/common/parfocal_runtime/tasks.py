@@ -1,0 +1,60 @@
+"""Blocking work beside the event loop, and how it hears that nobody waits for it any more."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from parfocal_runtime.errors import Cancelled
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class CancelFlag:
+    """Tells work in a thread to stop; the work asks between two pieces, such as tiles."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def set(self) -> None:
+        """Ask the work to stop."""
+        self._event.set()
+
+    def is_set(self) -> bool:
+        """Return whether the work should stop."""
+        return self._event.is_set()
+
+    def check(self) -> None:
+        """Return if the work may go on.
+
+        Raises:
+            Cancelled: If it should stop (`ERROR_REASON_CANCELLED`).
+        """
+        if self._event.is_set():
+            raise Cancelled("ERROR_REASON_CANCELLED", "the caller went away")
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep for `seconds` or until asked to stop; return whether asked."""
+        return self._event.wait(seconds)
+
+
+async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run blocking work in a thread and return what it returns.
+
+    The work sees the context variables of the caller. Every `CancelFlag` among the arguments is
+    set when the awaiting request is cancelled, runs past its deadline, or the server's grace time
+    ends; work that never asks its flag runs to its end in the background.
+
+        cancel = CancelFlag()
+        await in_thread(segment, volume, box, cancel=cancel)
+    """
+    try:
+        return await asyncio.to_thread(function, *args, **kwargs)
+    except asyncio.CancelledError:
+        for value in (*args, *kwargs.values()):
+            if isinstance(value, CancelFlag):
+                value.set()
+        raise
