@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from parfocal_inference.cancellation import UNCANCELLED, Cancellation
 from parfocal_inference.objects import Objects, objects_of
+from parfocal_inference.reading import Read
 from parfocal_inference.sections import Integers, Labels, Sections
-from parfocal_inference.segment import Read
 from parfocal_inference.stitching import Offset, Stitcher
 from parfocal_runtime.box import Box, Triple
 

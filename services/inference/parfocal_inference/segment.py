@@ -14,12 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from parfocal_inference.blending import Blend
 from parfocal_inference.cancellation import UNCANCELLED, Cancellation
+from parfocal_inference.reading import Read, read_padded
 from parfocal_inference.windows import WindowGrid
 from parfocal_runtime.box import Box, Triple
 from parfocal_runtime.errors import WrongState
-
-Read = Callable[[Box], npt.NDArray[np.uint8]]
-"""Returns the voxels (z, y, x) of a box that lies inside the array."""
 
 Predict = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 """Takes windows (N, 1, Z, Y, X) and returns probabilities of the same shape."""
@@ -54,7 +52,7 @@ def segment_block(
             (`ERROR_REASON_MODEL_OUTPUT_INVALID`).
     """
     hull = grid.hull(box)
-    pixels = _read_reflected(read, hull, grid.shape)
+    pixels = read_padded(read, hull, shape=grid.shape, mode="reflect")
     blend = Blend(box, grid.window)
     finished = []
     z_starts, y_starts, x_starts = grid.touching(box)
@@ -72,16 +70,6 @@ def segment_block(
 def _groups(starts: Sequence[Triple], size: int) -> Iterator[Sequence[Triple]]:
     for first in range(0, len(starts), size):
         yield starts[first : first + size]
-
-
-def _read_reflected(read: Read, hull: Box, shape: Triple) -> npt.NDArray[np.uint8]:
-    inside = Box.whole(shape).intersection(hull) or hull
-    before = np.subtract(inside.start, hull.start)
-    after = np.subtract(hull.stop, inside.stop)
-    pixels = read(inside)
-    if not (before.any() or after.any()):
-        return pixels
-    return np.pad(pixels, np.stack([before, after], axis=1), mode="reflect")
 
 
 def _cut(
