@@ -271,12 +271,11 @@ def _file(name: str, version: int, file: str) -> str:
     return f"{model_version_folder(name, version)}/{file}"
 
 
-def _tensors(
-    config: config_pb.ModelConfig,
-) -> list[tuple[str, config_pb.DataType.ValueType, list[int]]]:
-    inputs = [(tensor.name, int(tensor.data_type), list(tensor.dims)) for tensor in config.input]
-    outputs = [(tensor.name, int(tensor.data_type), list(tensor.dims)) for tensor in config.output]
-    return inputs + outputs
+def _tensors(config: config_pb.ModelConfig) -> list[tuple[str, int, list[int]]]:
+    found: list[tuple[str, int, list[int]]] = []
+    found += ((tensor.name, tensor.data_type, list(tensor.dims)) for tensor in config.input)
+    found += ((tensor.name, tensor.data_type, list(tensor.dims)) for tensor in config.output)
+    return found
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

@@ -47,7 +47,8 @@ class TensorSpec:
     Attributes:
         name: Its name in the graph.
         datatype: Element type by the Open Inference Protocol's name, such as `FP32`.
-        shape: Sides; -1 is free.
+        shape: Sides; -1 is free. Empty for a single value, and where the graph does not tell
+            the number of sides.
         symbols: The graph's name of each side that is free and has one, else an empty string.
     """
 
@@ -68,6 +69,8 @@ class TensorSpec:
 
     def fits(self, shape: Sequence[int]) -> bool:
         """Return whether an array of `shape` fits."""
+        if not self.shape:
+            return True
         return len(shape) == len(self.shape) and all(
             side >= 0 and wanted in (-1, side)
             for side, wanted in zip(shape, self.shape, strict=True)
