@@ -1,0 +1,1 @@
+"""The loop service: drives rounds and jobs until what is wanted exists."""

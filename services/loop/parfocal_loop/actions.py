@@ -1,0 +1,191 @@
+"""What rounds and jobs do: each action asks a service for an artifact and waits for it.
+
+Every action can be repeated: the services find what is there and do only what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import grpc.aio
+from parfocal.common.v1 import artifact_pb2 as artifacts
+from parfocal.embedding.v1 import embedding_service_pb2 as embedding
+from parfocal.inference.v1 import inference_service_pb2 as inference
+from parfocal.training.v1 import training_service_pb2 as training
+from parfocal_runtime.arrays import open_array
+from parfocal_runtime.box import Box, Triple, require_inside
+from parfocal_runtime.errors import DomainError, InvalidInput, WrongState
+from parfocal_runtime.layout import checked_name
+from parfocal_runtime.models.versions import complete_versions
+from parfocal_runtime.store import ObjectStore
+from parfocal_runtime.tables import read_table
+from parfocal_runtime.tasks import CancelFlag, in_thread
+
+from parfocal_loop.bulk import Bulk
+from parfocal_loop.calls import Call, embed_range, segment_block
+from parfocal_loop.messages import box_to_pb
+from parfocal_loop.peers import Peers
+
+Report = Callable[[float, str], None]
+"""Takes the share that is done, 0 to 1, and a sentence for a person."""
+
+_ROWS_PER_CALL = 2048
+_NOTHING_TO_STOP = {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION}
+
+
+@dataclass(frozen=True)
+class Means:
+    """What actions work with."""
+
+    store: ObjectStore
+    peers: Peers
+    bulk: Bulk
+
+
+async def newest(means: Means, model: artifacts.ModelVersion) -> artifacts.ModelVersion:
+    """Return `model` with its version filled in: the latest where it was 0.
+
+    Raises:
+        WrongState: If the model has no version (`ERROR_REASON_MODEL_NOT_READY`).
+    """
+    if model.version:
+        return model
+    versions = await in_thread(complete_versions, means.store, model.name)
+    if not versions:
+        raise WrongState(
+            "ERROR_REASON_MODEL_NOT_READY",
+            f"model {model.name!r} has no version yet",
+            model=model.name,
+            version=0,
+            cause="none is published",
+        )
+    return artifacts.ModelVersion(name=model.name, version=versions[-1])
+
+
+async def image_box(means: Means, image: str) -> Box:
+    """Return the box of a whole image array, or of the last three axes of one with more."""
+    array = await in_thread(open_array, means.store, means.store.resolve(image))
+    return Box.whole(array.shape[-3:])
+
+
+def blocks(whole: Box, region: Box | None, shape: Triple) -> list[Box]:
+    """Return the blocks of a grid anchored to the image, cut at `region`.
+
+    Anchored, so that a block never shares a chunk of the output with its neighbour, whatever
+    the region is.
+    """
+    if region is None:
+        return list(whole.blocks(shape))
+    require_inside(region, whole.stop, field="region")
+    cut = (block.intersection(region) for block in whole.blocks(shape))
+    return [block for block in cut if block is not None]
+
+
+async def segment(
+    means: Means, requests: list[inference.SegmentBlockRequest], report: Report
+) -> None:
+    """Predict blocks, in any number at a time."""
+    address = means.peers.addresses.inference
+    calls = [Call(address, request.SerializeToString()) for request in requests]
+    await _in_bulk(means, segment_block, calls, _counting(report, len(calls), "blocks"))
+
+
+def block_requests(
+    image: str,
+    prediction: str,
+    model: artifacts.ModelVersion,
+    boxes: Iterable[Box],
+    overlap: float | None,
+) -> Iterator[inference.SegmentBlockRequest]:
+    """Yield the request of each block."""
+    for box in boxes:
+        request = inference.SegmentBlockRequest(
+            image=image, prediction=prediction, model=model, box=box_to_pb(box)
+        )
+        if overlap is not None:
+            request.overlap = overlap
+        yield request
+
+
+async def embed(means: Means, request: embedding.EmbedCandidatesRequest, report: Report) -> None:
+    """Embed a candidate set, range by range."""
+    rows = await candidate_count(means, request.candidates)
+    stop = request.stop or rows
+    starts = range(request.start, stop, _ROWS_PER_CALL)
+    calls = []
+    for start in starts:
+        part = embedding.EmbedCandidatesRequest()
+        part.CopyFrom(request)
+        part.start, part.stop = start, min(start + _ROWS_PER_CALL, stop)
+        calls.append(Call(means.peers.addresses.embedding, part.SerializeToString()))
+    await _in_bulk(means, embed_range, calls, _counting(report, len(calls), "ranges"))
+
+
+async def candidate_count(means: Means, candidates: str) -> int:
+    """Return the number of candidates of a set."""
+    path = means.store.resolve(candidates)
+    table = await in_thread(read_table, means.store, f"{path}/table.parquet")
+    return int(table.num_rows)
+
+
+async def train(
+    means: Means, request: training.TrainRequest, report: Callable[[training.TrainingRun], None]
+) -> training.TrainingRun:
+    """Train to the end and return the run.
+
+    Raises:
+        DomainError: If the run failed, with the run's own reason.
+    """
+    run = training.TrainingRun()
+    async for response in means.peers.training.Train(request):
+        run = response.run
+        report(run)
+    if run.state != artifacts.WORK_STATE_SUCCEEDED:
+        raise TrainingFailed(
+            run.failure.reason or "ERROR_REASON_INTERNAL",
+            run.failure.message or f"training run {run.run} ended without a model",
+            **dict(run.failure.metadata),
+        )
+    return run
+
+
+async def cancel_training(means: Means, run: str) -> None:
+    """Stop a training run, if there is one that is not over."""
+    try:
+        await means.peers.training.CancelRun(training.CancelRunRequest(run=run))
+    except grpc.aio.AioRpcError as error:
+        if error.code() not in _NOTHING_TO_STOP:
+            raise
+
+
+class TrainingFailed(DomainError):
+    """A training run is over and has no model; asking again would not help."""
+
+
+def candidate_set_name(project: str, candidates: str) -> str:
+    """Return the name of the set in a folder `projects/{project}/candidates/{set}`.
+
+    Raises:
+        InvalidInput: If the folder is another (`ERROR_REASON_INVALID_FIELD`).
+    """
+    folder, _, name = candidates.rstrip("/").rpartition("/")
+    if folder != f"projects/{project}/candidates":
+        raise InvalidInput(
+            "ERROR_REASON_INVALID_FIELD",
+            f"candidates must lie in projects/{project}/candidates, got {candidates!r}",
+            field="candidates",
+            value=candidates,
+        )
+    return checked_name(name, field="candidates")
+
+
+async def _in_bulk(
+    means: Means, task: Callable[[Call], Any], calls: list[Call], done: Callable[[int], None]
+) -> None:
+    await in_thread(means.bulk.run, task, calls, done=done, cancel=CancelFlag())
+
+
+def _counting(report: Report, total: int, what: str) -> Callable[[int], None]:
+    return lambda done: report(done / max(total, 1), f"{done} of {total} {what}")

@@ -1,0 +1,221 @@
+"""What arrives from outside, checked, and what goes back."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+
+from parfocal.loop.v1 import job_pb2 as jobs
+from parfocal.loop.v1 import loop_service_pb2 as service
+from parfocal.loop.v1 import round_pb2 as rounds
+from parfocal_runtime.errors import InvalidInput
+from parfocal_runtime.layout import checked_name
+from parfocal_runtime.store import ObjectStore
+
+from parfocal_loop.actions import candidate_set_name
+from parfocal_loop.messages import box_from_pb, index_from_pb, time_to_pb
+from parfocal_loop.works import Work, WorkKey
+
+_DEFAULT_PAGE, _LARGEST_PAGE = 50, 1000
+_NEEDS_FEATURES = {"core_set", "late_fusion", "two_stream"}
+
+
+def project_from_parent(parent: str) -> str:
+    """Return the project of `projects/{project}`."""
+    collection, _, project = parent.partition("/")
+    if collection != "projects":
+        raise _invalid("parent", parent, "must be projects/{project}")
+    return checked_name(project, field="parent")
+
+
+def key_from_name(name: str, kind: str) -> WorkKey:
+    """Return the key of `projects/{project}/rounds/{round}`, or of a job."""
+    parts = name.split("/")
+    if len(parts) != 4 or (parts[0], parts[2]) != ("projects", f"{kind}s"):
+        raise _invalid("name", name, f"must be projects/{{project}}/{kind}s/{{{kind}}}")
+    return WorkKey(checked_name(parts[1], field="name"), kind, checked_name(parts[3], field="name"))
+
+
+def round_key(request: service.CreateRoundRequest) -> WorkKey:
+    """Return the key that a new round gets."""
+    project = project_from_parent(request.parent)
+    return WorkKey(project, "round", checked_name(request.round_id, field="round_id"))
+
+
+def job_key(request: service.CreateJobRequest) -> WorkKey:
+    """Return the key that a new job gets."""
+    project = project_from_parent(request.parent)
+    return WorkKey(project, "job", checked_name(request.job_id, field="job_id"))
+
+
+def round_spec_from_pb(
+    spec: rounds.RoundSpec, project: str, store: ObjectStore
+) -> rounds.RoundSpec:
+    """Return the spec of a round if it can work.
+
+    Raises:
+        InvalidInput: If it cannot, with the field.
+        PermissionDenied: If a path leads outside the store.
+    """
+    if not spec.images and not spec.candidates:
+        raise _missing("round.spec.images")
+    for index, source in enumerate(spec.images):
+        _check_source(source, f"round.spec.images[{index}]", store)
+    if spec.candidates:
+        candidate_set_name(project, store.resolve(spec.candidates))
+    checked_name(spec.base_model.name, field="round.spec.base_model.name")
+    if spec.budget <= 0:
+        raise InvalidInput(
+            "ERROR_REASON_INVALID_BUDGET",
+            f"the budget must be at least 1, got {spec.budget}",
+            field="round.spec.budget",
+            budget=spec.budget,
+        )
+    _check_share("round.spec.random_share", spec.random_share)
+    level = spec.confidence_level
+    if not (level == 0 or 0 < level < 1):
+        raise _invalid("round.spec.confidence_level", level, "must be above 0 and below 1")
+    for name in spec.history:
+        checked_name(name, field="round.spec.history")
+    _check_strategy(spec)
+    _check_proposal(spec.proposal)
+    return spec
+
+
+def _check_source(source: rounds.ImageSource, field: str, store: ObjectStore) -> None:
+    if not source.image:
+        raise _missing(f"{field}.image")
+    store.resolve(source.image)
+    for box in source.exclude:
+        box_from_pb(box)
+    if source.HasField("region"):
+        box_from_pb(source.region)
+
+
+def _check_strategy(spec: rounds.RoundSpec) -> None:
+    strategy = spec.strategy.WhichOneof("strategy")
+    if strategy is None:
+        known = [field.name for field in spec.strategy.DESCRIPTOR.fields]
+        raise InvalidInput(
+            "ERROR_REASON_UNKNOWN_STRATEGY",
+            f"a strategy must be given, one of {', '.join(known)}",
+            field="round.spec.strategy",
+            known=",".join(known),
+        )
+    streams = [choice.stream for choice in spec.encoders]
+    for choice in spec.encoders:
+        if choice.stream not in ("image", "mask"):
+            raise _invalid("round.spec.encoders.stream", choice.stream, "must be image or mask")
+        checked_name(choice.encoder.name, field="round.spec.encoders.encoder.name")
+    if len(set(streams)) != len(streams):
+        raise _invalid("round.spec.encoders", ",".join(streams), "must name each stream once")
+    if strategy in _NEEDS_FEATURES and not streams:
+        raise _missing("round.spec.encoders")
+    if spec.training.tune_image_encoder and "image" not in streams:
+        raise _missing("round.spec.encoders")
+
+
+def _check_proposal(proposal: rounds.ProposalSpec) -> None:
+    if not (proposal.threshold == 0 or 0 < proposal.threshold < 1):
+        raise _invalid(
+            "round.spec.proposal.threshold", proposal.threshold, "must be above 0 and below 1"
+        )
+    if proposal.HasField("block_shape") and min(index_from_pb(proposal.block_shape)) < 1:
+        raise _invalid(
+            "round.spec.proposal.block_shape",
+            index_from_pb(proposal.block_shape),
+            "must be positive",
+        )
+
+
+def job_from_pb(job: jobs.Job, store: ObjectStore) -> jobs.Job:
+    """Return the spec of a job if it says what to do; the services check the rest.
+
+    Raises:
+        InvalidInput: If it does not (`ERROR_REASON_MISSING_FIELD`).
+    """
+    kind = job.WhichOneof("spec")
+    if kind is None:
+        raise _missing("job.spec")
+    spec = jobs.Job()
+    getattr(spec, kind).CopyFrom(getattr(job, kind))
+    if kind == "segment":
+        store.resolve(spec.segment.image)
+        store.resolve(spec.segment.prediction)
+        checked_name(spec.segment.model.name, field="job.segment.model.name")
+        if spec.segment.HasField("region"):
+            box_from_pb(spec.segment.region)
+    return spec
+
+
+def round_to_pb(work: Work) -> rounds.Round:
+    """Return the message of a round."""
+    return rounds.Round(
+        name=work.key.name,
+        spec=rounds.RoundSpec.FromString(work.spec),
+        status=rounds.RoundStatus.FromString(work.status),
+        create_time=time_to_pb(work.create_time),
+        update_time=time_to_pb(work.update_time),
+    )
+
+
+def job_to_pb(work: Work) -> jobs.Job:
+    """Return the message of a job."""
+    job = jobs.Job.FromString(work.spec)
+    job.name = work.key.name
+    job.status.ParseFromString(work.status)
+    job.create_time.CopyFrom(time_to_pb(work.create_time))
+    job.update_time.CopyFrom(time_to_pb(work.update_time))
+    return job
+
+
+def page_size_from_pb(size: int) -> int:
+    """Return how many to list: 50 if not said, at most 1000."""
+    if size < 0:
+        raise _invalid("page_size", size, "must not be negative")
+    return min(size or _DEFAULT_PAGE, _LARGEST_PAGE)
+
+
+def page_token_to_pb(work: Work) -> str:
+    """Return the token of the page after `work`."""
+    place = json.dumps([work.key.project, work.key.kind, work.create_time, work.key.id])
+    return base64.urlsafe_b64encode(place.encode()).decode()
+
+
+def page_token_from_pb(token: str, project: str, kind: str) -> tuple[float, str] | None:
+    """Return where a page begins.
+
+    Raises:
+        InvalidInput: If another list made the token (`ERROR_REASON_INVALID_PAGE_TOKEN`).
+    """
+    if not token:
+        return None
+    try:
+        of_project, of_kind, created, name = json.loads(base64.urlsafe_b64decode(token.encode()))
+        created = float(created)
+    except (ValueError, TypeError, binascii.Error):
+        of_project, of_kind, created, name = "", "", math.nan, ""
+    if (of_project, of_kind) != (project, kind) or not isinstance(name, str):
+        raise InvalidInput(
+            "ERROR_REASON_INVALID_PAGE_TOKEN",
+            "the page token was not made by this list",
+            field="page_token",
+        )
+    return created, name
+
+
+def _check_share(field: str, share: float) -> None:
+    if not 0 <= share <= 1:
+        raise _invalid(field, share, "must be between 0 and 1")
+
+
+def _invalid(field: str, value: object, must: str) -> InvalidInput:
+    return InvalidInput(
+        "ERROR_REASON_INVALID_FIELD", f"{field} {must}, got {value!r}", field=field, value=value
+    )
+
+
+def _missing(field: str) -> InvalidInput:
+    return InvalidInput("ERROR_REASON_MISSING_FIELD", f"{field} must be given", field=field)

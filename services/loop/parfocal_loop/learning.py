@@ -1,0 +1,209 @@
+"""The last steps of a round: from a queue of queries to a model that has learned."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from parfocal.labels.v1 import label_pb2, labels_service_pb2, query_pb2
+from parfocal.loop.v1 import round_pb2 as rounds
+from parfocal.suggestion.v1 import selection_pb2, suggestion_service_pb2
+from parfocal.training.v1 import training_service_pb2 as training
+from parfocal_runtime.box import Box
+from parfocal_runtime.layout import candidate_folder, candidate_patches
+from parfocal_runtime.tables import read_table
+from parfocal_runtime.tasks import in_thread
+
+from parfocal_loop.actions import TrainingFailed, candidate_set_name, train
+from parfocal_loop.estimate import wilson
+from parfocal_loop.messages import box_to_pb, estimate_to_pb
+from parfocal_loop.naming import derived
+from parfocal_loop.proposing import decided, placed
+from parfocal_loop.turn import Turn
+
+_ROLES = {
+    selection_pb2.PICK_ROLE_STRATEGY: query_pb2.QUERY_ROLE_STRATEGY,
+    selection_pb2.PICK_ROLE_RANDOM: query_pb2.QUERY_ROLE_RANDOM,
+}
+_QUERIES_PER_CALL = 1000
+_DEFAULT_LEVEL = 0.95
+
+
+async def queue(turn: Turn) -> str:
+    """Put the chosen candidates into the project's queue."""
+    if not turn.status.selection:
+        return ""
+    queries = await _queries(turn)
+    for start in range(0, len(queries), _QUERIES_PER_CALL):
+        await turn.means.peers.labels.AddQueries(
+            labels_service_pb2.AddQueriesRequest(
+                parent=turn.parent, queries=queries[start : start + _QUERIES_PER_CALL]
+            )
+        )
+        turn.report(rounds.ROUND_STAGE_QUEUE, start / len(queries), "adding queries")
+    return turn.parent
+
+
+async def _queries(turn: Turn) -> list[query_pb2.Query]:
+    request = suggestion_service_pb2.GetSelectionRequest(name=turn.status.selection)
+    selection = await turn.means.peers.suggestion.GetSelection(request)
+    name = candidate_set_name(turn.project, turn.status.candidates)
+    folder = turn.means.store.resolve(turn.status.candidates)
+    table = await in_thread(read_table, turn.means.store, f"{folder}/table.parquet")
+    pool = placed(table)
+    queries = []
+    for pick in selection.picks:
+        z0, y0, x0, z1, y1, x1 = pool.boxes[pick.candidate].tolist()
+        queries.append(
+            query_pb2.Query(
+                round=turn.round,
+                candidate_set=name,
+                candidate=pick.candidate,
+                rank=pick.rank,
+                priority=turn.spec.priority,
+                role=_ROLES[pick.role],
+                strategy=turn.strategy,
+                reason=pick.reason,
+                model=turn.status.base_model,
+                image=str(pool.images[pick.candidate]),
+                box=box_to_pb(Box((z0, y0, x0), (z1, y1, x1))),
+                patches=candidate_patches(turn.project, name),
+            )
+        )
+    return queries
+
+
+async def wait_for_labels(turn: Turn) -> str:
+    """Wait until people have decided every query of the round."""
+    request = labels_service_pb2.GetProgressRequest(parent=turn.parent, round=turn.round)
+    while turn.status.selection:
+        progress = await turn.means.peers.labels.GetProgress(request)
+        turn.status.queries = progress.queries
+        turn.status.decided = progress.decided
+        turn.report(
+            rounds.ROUND_STAGE_LABEL,
+            progress.decided / max(progress.queries, 1),
+            f"{progress.decided} of {progress.queries} queries are decided",
+        )
+        if progress.decided >= progress.queries:
+            break
+        await asyncio.sleep(turn.poll_seconds)
+    return ""
+
+
+async def snapshot(turn: Turn) -> str:
+    """Freeze the consensus of this round and the ones it learns from."""
+    snapshot = await turn.means.peers.labels.CreateSnapshot(
+        labels_service_pb2.CreateSnapshotRequest(parent=turn.parent, rounds=turn.all_rounds)
+    )
+    turn.status.snapshot = snapshot.path
+    return snapshot.path
+
+
+async def estimate(turn: Turn) -> str:
+    """Estimate the share of right proposals from the random share of the queue."""
+    consensus = [one async for one in decided(turn, turn.round)]
+    level = turn.spec.confidence_level or _DEFAULT_LEVEL
+    random = [one.verdict for one in consensus if one.role == "random"]
+    chosen = [one.verdict for one in consensus if one.role == "strategy"]
+    turn.status.accuracy.CopyFrom(_share_of_true(random, level))
+    turn.status.strategy_accuracy.CopyFrom(_share_of_true(chosen, level))
+    return ""
+
+
+def _share_of_true(
+    verdicts: Iterable[label_pb2.Verdict.ValueType], level: float
+) -> rounds.AccuracyEstimate:
+    clear = [one for one in verdicts if one in (label_pb2.VERDICT_TRUE, label_pb2.VERDICT_FALSE)]
+    right = sum(one == label_pb2.VERDICT_TRUE for one in clear)
+    return estimate_to_pb(wilson(right, len(clear), level=level))
+
+
+async def learn(turn: Turn) -> str:
+    """Fine-tune the base model, and the image encoder if the round says so."""
+    if not turn.spec.HasField("training"):
+        return ""
+    sets = await _judged_sets(turn)
+    if not sets:
+        turn.note("no query was decided, so nothing was learned")
+        return ""
+    made = [await _fine_tune(turn, sets)]
+    if turn.spec.training.tune_image_encoder:
+        made.append(await _tune_encoder(turn, sets))
+    return ", ".join(name for name in made if name)
+
+
+def run_names(turn: Turn) -> list[str]:
+    """Return the names of the training runs that a round may have begun."""
+    if not turn.spec.HasField("training"):
+        return []
+    whats = ["base", "encoder"] if turn.spec.training.tune_image_encoder else ["base"]
+    return [_run_name(turn, what) for what in whats]
+
+
+def _run_name(turn: Turn, what: str) -> str:
+    return derived(f"{turn.round}-{what}", turn.project, turn.round)
+
+
+async def _judged_sets(turn: Turn) -> list[str]:
+    names: set[str] = set()
+    for name in turn.all_rounds:
+        names.update([one.candidate_set async for one in decided(turn, name)])
+    return [candidate_folder(turn.project, name) for name in sorted(names)]
+
+
+async def _fine_tune(turn: Turn, sets: list[str]) -> str:
+    wanted = turn.spec.training
+    model = wanted.model or turn.status.base_model.name
+    request = training.TrainRequest(
+        run=_run_name(turn, "base"),
+        model=model,
+        seed=turn.spec.seed,
+        limits=wanted.limits,
+        fine_tune_base=training.FineTuneBase(
+            parent=turn.status.base_model,
+            snapshots=[turn.status.snapshot],
+            candidates=sets,
+            replay=wanted.replay,
+        ),
+    )
+    run = await _trained(turn, request)
+    if run is None:
+        return ""
+    turn.status.new_base_model.CopyFrom(run.model)
+    return f"{run.model.name}/{run.model.version}"
+
+
+async def _tune_encoder(turn: Turn, sets: list[str]) -> str:
+    encoders = {choice.stream: choice.encoder for choice in turn.status.encoders}
+    parent = encoders["image"]
+    model = turn.spec.training.encoder_model or parent.name
+    request = training.TrainRequest(
+        run=_run_name(turn, "encoder"),
+        model=model,
+        seed=turn.spec.seed,
+        tune_encoder=training.TuneEncoder(
+            parent=parent, snapshots=[turn.status.snapshot], candidates=sets
+        ),
+    )
+    run = await _trained(turn, request)
+    if run is None:
+        return ""
+    turn.status.new_image_encoder.CopyFrom(run.model)
+    return f"{run.model.name}/{run.model.version}"
+
+
+async def _trained(turn: Turn, request: training.TrainRequest) -> training.TrainingRun | None:
+    """Train; labels that do not suffice are noted, and the model stays what it is."""
+
+    def report(run: training.TrainingRun) -> None:
+        fraction = run.iteration / max(run.iterations, 1)
+        turn.report(rounds.ROUND_STAGE_TRAIN, fraction, f"{request.model}: {run.message}")
+
+    try:
+        return await train(turn.means, request, report)
+    except TrainingFailed as error:
+        if error.reason != "ERROR_REASON_TOO_FEW_LABELS":
+            raise
+        turn.note(f"{request.model} was not trained: {error.message}")
+        return None

@@ -1,0 +1,70 @@
+"""Messages from values and back, without asking whether they make sense."""
+
+from __future__ import annotations
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from parfocal.common.v1 import artifact_pb2 as artifacts
+from parfocal.common.v1 import geometry_pb2 as geometry
+from parfocal.loop.v1 import round_pb2 as rounds
+from parfocal_runtime.box import Box, Triple
+from parfocal_runtime.errors import DomainError
+
+from parfocal_loop.estimate import Estimate
+
+FINAL_STATES = frozenset(
+    {
+        artifacts.WORK_STATE_SUCCEEDED,
+        artifacts.WORK_STATE_FAILED,
+        artifacts.WORK_STATE_CANCELLED,
+    }
+)
+
+
+def box_to_pb(box: Box) -> geometry.Box:
+    """Return the message of a box."""
+    return geometry.Box(start=_index_to_pb(box.start), stop=_index_to_pb(box.stop))
+
+
+def box_from_pb(box: geometry.Box) -> Box:
+    """Return the box of a message.
+
+    Raises:
+        InvalidInput: If a side is not positive (`ERROR_REASON_INVALID_BOX`).
+    """
+    return Box(index_from_pb(box.start), index_from_pb(box.stop))
+
+
+def index_from_pb(index: geometry.Index3) -> Triple:
+    """Return (z, y, x) of a message."""
+    return (index.z, index.y, index.x)
+
+
+def _index_to_pb(index: Triple) -> geometry.Index3:
+    z, y, x = index
+    return geometry.Index3(z=z, y=y, x=x)
+
+
+def time_to_pb(seconds: float) -> Timestamp:
+    """Return the message of a time in seconds since 1970."""
+    stamp = Timestamp()
+    stamp.FromNanoseconds(int(seconds * 1e9))
+    return stamp
+
+
+def failure_to_pb(error: DomainError) -> artifacts.Failure:
+    """Return the message of a domain error."""
+    return artifacts.Failure(reason=error.reason, message=error.message, metadata=error.metadata)
+
+
+def estimate_to_pb(estimate: Estimate) -> rounds.AccuracyEstimate:
+    """Return the message of an accuracy estimate."""
+    return rounds.AccuracyEstimate(
+        labels=estimate.labels,
+        right=estimate.right,
+        accuracy=estimate.accuracy,
+        lower=estimate.lower,
+        upper=estimate.upper,
+        level=estimate.level,
+        method=estimate.method,
+        undefined_reason=estimate.undefined_reason,
+    )
