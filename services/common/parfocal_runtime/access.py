@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from parfocal_runtime.auth import Principal, Role, unauthenticated
-from parfocal_runtime.errors import PermissionDenied
+from parfocal_runtime.auth import Principal, Role
+from parfocal_runtime.errors import PermissionDenied, Unauthenticated
 
 _VIEWER, _ANNOTATOR, _CURATOR, _ADMIN = Role.VIEWER, Role.ANNOTATOR, Role.CURATOR, Role.ADMIN
 
@@ -29,7 +29,10 @@ _ROLES_BY_SERVICE: dict[str, dict[str, Role]] = {
         "ListProjects": _VIEWER,
         "UpdateProject": _CURATOR,
         "AddQueries": _CURATOR,
+        "WithdrawQueries": _CURATOR,
+        "ListQueries": _VIEWER,
         "LeaseQueries": _ANNOTATOR,
+        "RenewLeases": _ANNOTATOR,
         "ReleaseQueries": _ANNOTATOR,
         "SubmitLabels": _ANNOTATOR,
         "RetractLabel": _ANNOTATOR,
@@ -38,6 +41,7 @@ _ROLES_BY_SERVICE: dict[str, dict[str, Role]] = {
         "ListConsensus": _VIEWER,
         "CreateSnapshot": _CURATOR,
         "GetAgreement": _VIEWER,
+        "GetProgress": _VIEWER,
     },
     "parfocal.inference.v1.InferenceService": {
         "SegmentBlock": _CURATOR,
@@ -52,6 +56,8 @@ _ROLES_BY_SERVICE: dict[str, dict[str, Role]] = {
     },
     "parfocal.suggestion.v1.SuggestionService": {
         "Suggest": _CURATOR,
+        "GetSelection": _VIEWER,
+        "ReplaySelection": _VIEWER,
         "ExplainSelection": _VIEWER,
         "PropagateLabels": _CURATOR,
         "ListStrategies": _VIEWER,
@@ -111,14 +117,14 @@ def require_access(
     """Return if `caller` may call the method.
 
     Raises:
-        Unauthenticated: If nobody calls (`ERROR_REASON_UNAUTHENTICATED`).
+        Unauthenticated: If nobody calls (`ERROR_REASON_TOKEN_MISSING`).
         PermissionDenied: If the role is too low (`ERROR_REASON_ROLE_TOO_LOW`) or the method has
             no row in the table (`ERROR_REASON_METHOD_WITHOUT_ROLE`).
     """
     if full_method in PUBLIC_METHODS:
         return
     if caller is None:
-        raise unauthenticated("a bearer token is needed")
+        raise Unauthenticated("ERROR_REASON_TOKEN_MISSING", "a bearer token is needed")
     least = roles.get(full_method)
     if least is None:
         raise PermissionDenied(
@@ -132,6 +138,6 @@ def require_access(
             f"{full_method} needs the role {least.name.lower()}, "
             f"{caller.name} has {caller.role.name.lower()}",
             method=full_method,
-            needed=least.name.lower(),
+            required_role=least.name.lower(),
             role=caller.role.name.lower(),
         )

@@ -52,8 +52,8 @@ def create_array(
         fill_value: Value of what was never written.
 
     Raises:
-        AlreadyExists: If an array is there (`ERROR_REASON_ARRAY_EXISTS`).
-        InvalidInput: If shapes and type do not make an array (`ERROR_REASON_INVALID_ARRAY`).
+        AlreadyExists: If an array is there (`ERROR_REASON_ARTIFACT_EXISTS`).
+        InvalidInput: If shapes and type do not make an array (`ERROR_REASON_INVALID_ARTIFACT`).
     """
     data_type = np.dtype(dtype)
     metadata: dict[str, Any] = {
@@ -73,12 +73,12 @@ def create_array(
         # tensorstore reports both with the same type of exception.
         if "ALREADY_EXISTS" in str(error):
             raise AlreadyExists(
-                "ERROR_REASON_ARRAY_EXISTS", f"there is an array at {path!r} already", path=path
+                "ERROR_REASON_ARTIFACT_EXISTS", f"there is an array at {path!r} already", name=path
             ) from error
         if _is_unreachable(error):
             raise _unavailable(path) from error
         raise InvalidInput(
-            "ERROR_REASON_INVALID_ARRAY", f"cannot make the array {path!r}: {error}", path=path
+            "ERROR_REASON_INVALID_ARTIFACT", f"cannot make the array {path!r}: {error}", path=path
         ) from error
 
 
@@ -86,8 +86,8 @@ def open_array(store: ObjectStore, path: str) -> ts.TensorStore:
     """Open a Zarr array, v3 or v2, for reading and writing.
 
     Raises:
-        NotFound: If there is none (`ERROR_REASON_ARRAY_NOT_FOUND`).
-        InvalidInput: If its metadata is damaged (`ERROR_REASON_INVALID_ARRAY`).
+        NotFound: If there is none (`ERROR_REASON_ARTIFACT_NOT_FOUND`).
+        InvalidInput: If its metadata is damaged (`ERROR_REASON_INVALID_ARTIFACT`).
     """
     driver = _driver(store, path)
     try:
@@ -100,7 +100,7 @@ def open_array(store: ObjectStore, path: str) -> ts.TensorStore:
         if _is_unreachable(error):
             raise _unavailable(path) from error
         raise InvalidInput(
-            "ERROR_REASON_INVALID_ARRAY", f"cannot open the array {path!r}: {error}", path=path
+            "ERROR_REASON_INVALID_ARTIFACT", f"cannot open the array {path!r}: {error}", path=path
         ) from error
 
 
@@ -129,8 +129,8 @@ def array_attributes(store: ObjectStore, path: str) -> dict[str, Any]:
     """Return the user attributes of a Zarr array or group, v3 or v2.
 
     Raises:
-        NotFound: If there is neither (`ERROR_REASON_ARRAY_NOT_FOUND`).
-        InvalidInput: If the metadata is damaged (`ERROR_REASON_INVALID_ARRAY`).
+        NotFound: If there is neither (`ERROR_REASON_ARTIFACT_NOT_FOUND`).
+        InvalidInput: If the metadata is damaged (`ERROR_REASON_INVALID_ARTIFACT`).
     """
     v3 = _read_json(store, f"{path}/zarr.json")
     if v3 is not None:
@@ -208,7 +208,7 @@ def _read_json(store: ObjectStore, path: str) -> dict[str, Any] | None:
         return None
     except ValueError as error:
         raise InvalidInput(
-            "ERROR_REASON_INVALID_ARRAY", f"{path!r} is not JSON", path=path
+            "ERROR_REASON_INVALID_ARTIFACT", f"{path!r} is not JSON", path=path
         ) from error
     return document if isinstance(document, dict) else {}
 
@@ -218,8 +218,12 @@ def _is_unreachable(error: ValueError) -> bool:
 
 
 def _missing(path: str) -> NotFound:
-    return NotFound("ERROR_REASON_ARRAY_NOT_FOUND", f"there is no array {path!r}", path=path)
+    return NotFound("ERROR_REASON_ARTIFACT_NOT_FOUND", f"there is no array {path!r}", path=path)
 
 
 def _unavailable(path: str) -> Unavailable:
-    return Unavailable("ERROR_REASON_STORE_UNAVAILABLE", f"the object store did not serve {path!r}")
+    return Unavailable(
+        "ERROR_REASON_DEPENDENCY_UNAVAILABLE",
+        f"the object store did not serve {path!r}",
+        service="object store",
+    )

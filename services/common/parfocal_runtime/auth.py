@@ -70,11 +70,11 @@ def principal() -> Principal:
 
     Raises:
         Unauthenticated: Outside a request, or in one that needs no caller
-            (`ERROR_REASON_UNAUTHENTICATED`).
+            (`ERROR_REASON_TOKEN_MISSING`).
     """
     caller = _current.get(None)
     if caller is None:
-        raise unauthenticated("nobody is calling")
+        raise Unauthenticated("ERROR_REASON_TOKEN_MISSING", "nobody is calling")
     return caller
 
 
@@ -88,23 +88,20 @@ def acting_as(caller: Principal) -> Iterator[None]:
         _current.reset(token)
 
 
-def unauthenticated(message: str) -> Unauthenticated:
-    """Return the error of a caller who is not known."""
-    return Unauthenticated("ERROR_REASON_UNAUTHENTICATED", message)
-
-
 def bearer_token(metadata: Mapping[str, str]) -> str | None:
     """Return the token of an `authorization: Bearer ...` entry, None where there is no entry.
 
     Raises:
-        Unauthenticated: If the entry is of another kind (`ERROR_REASON_UNAUTHENTICATED`).
+        Unauthenticated: If the entry is of another kind (`ERROR_REASON_TOKEN_INVALID`).
     """
     entry = metadata.get("authorization")
     if entry is None:
         return None
     scheme, _, token = entry.partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        raise unauthenticated("authorization must be 'Bearer <token>'")
+        raise Unauthenticated(
+            "ERROR_REASON_TOKEN_INVALID", "authorization must be 'Bearer <token>'"
+        )
     return token.strip()
 
 

@@ -19,11 +19,10 @@ from parfocal_runtime.auth import (
     Role,
     acting_as,
     bearer_token,
-    unauthenticated,
 )
 from parfocal_runtime.calls import Call
 from parfocal_runtime.channels import domain_error
-from parfocal_runtime.errors import DomainError, Unavailable
+from parfocal_runtime.errors import DomainError, Unauthenticated, Unavailable
 from parfocal_runtime.logs import get_logger
 from parfocal_runtime.metrics import GrpcMetrics
 from parfocal_runtime.request_id import REQUEST_ID_KEY, current_request_id
@@ -119,7 +118,7 @@ class ErrorLayer:
             await call.context.abort(
                 grpc.StatusCode.INTERNAL,
                 INTERNAL_MESSAGE,
-                _trailing((DETAILS_KEY, internal_details())),
+                _trailing((DETAILS_KEY, internal_details(current_request_id.get()))),
             )
 
 
@@ -173,7 +172,9 @@ class ReadinessLayer:
         """Refuse `call` if it comes too early."""
         service = call.method.removeprefix("/").rpartition("/")[0]
         if call.method not in PUBLIC_METHODS and not self._is_started(service):
-            raise Unavailable("ERROR_REASON_NOT_READY", f"{service} is starting", service=service)
+            raise Unavailable(
+                "ERROR_REASON_SERVICE_NOT_READY", f"{service} is starting", service=service
+            )
         yield
 
 
@@ -214,7 +215,7 @@ class AccessLayer:
             return self._anonymous
         caller = self._authenticator.authenticate(token)
         if caller is None:
-            raise unauthenticated("the token is not known")
+            raise Unauthenticated("ERROR_REASON_TOKEN_INVALID", "the token is not known")
         return caller
 
 

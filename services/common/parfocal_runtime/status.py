@@ -23,7 +23,7 @@ from parfocal_runtime.errors import (
     WrongState,
 )
 
-DOMAIN = "parfocal"
+DOMAIN = "parfocal.dev"
 """The `domain` of every `google.rpc.ErrorInfo`."""
 
 DETAILS_KEY = "grpc-status-details-bin"
@@ -87,9 +87,11 @@ def details_of(error: DomainError) -> bytes:
     return _packed(status_code(error), message, details)
 
 
-def internal_details() -> bytes:
+def internal_details(request_id: str) -> bytes:
     """Return the serialised `google.rpc.Status` of a failure that nobody foresaw."""
-    info = error_details_pb2.ErrorInfo(reason=INTERNAL_REASON, domain=DOMAIN)
+    info = error_details_pb2.ErrorInfo(
+        reason=INTERNAL_REASON, domain=DOMAIN, metadata={"request_id": request_id}
+    )
     return _packed(StatusCode.INTERNAL, INTERNAL_MESSAGE, [info])
 
 
@@ -101,7 +103,7 @@ def error_from_status(code: StatusCode, message: str, details: bytes | None) -> 
     """
     reason, metadata = _error_info(details)
     kind = _KINDS.get(code, Unavailable)
-    return kind(reason or f"ERROR_REASON_{code.name}", message, **metadata)
+    return kind(reason or _REASONS.get(kind, INTERNAL_REASON), message, **metadata)
 
 
 _KINDS: dict[StatusCode, type[DomainError]] = {
@@ -110,6 +112,13 @@ _KINDS: dict[StatusCode, type[DomainError]] = {
     StatusCode.UNKNOWN: DomainError,
     StatusCode.DATA_LOSS: DomainError,
     StatusCode.UNIMPLEMENTED: DomainError,
+}
+
+# For answers without a reason: they come from gRPC itself, or from what stands in between.
+_REASONS: dict[type[DomainError], str] = {
+    Cancelled: "ERROR_REASON_CANCELLED",
+    Exhausted: "ERROR_REASON_MESSAGE_TOO_LARGE",
+    Unavailable: "ERROR_REASON_DEPENDENCY_UNAVAILABLE",
 }
 
 

@@ -13,14 +13,14 @@ def read_table(store: ObjectStore, path: str) -> pa.Table:
     """Return the table at `path`.
 
     Raises:
-        NotFound: If there is none (`ERROR_REASON_OBJECT_NOT_FOUND`).
-        InvalidInput: If the object is not Parquet (`ERROR_REASON_INVALID_TABLE`).
+        NotFound: If there is none (`ERROR_REASON_ARTIFACT_NOT_FOUND`).
+        InvalidInput: If the object is not Parquet (`ERROR_REASON_INVALID_ARTIFACT`).
     """
     try:
         return pq.read_table(pa.BufferReader(store.read(path)))
     except pa.ArrowException as error:
         raise InvalidInput(
-            "ERROR_REASON_INVALID_TABLE", f"{path!r} is not a Parquet table", path=path
+            "ERROR_REASON_INVALID_ARTIFACT", f"{path!r} is not a Parquet table", path=path
         ) from error
 
 

@@ -148,6 +148,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Something broke that the caller could not have caused. INTERNAL.
     Metadata: `request_id`, to be looked up in the logs.
     """
+    ERROR_REASON_MALFORMED_MESSAGE: _ErrorReason.ValueType  # 44
+    """The bytes of the request are not a message of its type. INVALID_ARGUMENT. Metadata: none."""
+    ERROR_REASON_INVALID_ARTIFACT: _ErrorReason.ValueType  # 45
+    """An object is not, or cannot become, an artifact of the kind that is wanted: a damaged table,
+    an array whose shape and chunks do not go together. INVALID_ARGUMENT. Metadata: `path`.
+    """
+    ERROR_REASON_STORE_FULL: _ErrorReason.ValueType  # 46
+    """The object store has no space left. RESOURCE_EXHAUSTED. Metadata: none."""
+    ERROR_REASON_SERVICE_NOT_READY: _ErrorReason.ValueType  # 47
+    """The service is starting. UNAVAILABLE. Metadata: `service`."""
+    ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 48
+    """The server is stopping and ends its streams; connect again. UNAVAILABLE. Metadata: none."""
+    ERROR_REASON_METHOD_WITHOUT_ROLE: _ErrorReason.ValueType  # 49
+    """The server has no rule for who may call the method, so nobody may. PERMISSION_DENIED.
+    Metadata: `method`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every reason that a Parfocal service gives with a failed call.
@@ -282,5 +298,21 @@ ERROR_REASON_DEPENDENCY_UNAVAILABLE: ErrorReason.ValueType  # 42
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 43
 """Something broke that the caller could not have caused. INTERNAL.
 Metadata: `request_id`, to be looked up in the logs.
+"""
+ERROR_REASON_MALFORMED_MESSAGE: ErrorReason.ValueType  # 44
+"""The bytes of the request are not a message of its type. INVALID_ARGUMENT. Metadata: none."""
+ERROR_REASON_INVALID_ARTIFACT: ErrorReason.ValueType  # 45
+"""An object is not, or cannot become, an artifact of the kind that is wanted: a damaged table,
+an array whose shape and chunks do not go together. INVALID_ARGUMENT. Metadata: `path`.
+"""
+ERROR_REASON_STORE_FULL: ErrorReason.ValueType  # 46
+"""The object store has no space left. RESOURCE_EXHAUSTED. Metadata: none."""
+ERROR_REASON_SERVICE_NOT_READY: ErrorReason.ValueType  # 47
+"""The service is starting. UNAVAILABLE. Metadata: `service`."""
+ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 48
+"""The server is stopping and ends its streams; connect again. UNAVAILABLE. Metadata: none."""
+ERROR_REASON_METHOD_WITHOUT_ROLE: ErrorReason.ValueType  # 49
+"""The server has no rule for who may call the method, so nobody may. PERMISSION_DENIED.
+Metadata: `method`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

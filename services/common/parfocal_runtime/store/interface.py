@@ -41,7 +41,7 @@ class ObjectStore(ABC):
         """Return the whole object.
 
         Raises:
-            NotFound: If there is none (`ERROR_REASON_OBJECT_NOT_FOUND`).
+            NotFound: If there is none (`ERROR_REASON_ARTIFACT_NOT_FOUND`).
         """
 
     @abstractmethod
@@ -60,7 +60,7 @@ class ObjectStore(ABC):
         """Return size and etag.
 
         Raises:
-            NotFound: If there is none (`ERROR_REASON_OBJECT_NOT_FOUND`).
+            NotFound: If there is none (`ERROR_REASON_ARTIFACT_NOT_FOUND`).
         """
 
     @abstractmethod
@@ -95,18 +95,22 @@ class ObjectStore(ABC):
         """Return if the store answers now.
 
         Raises:
-            Unavailable: If it does not (`ERROR_REASON_STORE_UNAVAILABLE`).
+            Unavailable: If it does not (`ERROR_REASON_DEPENDENCY_UNAVAILABLE`).
         """
 
-    def resolve(self, uri: str) -> str:
+    def resolve(self, uri: str, *, field: str = "uri") -> str:
         """Return the path of what a caller named, by relative path or by URI inside the root.
+
+        Args:
+            uri: What the caller sent.
+            field: Field of the request it came in, for the error.
 
         Raises:
             InvalidInput: If it is empty or ill-formed (`ERROR_REASON_INVALID_URI`).
             PermissionDenied: If it leads out of the root: `..`, an absolute path, another root,
                 a symbolic link to elsewhere (`ERROR_REASON_URI_OUTSIDE_ROOTS`).
         """
-        return self._guarded(path_from_uri(uri, self._root_uris()))
+        return self._guarded(path_from_uri(uri, self._root_uris(), field=field))
 
     def uri(self, path: str) -> str:
         """Return the absolute URI of a path."""

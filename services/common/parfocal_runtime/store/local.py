@@ -99,7 +99,9 @@ class LocalStore(ObjectStore):
         """Return if the folder is there and can be written."""
         if not os.access(self._folder, os.R_OK | os.W_OK | os.X_OK):
             raise Unavailable(
-                "ERROR_REASON_STORE_UNAVAILABLE", f"cannot read and write {self.root}"
+                "ERROR_REASON_DEPENDENCY_UNAVAILABLE",
+                f"cannot read and write {self.root}",
+                service="object store",
             )
 
     def _root_uris(self) -> tuple[str, ...]:
@@ -187,7 +189,7 @@ def _translated(path: str) -> Iterator[None]:
         yield
     except (FileNotFoundError, IsADirectoryError) as error:
         raise NotFound(
-            "ERROR_REASON_OBJECT_NOT_FOUND", f"there is no object {path!r}", path=path
+            "ERROR_REASON_ARTIFACT_NOT_FOUND", f"there is no object {path!r}", path=path
         ) from error
     except NotADirectoryError as error:
         raise InvalidInput(
@@ -204,6 +206,8 @@ def _translated(path: str) -> Iterator[None]:
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE):
             raise Unavailable(
-                "ERROR_REASON_STORE_UNAVAILABLE", f"the object store refused {path!r}"
+                "ERROR_REASON_DEPENDENCY_UNAVAILABLE",
+                f"the object store refused {path!r}",
+                service="object store",
             ) from error
         raise

@@ -21,7 +21,7 @@ def open_store(uri: str, *, s3: S3Settings | None = None) -> ObjectStore:
     parts = urlsplit(uri)
     if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path.strip("/"):
         return LocalStore(unquote(parts.path))
-    if parts.scheme == "s3" and parts.netloc:
+    if parts.scheme == "s3" and parts.netloc and not parts.query:
         return S3Store(parts.netloc, parts.path.strip("/"), settings=s3 or S3Settings())
     raise InvalidInput(
         "ERROR_REASON_INVALID_URI",

@@ -234,7 +234,7 @@ def _translated(path: str) -> Iterator[None]:
     except S3Error as error:
         if error.code in _MISSING:
             raise NotFound(
-                "ERROR_REASON_OBJECT_NOT_FOUND", f"there is no object {path!r}", path=path
+                "ERROR_REASON_ARTIFACT_NOT_FOUND", f"there is no object {path!r}", path=path
             ) from error
         if error.code in _FULL:
             raise _full() from error
@@ -253,5 +253,7 @@ def _full() -> Exhausted:
 
 def _unavailable(path: str, why: str) -> Unavailable:
     return Unavailable(
-        "ERROR_REASON_STORE_UNAVAILABLE", f"the object store did not serve {path!r}: {why}"
+        "ERROR_REASON_DEPENDENCY_UNAVAILABLE",
+        f"the object store did not serve {path!r}: {why}",
+        service="object store",
     )
