@@ -1,0 +1,1 @@
+"""The demonstration: one active-learning campaign on EM images, measured against random."""
