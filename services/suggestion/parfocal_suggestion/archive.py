@@ -1,0 +1,230 @@
+"""Selections as they lie in the object store: written once, read back whole.
+
+A selection is a Parquet table of its picks whose schema metadata carries a JSON record of
+everything that it takes to choose again. Beside it lies a table with the state and the cell of
+every candidate, under the hash of its content: a writer that dies between the two leaves nothing
+that a later one could mistake for its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from parfocal_runtime.errors import AlreadyExists, NotFound
+from parfocal_runtime.layout import selection_table
+from parfocal_runtime.store import ObjectStore
+from parfocal_runtime.tables import create_table, read_table, table_bytes
+
+from parfocal_suggestion.pool import Floats, Pool
+from parfocal_suggestion.reasons import cell_sizes
+from parfocal_suggestion.suggest import Suggestion
+
+RECORD = b"parfocal.selection"
+"""Key of the JSON record in the schema metadata."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """Everything that it takes to make a selection again, and what it was made from.
+
+    Attributes:
+        project: Name of the project.
+        selection: Name of the selection.
+        strategy: Name of the strategy.
+        version: Version of the strategy.
+        requested: Parameters as asked for.
+        parameters: Parameters as used, none left to derive.
+        budget: Picks asked for.
+        seed: The seed.
+        random_share: Share drawn at random.
+        pool: Candidates that could be chosen.
+        candidates: Folder of the candidate set, or empty.
+        streams: `name`, `array` (empty where inline) and `encoder` of each stream.
+        model: Base model, or empty.
+        inputs: SHA-256 of each input.
+        environment: Libraries and processor.
+        cells: Path of the table with the cell of every candidate.
+        create_time: When, in ISO 8601 and UTC.
+    """
+
+    project: str
+    selection: str
+    strategy: str
+    version: str
+    requested: Mapping[str, Any]
+    parameters: Mapping[str, Any]
+    budget: int
+    seed: int
+    random_share: float
+    pool: int
+    candidates: str
+    streams: list[dict[str, str]]
+    model: str
+    inputs: Mapping[str, str]
+    environment: Mapping[str, str]
+    cells: str
+    create_time: str
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Record:
+        """Read a record; keys of later releases are passed over."""
+        document = json.loads(text)
+        return cls(**{each.name: document[each.name] for each in fields(cls)})
+
+    def to_json(self) -> bytes:
+        """Return the record as it is stored."""
+        return json.dumps(asdict(self)).encode()
+
+    def same_wish(self, other: Record) -> bool:
+        """Whether both were asked for in the same way, of the same inputs."""
+        return self._wish() == other._wish()
+
+    def _wish(self) -> dict[str, Any]:
+        parts = ("strategy", "requested", "budget", "seed", "random_share", "inputs", "streams")
+        return {part: getattr(self, part) for part in parts}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A selection read back: its record, and its picks by rank.
+
+    Attributes:
+        record: How it was made.
+        picks: Columns candidate, rank, role, score, cell, cell_size, cluster, distance, reason.
+    """
+
+    record: Record
+    picks: pa.Table
+
+
+def picks_table(pool: Pool, suggestion: Suggestion, reasons: list[str]) -> pa.Table:
+    """Return the picks (B rows) as a table."""
+    rows = pool.rows_of(suggestion.candidates)
+    selection = suggestion.selection
+    return pa.table(
+        {
+            "candidate": suggestion.candidates,
+            "rank": np.arange(len(rows), dtype=np.int32),
+            "role": [role.value for role in suggestion.roles],
+            "score": suggestion.scores,
+            "cell": selection.cells[rows],
+            "cell_size": cell_sizes(selection.cells)[rows],
+            "cluster": selection.clusters[rows],
+            "distance": selection.distances[rows],
+            "reason": pa.array(reasons, pa.string()),
+        }
+    )
+
+
+def cells_table(
+    pool: Pool,
+    suggestion: Suggestion,
+    *,
+    inline: Mapping[str, Floats],
+    probabilities: Floats | None,
+) -> pa.Table:
+    """Return the state and the cell of every candidate, and the inputs that lie nowhere else.
+
+    Args:
+        pool: The pool.
+        suggestion: What was chosen.
+        inline: (N, d) features that were sent with the request, excluded candidates included.
+        probabilities: (N,) probabilities that were sent with the request, likewise.
+
+    Returns:
+        Columns candidate, state (`available`, `labelled`, `excluded`), verdict (null without an
+        answer), cluster, cell (-1 for none), distance; `feature:<stream>` and `probability`.
+    """
+    everyone = np.sort(np.concatenate([pool.candidates, pool.excluded]))
+    inside = np.isin(everyone, pool.excluded, invert=True)
+    selection = suggestion.selection
+    columns: dict[str, Any] = {
+        "candidate": everyone,
+        "state": _states(pool, everyone),
+        "verdict": _verdicts(pool, everyone),
+        "cluster": _spread(selection.clusters, inside, np.int32(-1)),
+        "cell": _spread(selection.cells, inside, np.int32(-1)),
+        "distance": _spread(selection.distances, inside, np.float32(np.nan)),
+    }
+    for name, features in inline.items():
+        flat = pa.array(np.ascontiguousarray(features, np.float32).reshape(-1))
+        columns[f"feature:{name}"] = pa.FixedSizeListArray.from_arrays(flat, features.shape[1])
+    if probabilities is not None:
+        columns["probability"] = probabilities
+    return pa.table(columns)
+
+
+def keep(store: ObjectStore, record: Record, picks: pa.Table, cells: pa.Table) -> Stored:
+    """Write a selection, or return the one of that name if it was asked for in the same way.
+
+    Raises:
+        AlreadyExists: If the name was used for other inputs (`ERROR_REASON_ARTIFACT_EXISTS`).
+    """
+    content = table_bytes(cells)
+    path = selection_table(record.project, record.selection)
+    beside = f"{path.removesuffix('.parquet')}-cells-{hashlib.sha256(content).hexdigest()[:16]}"
+    store.create(f"{beside}.parquet", content)
+    record = replace(record, cells=f"{beside}.parquet")
+    create_table(store, path, picks.replace_schema_metadata({RECORD: record.to_json()}))
+    return checked_same(load(store, record.project, record.selection), record)
+
+
+def checked_same(stored: Stored, wish: Record) -> Stored:
+    """Return `stored` if it was asked for as `wish` is.
+
+    Raises:
+        AlreadyExists: If it was not (`ERROR_REASON_ARTIFACT_EXISTS`).
+    """
+    if not stored.record.same_wish(wish):
+        raise AlreadyExists(
+            "ERROR_REASON_ARTIFACT_EXISTS",
+            f"the selection {wish.selection!r} was made from other inputs",
+            name=f"projects/{wish.project}/selections/{wish.selection}",
+        )
+    return stored
+
+
+def load(store: ObjectStore, project: str, selection: str) -> Stored:
+    """Read a selection.
+
+    Raises:
+        NotFound: If there is none of that name (`ERROR_REASON_SELECTION_NOT_FOUND`).
+    """
+    path = selection_table(project, selection)
+    table = read_table(store, path) if store.exists(path) else pa.table({})
+    record = (table.schema.metadata or {}).get(RECORD)
+    if record is None:
+        raise NotFound(
+            "ERROR_REASON_SELECTION_NOT_FOUND",
+            f"there is no selection {selection!r} in project {project!r}",
+            selection=f"projects/{project}/selections/{selection}",
+        )
+    return Stored(Record.from_json(record), table)
+
+
+def _spread(values: Any, inside: Any, outside: Any) -> Any:
+    column = np.full(len(inside), outside)
+    column[inside] = values
+    return column
+
+
+def _states(pool: Pool, everyone: Any) -> pa.Array:
+    states = np.full(len(everyone), "available", object)
+    states[np.isin(everyone, pool.labelled)] = "labelled"
+    states[np.isin(everyone, pool.excluded)] = "excluded"
+    return pa.array(states, pa.string())
+
+
+def _verdicts(pool: Pool, everyone: Any) -> pa.Array:
+    verdicts = np.zeros(len(everyone), np.bool_)
+    rows = np.searchsorted(everyone, pool.labelled)
+    verdicts[rows] = pool.verdicts
+    missing = np.ones(len(everyone), np.bool_)
+    missing[rows] = False
+    return pa.array(verdicts, mask=missing)

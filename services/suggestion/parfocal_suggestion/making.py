@@ -1,0 +1,86 @@
+"""From an order to a stored selection."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+
+import numpy as np
+from parfocal_runtime.layout import selection_table
+from parfocal_runtime.store import ObjectStore
+from parfocal_runtime.tasks import CancelFlag
+
+from parfocal_suggestion.archive import (
+    Record,
+    Stored,
+    cells_table,
+    checked_same,
+    keep,
+    load,
+    picks_table,
+)
+from parfocal_suggestion.digest import environment, pool_digests
+from parfocal_suggestion.order import Order, read_pool
+from parfocal_suggestion.pool import Pool
+from parfocal_suggestion.reasons import reasons
+from parfocal_suggestion.selection import Strategy
+from parfocal_suggestion.suggest import suggest
+
+
+def make_selection(
+    store: ObjectStore, order: Order, *, now: datetime, cancel: CancelFlag
+) -> Stored:
+    """Choose and keep the choice; the same order again returns what is kept.
+
+    Raises:
+        InvalidInput: If the order can never work.
+        NotFound: If an array or a table is not there.
+        AlreadyExists: If the name was used for other inputs (`ERROR_REASON_ARTIFACT_EXISTS`).
+        Cancelled: If `cancel` is set.
+    """
+    pool, model = read_pool(store, order)
+    wish = _record(order, pool, model, strategy=order.strategy, now=now)
+    if store.exists(selection_table(order.project, order.selection)):
+        return checked_same(load(store, order.project, order.selection), wish)
+    suggestion = suggest(
+        pool,
+        order.strategy,
+        order.budget,
+        seed=order.seed,
+        random_share=order.random_share,
+        checkpoint=cancel.check,
+    )
+    why = reasons(pool, suggestion, encoders=order.encoders, model=model)
+    cells = cells_table(
+        pool,
+        suggestion,
+        inline={each.name: each.inline for each in order.streams if each.inline is not None},
+        probabilities=None if order.candidates else order.probabilities,
+    )
+    record = _record(order, pool, model, strategy=suggestion.strategy, now=now)
+    return keep(store, record, picks_table(pool, suggestion, why), cells)
+
+
+def _record(order: Order, pool: Pool, model: str, *, strategy: Strategy, now: datetime) -> Record:
+    return Record(
+        project=order.project,
+        selection=order.selection,
+        strategy=strategy.name,
+        version=strategy.version,
+        requested=asdict(order.strategy),
+        parameters=asdict(strategy),
+        budget=order.budget,
+        seed=order.seed,
+        random_share=order.random_share,
+        pool=int(np.count_nonzero(pool.available)),
+        candidates=order.candidates,
+        streams=[
+            {"name": each.name, "array": each.array, "encoder": each.encoder}
+            for each in order.streams
+        ],
+        model=model,
+        inputs=pool_digests(pool),
+        environment=environment(),
+        cells="",
+        create_time=now.isoformat(),
+    )

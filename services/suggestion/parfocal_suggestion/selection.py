@@ -1,0 +1,88 @@
+"""What a strategy gives back, and the one interface that all strategies have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass
+from typing import Any, ClassVar, Protocol, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parfocal_suggestion.pool import Floats, Ids, Pool
+
+Checkpoint: TypeAlias = Callable[[], None]
+"""Called between pieces of work; raises when the caller no longer wants the answer."""
+
+Parameters: TypeAlias = Mapping[str, bool | int | str]
+"""The fields of a strategy by name, as they are stored."""
+
+
+def no_checkpoint() -> None:
+    """Never stop."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The picks of a strategy in the order they are shown, and how it divided the pool.
+
+    Attributes:
+        candidates: (B,) int64, ordered, each once.
+        scores: (B,) float32; what they mean is the strategy's, NaN where it scores nothing.
+        cells: (N,) int32, the cell of every candidate of the pool, or -1 without cells.
+        clusters: (N,) int32, the first-level cluster, or -1.
+        distances: (N,) float32, distance to the centre of the cell, or NaN.
+    """
+
+    candidates: Ids
+    scores: Floats
+    cells: NDArray[np.int32]
+    clusters: NDArray[np.int32]
+    distances: Floats
+
+    @classmethod
+    def without_cells(cls, pool: Pool, candidates: Ids, scores: Floats) -> Selection:
+        """Return a selection by a strategy that does not divide the pool."""
+        nowhere = np.full(len(pool), -1, np.int32)
+        return cls(
+            candidates=candidates,
+            scores=scores,
+            cells=nowhere,
+            clusters=nowhere,
+            distances=np.full(len(pool), np.nan, np.float32),
+        )
+
+    @classmethod
+    def nothing(cls, pool: Pool) -> Selection:
+        """Return the selection from a pool where nothing is left to choose."""
+        return cls.without_cells(pool, np.empty(0, np.int64), np.empty(0, np.float32))
+
+
+class Strategy(Protocol):
+    """Ranks candidates. An instance is a frozen dataclass of its parameters.
+
+    A parameter left at 0 or empty is derived by `resolved` from the pool and the budget; what
+    was derived is stored with the selection, so that a replay derives nothing.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+    name: ClassVar[str]
+    version: ClassVar[str]
+    """Raised whenever the same inputs would give other picks."""
+    summary: ClassVar[str]
+    score: ClassVar[str]
+    """What the scores mean."""
+
+    def resolved(self, pool: Pool, budget: int) -> Self:
+        """Return the strategy with every derived parameter filled in."""
+        ...
+
+    def space(self, pool: Pool) -> Floats | None:
+        """Return the features (N, d) in which likeness is judged, if it judges likeness."""
+        ...
+
+    def select(
+        self, pool: Pool, budget: int, *, seed: int, checkpoint: Checkpoint = no_checkpoint
+    ) -> Selection:
+        """Choose exactly `min(budget, available)` candidates."""
+        ...

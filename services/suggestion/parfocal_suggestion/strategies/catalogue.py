@@ -1,0 +1,43 @@
+"""The strategies there are, and how one is made from its name and parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from parfocal_runtime.errors import InvalidInput
+
+from parfocal_suggestion.selection import Parameters, Strategy
+from parfocal_suggestion.strategies.core_set import CoreSet
+from parfocal_suggestion.strategies.entropy import Entropy
+from parfocal_suggestion.strategies.late_fusion import LateFusion
+from parfocal_suggestion.strategies.random_draw import RandomDraw
+from parfocal_suggestion.strategies.two_stream import TwoStream
+
+STRATEGIES: Mapping[str, type[Strategy]] = {
+    strategy.name: strategy for strategy in (RandomDraw, CoreSet, Entropy, LateFusion, TwoStream)
+}
+
+
+def strategy_of(name: str, parameters: Parameters) -> Strategy:
+    """Make a strategy from its stored name and parameters.
+
+    Raises:
+        InvalidInput: If no strategy has that name (`ERROR_REASON_UNKNOWN_STRATEGY`) or it has
+            no such parameter.
+    """
+    if name not in STRATEGIES:
+        raise InvalidInput(
+            "ERROR_REASON_UNKNOWN_STRATEGY",
+            f"no strategy {name!r}; there are {', '.join(sorted(STRATEGIES))}",
+            field="strategy",
+            known=", ".join(sorted(STRATEGIES)),
+        )
+    try:
+        return STRATEGIES[name](**parameters)
+    except TypeError as error:
+        raise InvalidInput(
+            "ERROR_REASON_INVALID_FIELD",
+            f"{name} does not have the parameters {sorted(parameters)}",
+            field="strategy",
+            value=", ".join(sorted(parameters)),
+        ) from error

@@ -1,0 +1,62 @@
+"""Entropy: the candidates of which the base model is least sure.
+
+B. Settles, Active Learning Literature Survey, University of Wisconsin-Madison TR 1648 (2009),
+section 3.1; C. E. Shannon, A Mathematical Theory of Communication (1948). For two classes this
+ranks as margin and least confidence do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+from parfocal_runtime.errors import InvalidInput
+
+from parfocal_suggestion.pool import Floats, Pool
+from parfocal_suggestion.selection import Checkpoint, Selection, no_checkpoint
+
+
+@dataclass(frozen=True)
+class Entropy:
+    """Take the largest entropy of the class probabilities; equals go by id."""
+
+    name: ClassVar[str] = "entropy"
+    version: ClassVar[str] = "1"
+    summary: ClassVar[str] = "largest entropy of the base model's mean probability"
+    score: ClassVar[str] = "entropy in nats"
+
+    def resolved(self, pool: Pool, budget: int) -> Self:
+        """Return the strategy itself; there is nothing to derive."""
+        return self
+
+    def space(self, pool: Pool) -> Floats | None:
+        """Judge no likeness."""
+        return None
+
+    def select(
+        self, pool: Pool, budget: int, *, seed: int, checkpoint: Checkpoint = no_checkpoint
+    ) -> Selection:
+        """Rank by entropy.
+
+        Raises:
+            InvalidInput: If the pool has no probabilities (`ERROR_REASON_MISSING_FIELD`).
+        """
+        if pool.probabilities is None:
+            raise InvalidInput(
+                "ERROR_REASON_MISSING_FIELD",
+                "entropy needs the base model's probabilities",
+                field="probabilities",
+            )
+        scores = entropy(pool.probabilities)
+        free = np.flatnonzero(pool.available)
+        best = free[np.argsort(-scores[free], kind="stable")[:budget]]
+        return Selection.without_cells(pool, pool.candidates[best], scores[best])
+
+
+def entropy(probabilities: Floats) -> Floats:
+    """Entropy (N,) in nats of (N,) probabilities of True, or of (N, C) that sum to 1."""
+    p = probabilities.astype(np.float64)
+    classes = np.stack([p, 1 - p], axis=1) if p.ndim == 1 else p
+    surprise = -np.log(classes, out=np.zeros_like(classes), where=classes > 0)
+    return np.asarray(np.sum(classes * surprise, axis=1), np.float32)

@@ -1,0 +1,91 @@
+"""Late fusion: cells of candidates that look alike in all streams at once.
+
+The joined-features baseline of two-stream active query suggestion (Z. Lin et al., Two Stream
+Active Query Suggestion for Active Learning in Connectomics, ECCV 2020, section 4.1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import numpy as np
+
+from parfocal_suggestion.cells import Cells, complete, query_cells
+from parfocal_suggestion.fusion import fuse
+from parfocal_suggestion.kmeans import k_means, restarts
+from parfocal_suggestion.plan import plan
+from parfocal_suggestion.pool import Floats, Pool
+from parfocal_suggestion.seeds import derived_seed
+from parfocal_suggestion.selection import Checkpoint, Selection, no_checkpoint
+
+
+@dataclass(frozen=True)
+class LateFusion:
+    """Cluster [F_s | F_u] into cells and query each.
+
+    Attributes:
+        first: Stream to join.
+        second: Stream to join it with.
+        cells: Number of cells (K), or 0 to derive it.
+        queries: Queries per cell (Q), or 0 to derive it.
+        raw: Join without scaling, as published: the stream with more columns then decides.
+        n_init: Starts of each k-means, or 0 to derive it.
+    """
+
+    first: str = "mask"
+    second: str = "image"
+    cells: int = 0
+    queries: int = 0
+    raw: bool = False
+    n_init: int = 0
+
+    name: ClassVar[str] = "late-fusion"
+    version: ClassVar[str] = "1"
+    summary: ClassVar[str] = "k-means cells on all streams joined, a few queries in each"
+    score: ClassVar[str] = "candidates of the cell per query"
+
+    def resolved(self, pool: Pool, budget: int) -> Self:
+        """Fill in cells, queries and starts."""
+        planned = plan(budget, clusters=self.cells, cells_per_cluster=1, queries=self.queries)
+        return replace(
+            self,
+            cells=planned.clusters,
+            queries=planned.queries,
+            n_init=self.n_init or restarts(len(pool), planned.clusters),
+        )
+
+    def space(self, pool: Pool) -> Floats:
+        """Judge likeness in the joined streams."""
+        return fuse(pool.stream(self.first), pool.stream(self.second), raw=self.raw)
+
+    def select(
+        self, pool: Pool, budget: int, *, seed: int, checkpoint: Checkpoint = no_checkpoint
+    ) -> Selection:
+        """Choose `min(budget, available)` candidates, cell by cell.
+
+        Raises:
+            InvalidInput: If a stream is missing.
+        """
+        if not np.any(pool.unlabelled):
+            return Selection.nothing(pool)
+        strategy = self.resolved(pool, budget)
+        features = self.space(pool)
+        known = pool.unlabelled
+        checkpoint()
+        groups = k_means(
+            features[known],
+            strategy.cells,
+            seed=derived_seed(seed, "cells"),
+            n_init=strategy.n_init,
+        )
+        cells = complete(features, known, groups)
+        return query_cells(
+            pool,
+            features,
+            Cells(cells=cells, clusters=cells, centres=groups.centres),
+            budget,
+            seed=seed,
+            n_init=strategy.n_init,
+            checkpoint=checkpoint,
+        )

@@ -1,0 +1,120 @@
+"""Two-stream hierarchical: cells of alike mask, split by alike texture, a few queries in each.
+
+Z. Lin, D. Wei, W.-D. Jang, S. Zhou, X. Chen, X. Wang, R. Schalek, D. Berger, B. Matejek,
+L. Kamentsky, A. Peleg, D. Haehn, T. Jones, T. Parag, J. Lichtman, H. Pfister, Two Stream Active
+Query Suggestion for Active Learning in Connectomics, ECCV 2020, section 4.1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import numpy as np
+from parfocal_runtime.errors import InvalidInput
+
+from parfocal_suggestion.cells import Cells, complete, query_cells
+from parfocal_suggestion.kmeans import k_means, restarts
+from parfocal_suggestion.plan import plan
+from parfocal_suggestion.pool import Floats, Pool
+from parfocal_suggestion.seeds import derived_seed
+from parfocal_suggestion.selection import Checkpoint, Selection, no_checkpoint
+
+
+@dataclass(frozen=True)
+class TwoStream:
+    """Cluster the first stream (N_s), each cluster by the second (M), and query each cell (Q).
+
+    Attributes:
+        first: Stream of the first level, such as the embedding of predicted masks.
+        second: Stream of the second level and of the queries, such as that of the images.
+        clusters: First-level clusters (N_s), or 0 to derive it.
+        cells_per_cluster: Cells in each cluster (M), or 0 to derive it.
+        queries: Queries per cell (Q), or 0 to derive it.
+        n_init: Starts of each k-means, or 0 to derive it.
+    """
+
+    first: str = "mask"
+    second: str = "image"
+    clusters: int = 0
+    cells_per_cluster: int = 0
+    queries: int = 0
+    n_init: int = 0
+
+    name: ClassVar[str] = "two-stream"
+    version: ClassVar[str] = "1"
+    summary: ClassVar[str] = "k-means cells by mask, then by texture, a few queries in each"
+    score: ClassVar[str] = "candidates of the cell per query"
+
+    def resolved(self, pool: Pool, budget: int) -> Self:
+        """Fill in clusters, cells, queries and starts."""
+        planned = plan(
+            budget,
+            clusters=self.clusters,
+            cells_per_cluster=self.cells_per_cluster,
+            queries=self.queries,
+        )
+        return replace(
+            self,
+            clusters=planned.clusters,
+            cells_per_cluster=planned.cells_per_cluster,
+            queries=planned.queries,
+            n_init=self.n_init or restarts(len(pool), planned.clusters),
+        )
+
+    def space(self, pool: Pool) -> Floats:
+        """Judge likeness in the second stream."""
+        return pool.stream(self.second)
+
+    def select(
+        self, pool: Pool, budget: int, *, seed: int, checkpoint: Checkpoint = no_checkpoint
+    ) -> Selection:
+        """Choose `min(budget, available)` candidates, cell by cell.
+
+        Raises:
+            InvalidInput: If a stream is missing or both names are the same.
+        """
+        if self.first == self.second:
+            raise InvalidInput(
+                "ERROR_REASON_INVALID_FIELD",
+                "two_stream needs two different streams",
+                field="strategy",
+                value=self.first,
+            )
+        if not np.any(pool.unlabelled):
+            return Selection.nothing(pool)
+        strategy = self.resolved(pool, budget)
+        cells = strategy._cells(pool, seed=seed, checkpoint=checkpoint)
+        return query_cells(
+            pool,
+            pool.stream(self.second),
+            cells,
+            budget,
+            seed=seed,
+            n_init=strategy.n_init,
+            checkpoint=checkpoint,
+        )
+
+    def _cells(self, pool: Pool, *, seed: int, checkpoint: Checkpoint) -> Cells:
+        masks, textures = pool.stream(self.first), pool.stream(self.second)
+        known = pool.unlabelled
+        checkpoint()
+        level1 = k_means(
+            masks[known], self.clusters, seed=derived_seed(seed, "clusters"), n_init=self.n_init
+        )
+        clusters = complete(masks, known, level1)
+        cells = np.empty(len(pool), np.int32)
+        centres = np.empty((0, textures.shape[1]), np.float32)
+        for cluster in range(level1.k):
+            checkpoint()
+            rows = np.flatnonzero(clusters == cluster)
+            inside = textures[rows]
+            groups = k_means(
+                inside[known[rows]],
+                self.cells_per_cluster,
+                seed=derived_seed(seed, "cells", index=cluster),
+                n_init=self.n_init,
+            )
+            cells[rows] = len(centres) + complete(inside, known[rows], groups)
+            centres = np.concatenate([centres, groups.centres])
+        return Cells(cells=cells, clusters=clusters, centres=centres)

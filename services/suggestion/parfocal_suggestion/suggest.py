@@ -1,0 +1,135 @@
+"""One suggestion: a random share set apart first, the strategy's picks, one queue of both."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from parfocal_runtime.errors import InvalidInput
+
+from parfocal_suggestion.pool import Floats, Ids, Mask, Pool
+from parfocal_suggestion.selection import Checkpoint, Selection, Strategy, no_checkpoint
+from parfocal_suggestion.single_thread import single_thread
+from parfocal_suggestion.strategies.random_draw import draw
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+class Role(StrEnum):
+    """Why a candidate is in the queue."""
+
+    STRATEGY = "strategy"
+    RANDOM = "random"
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """The queue of a round: picks in the order they are shown.
+
+    Attributes:
+        strategy: The strategy with every parameter filled in.
+        budget: Picks that were asked for.
+        seed: The seed.
+        random_share: The share of the budget that was drawn at random.
+        candidates: (B,) int64 ids, each once.
+        is_random: (B,) True for the reserved random share.
+        scores: (B,) float32, NaN where there is none.
+        selection: How the strategy divided the pool.
+    """
+
+    strategy: Strategy
+    budget: int
+    seed: int
+    random_share: float
+    candidates: Ids
+    is_random: Mask
+    scores: Floats
+    selection: Selection
+
+    @property
+    def roles(self) -> list[Role]:
+        """Role of each pick."""
+        return [Role.RANDOM if drawn else Role.STRATEGY for drawn in self.is_random]
+
+
+def suggest(
+    pool: Pool,
+    strategy: Strategy,
+    budget: int,
+    *,
+    seed: int,
+    random_share: float = 0.0,
+    checkpoint: Checkpoint = no_checkpoint,
+) -> Suggestion:
+    """Choose `min(budget, available)` candidates.
+
+    The random share is drawn first, uniformly from all that is available and from random numbers
+    of its own, so that it is an unbiased sample of the pool whatever the strategy does. The
+    strategy then chooses from the rest, knowing that the drawn ones will be labelled. Random
+    picks are spread evenly: the i-th of r stands at place floor((i + 1/2) B / r) of the B.
+
+    Args:
+        pool: What to choose from.
+        strategy: How to choose.
+        budget: Picks wanted, at least 1.
+        seed: Not negative; the same inputs and seed give the same suggestion, bit for bit.
+        random_share: Share of the picks drawn at random, 0 to 1, rounded half up to a number.
+        checkpoint: Called between pieces of work.
+
+    Raises:
+        InvalidInput: If budget or share is out of range, or the strategy cannot work here.
+    """
+    _check(budget, random_share)
+    picks = min(budget, int(np.count_nonzero(pool.available)))
+    drawn = draw(pool, math.floor(random_share * picks + 0.5), seed=seed, stream="random share")
+    rest = pool.with_pending(drawn)
+    filled = strategy.resolved(pool, max(1, picks - len(drawn)))
+    with single_thread():
+        selection = filled.select(rest, picks - len(drawn), seed=seed, checkpoint=checkpoint)
+    is_random = _random_places(picks, len(drawn))
+    return Suggestion(
+        strategy=filled,
+        budget=budget,
+        seed=seed,
+        random_share=random_share,
+        candidates=_interleave(is_random, drawn, selection.candidates),
+        is_random=is_random,
+        scores=_interleave(is_random, np.full(len(drawn), np.nan, np.float32), selection.scores),
+        selection=selection,
+    )
+
+
+def _check(budget: int, random_share: float) -> None:
+    if budget < 1:
+        raise InvalidInput(
+            "ERROR_REASON_INVALID_BUDGET",
+            f"the budget must be at least 1, got {budget}",
+            field="budget",
+            budget=budget,
+        )
+    if not 0 <= random_share <= 1:
+        raise InvalidInput(
+            "ERROR_REASON_INVALID_FIELD",
+            f"random_share must lie in 0 to 1, got {random_share}",
+            field="random_share",
+            value=random_share,
+        )
+
+
+def _random_places(picks: int, drawn: int) -> Mask:
+    places = np.zeros(picks, np.bool_)
+    places[(2 * np.arange(drawn) + 1) * picks // (2 * drawn or 1)] = True
+    return places
+
+
+def _interleave(
+    is_random: Mask, drawn: NDArray[Scalar], chosen: NDArray[Scalar]
+) -> NDArray[Scalar]:
+    queue = np.empty(len(is_random), chosen.dtype)
+    queue[is_random] = drawn
+    queue[~is_random] = chosen
+    return queue

@@ -1,0 +1,216 @@
+"""What every strategy of the catalogue has to hold, whatever it chooses by."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from parfocal_runtime.errors import Cancelled, InvalidInput
+from parfocal_runtime.tasks import CancelFlag
+from parfocal_suggestion.pool import Ids, Pool
+from parfocal_suggestion.selection import Selection, Strategy
+from parfocal_suggestion.strategies import STRATEGIES
+
+every_strategy = pytest.mark.parametrize(
+    "strategy", [make() for make in STRATEGIES.values()], ids=list(STRATEGIES)
+)
+with_streams = pytest.mark.parametrize(
+    "strategy",
+    [STRATEGIES[name]() for name in ("core-set", "late-fusion", "two-stream")],
+    ids=lambda strategy: strategy.name,
+)
+
+
+def points(count: int, *, seed: int = 0, columns: int = 5) -> NDArray[np.float32]:
+    """Points (count, columns) in six loose clumps."""
+    rng = np.random.default_rng(seed)
+    clumps = rng.normal(scale=3, size=(6, columns))
+    return np.float32(clumps[rng.integers(0, 6, count)] + rng.normal(size=(count, columns)))
+
+
+def pool_of(
+    ids: Ids | range, *, labelled: tuple[int, ...] = (), excluded: tuple[int, ...] = ()
+) -> Pool:
+    """The candidates `ids` out of a hundred, in the order given; each third label is False."""
+    rows = np.asarray(ids)
+    return Pool.of(
+        rows,
+        streams={"mask": points(100, columns=3)[rows], "image": points(100, seed=1)[rows]},
+        probabilities=np.random.default_rng(2).random(100, np.float32)[rows],
+        labelled=labelled,
+        verdicts=[candidate % 3 != 0 for candidate in labelled],
+        excluded=excluded,
+    )
+
+
+def assert_same(one: Selection, other: Selection) -> None:
+    """Fail unless both are the same, bit for bit."""
+    for name in ("candidates", "scores", "cells", "clusters", "distances"):
+        assert getattr(one, name).tobytes() == getattr(other, name).tobytes(), name
+
+
+@every_strategy
+@settings(max_examples=10, deadline=None)
+@given(order=st.permutations(range(40)), budget=st.integers(1, 39))
+def test_a_permutation_of_the_input_changes_nothing(
+    strategy: Strategy, order: list[int], budget: int
+) -> None:
+    straight = pool_of(range(40), labelled=(3, 9), excluded=(1,))
+    shuffled = pool_of(np.array(order), labelled=(9, 3), excluded=(1,))
+
+    assert_same(
+        strategy.select(shuffled, budget, seed=7), strategy.select(straight, budget, seed=7)
+    )
+
+
+@every_strategy
+@settings(max_examples=15, deadline=None)
+@given(
+    states=st.lists(st.sampled_from("ffffle"), min_size=1, max_size=60), budget=st.integers(1, 80)
+)
+def test_the_budget_is_met_exactly_or_the_whole_pool_is_taken(
+    strategy: Strategy, states: list[str], budget: int
+) -> None:
+    free, labelled, excluded = (
+        tuple(candidate for candidate, state in enumerate(states) if state == wanted)
+        for wanted in "fle"
+    )
+    pool = pool_of(range(len(states)), labelled=labelled, excluded=excluded)
+
+    chosen = strategy.select(pool, budget, seed=7).candidates.tolist()
+
+    assert len(chosen) == min(budget, len(free))
+    assert len(set(chosen)) == len(chosen)
+    assert set(chosen) <= set(free)
+
+
+@every_strategy
+def test_a_pool_of_15_and_a_budget_of_20_give_15(strategy: Strategy) -> None:
+    selection = strategy.select(pool_of(range(15)), 20, seed=7)
+
+    assert sorted(selection.candidates) == list(range(15))
+
+
+@every_strategy
+def test_the_same_seed_gives_the_same_answer(strategy: Strategy) -> None:
+    pool = pool_of(range(80), labelled=(5, 6, 7))
+
+    assert_same(strategy.select(pool, 20, seed=7), strategy.select(pool, 20, seed=7))
+
+
+@every_strategy
+def test_pending_candidates_are_not_chosen(strategy: Strategy) -> None:
+    pool = pool_of(range(30)).with_pending(np.arange(10))
+
+    assert sorted(strategy.select(pool, 30, seed=7).candidates) == list(range(10, 30))
+
+
+@every_strategy
+def test_coinciding_points_survive(strategy: Strategy) -> None:
+    same = np.ones((30, 4), np.float32)
+    chances = np.full(30, 0.5)
+    pool = Pool.of(np.arange(30), streams={"mask": same, "image": same}, probabilities=chances)
+
+    assert len(set(strategy.select(pool, 12, seed=7).candidates.tolist())) == 12
+
+
+@every_strategy
+def test_points_closer_than_float32_can_tell_apart_survive(strategy: Strategy) -> None:
+    close = np.float32(1e6) + points(30) * np.float32(0.02)
+    chances = np.full(30, 0.5)
+    pool = Pool.of(np.arange(30), streams={"mask": close, "image": close}, probabilities=chances)
+
+    assert len(set(strategy.select(pool, 12, seed=7).candidates.tolist())) == 12
+
+
+@every_strategy
+def test_the_largest_features_allowed_survive(strategy: Strategy) -> None:
+    huge = points(30)
+    huge *= np.float32(9e14) / np.abs(huge).max()
+    chances = np.full(30, 0.5)
+    pool = Pool.of(np.arange(30), streams={"mask": huge, "image": huge}, probabilities=chances)
+
+    assert len(set(strategy.select(pool, 12, seed=7).candidates.tolist())) == 12
+
+
+@every_strategy
+def test_a_constant_feature_is_allowed(strategy: Strategy) -> None:
+    constant = np.hstack([points(25), np.full((25, 1), 3, np.float32)])
+    pool = Pool.of(
+        np.arange(25),
+        streams={"mask": constant, "image": constant},
+        probabilities=np.full(25, 0.5),
+    )
+
+    assert len(strategy.select(pool, 10, seed=7).candidates) == 10
+
+
+@every_strategy
+def test_one_candidate_is_chosen(strategy: Strategy) -> None:
+    assert strategy.select(pool_of(range(1)), 3, seed=7).candidates.tolist() == [0]
+
+
+@every_strategy
+def test_nothing_is_chosen_where_all_is_labelled(strategy: Strategy) -> None:
+    selection = strategy.select(pool_of(range(4), labelled=(0, 1, 2, 3)), 3, seed=7)
+
+    assert selection.candidates.tolist() == []
+    assert len(selection.cells) == 4
+
+
+@every_strategy
+def test_float32_and_float64_agree(strategy: Strategy) -> None:
+    single = pool_of(range(50))
+    assert single.probabilities is not None
+    double = Pool.of(
+        np.arange(50),
+        streams={name: stream.astype(np.float64) for name, stream in single.streams.items()},
+        probabilities=single.probabilities.astype(np.float64),
+    )
+
+    assert_same(strategy.select(single, 15, seed=7), strategy.select(double, 15, seed=7))
+
+
+@every_strategy
+def test_what_was_derived_is_used_as_it_is(strategy: Strategy) -> None:
+    pool = pool_of(range(60), labelled=(1, 2))
+
+    filled = strategy.resolved(pool, 18)
+
+    assert filled.resolved(pool, 18) == filled
+    assert_same(filled.select(pool, 18, seed=7), strategy.select(pool, 18, seed=7))
+
+
+@every_strategy
+def test_excluded_candidates_influence_nothing(strategy: Strategy) -> None:
+    part = pool_of(range(30), excluded=tuple(range(20, 30)))
+    alone = pool_of(range(20))
+
+    assert_same(strategy.select(part, 8, seed=7), strategy.select(alone, 8, seed=7))
+
+
+@every_strategy
+def test_scores_are_float32_and_one_for_each_pick(strategy: Strategy) -> None:
+    selection = strategy.select(pool_of(range(30)), 10, seed=7)
+
+    assert selection.scores.shape == (10,)
+    assert selection.scores.dtype == np.float32
+
+
+@with_streams
+def test_a_missing_stream_is_named(strategy: Strategy) -> None:
+    bare = Pool.of(np.arange(5), probabilities=np.full(5, 0.5))
+
+    with pytest.raises(InvalidInput, match="no feature stream"):
+        strategy.select(bare, 2, seed=7)
+
+
+@with_streams
+def test_a_caller_who_left_stops_the_work(strategy: Strategy) -> None:
+    flag = CancelFlag()
+    flag.set()
+
+    with pytest.raises(Cancelled):
+        strategy.select(pool_of(range(30)), 10, seed=7, checkpoint=flag.check)
