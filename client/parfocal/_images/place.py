@@ -1,0 +1,142 @@
+"""Folders of Zarr metadata and arrays, on a disk or in a bucket, through tensorstore."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import tensorstore as ts
+
+from parfocal._errors import InvalidRequestError, UnavailableError
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder: the root of an object store, or something below it.
+
+    Attributes:
+        uri: `file:///folder` or `s3://bucket/prefix`, without a trailing slash.
+        spec: tensorstore's key-value store of the folder; its `path` ends in a slash.
+    """
+
+    uri: str
+    spec: Mapping[str, Any]
+
+    def below(self, path: str) -> Place:
+        """Return the folder `path` below this one."""
+        return Place(
+            f"{self.uri}/{path}", {**self.spec, "path": f"{self.spec['path']}{path.strip('/')}/"}
+        )
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """Return the JSON object in the file `name`, or None where there is none.
+
+        Raises:
+            ValueError: If it is not a JSON object.
+        """
+        found = self._opened().read(name).result()
+        if found.state != "value":
+            return None
+        document = json.loads(found.value)
+        if not isinstance(document, dict):
+            raise ValueError(f"{self.uri}/{name} is not a JSON object")
+        return document
+
+    def write_json(self, name: str, document: Mapping[str, Any]) -> None:
+        """Write a JSON object to the file `name`, over an older one."""
+        self._opened().write(name, json.dumps(document, indent=2).encode()).result()
+
+    def clear(self) -> None:
+        """Delete everything in the folder, its own metadata first: then it is not seen."""
+        store = self._opened()
+        store.write("zarr.json", None).result()
+        for deletion in [store.write(key, None) for key in store.list().result()]:
+            deletion.result()
+
+    def _opened(self) -> ts.KvStore:
+        try:
+            return ts.KvStore.open(dict(self.spec)).result()
+        except ValueError as error:
+            raise UnavailableError(
+                f"cannot reach {self.uri}: {error}", reason="ERROR_REASON_STORE_UNAVAILABLE"
+            ) from error
+
+
+def place(uri: str | os.PathLike[str], *, environment: Mapping[str, str] | None = None) -> Place:
+    """Return the folder that a path or a URI (`file://`, `s3://`) names.
+
+    An S3 service is reached as `PARFOCAL_S3_ENDPOINT` (host and port), `PARFOCAL_S3_ACCESS_KEY`,
+    `PARFOCAL_S3_SECRET_KEY`, `PARFOCAL_S3_REGION` and `PARFOCAL_S3_SECURE` say; without an access
+    key the keys are those that AWS tools find.
+
+    Raises:
+        InvalidRequestError: If it is neither (`ERROR_REASON_INVALID_URI`).
+    """
+    text = os.fspath(uri)
+    if not _SCHEME.match(text):
+        return _folder(Path(text))
+    parts = urlsplit(text)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return _folder(Path(unquote(parts.path)))
+    if parts.scheme == "s3" and parts.netloc:
+        return _bucket(parts.netloc, parts.path.strip("/"), environment or os.environ)
+    raise InvalidRequestError(
+        f"expected a folder, file:///folder or s3://bucket/prefix, got {text!r}",
+        reason="ERROR_REASON_INVALID_URI",
+        metadata={"uri": text},
+    )
+
+
+def _folder(path: Path) -> Place:
+    real = path.absolute()
+    return Place(real.as_uri(), {"driver": "file", "path": f"{real}/"})
+
+
+def _bucket(bucket: str, prefix: str, environment: Mapping[str, str]) -> Place:
+    secure = environment.get("PARFOCAL_S3_SECURE", "true").lower() not in ("0", "false", "no")
+    endpoint = environment.get("PARFOCAL_S3_ENDPOINT", "s3.amazonaws.com")
+    spec = {
+        "driver": "s3",
+        "bucket": bucket,
+        "path": f"{prefix}/" if prefix else "",
+        "endpoint": f"{'https' if secure else 'http'}://{endpoint}",
+        "aws_region": environment.get("PARFOCAL_S3_REGION", "us-east-1"),
+        "aws_credentials": _credentials(environment),
+    }
+    return Place(f"s3://{bucket}/{prefix}".rstrip("/"), spec)
+
+
+def _credentials(environment: Mapping[str, str]) -> dict[str, Any]:
+    access_key = environment.get("PARFOCAL_S3_ACCESS_KEY", "")
+    if not access_key:
+        return {"type": "default"}
+    file = _profile_file(access_key, environment.get("PARFOCAL_S3_SECRET_KEY", ""))
+    return {
+        "type": "profile",
+        "profile": "parfocal",
+        "credentials_file": file,
+        "config_file": os.devnull,
+    }
+
+
+@cache
+def _profile_file(access_key: str, secret_key: str) -> str:
+    # tensorstore takes keys from a file only; this one is gone with the process.
+    handle, name = tempfile.mkstemp(prefix="parfocal-")
+    with os.fdopen(handle, "w") as stream:
+        stream.write(
+            f"[parfocal]\naws_access_key_id = {access_key}\naws_secret_access_key = {secret_key}\n"
+        )
+    atexit.register(Path(name).unlink, missing_ok=True)
+    return name
