@@ -62,12 +62,11 @@ class Selection(_message.Message):
     INPUT_SHA256_FIELD_NUMBER: _builtins.int
     PICKS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    CELLS_PATH_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Format: `projects/{project}/selections/{selection}`."""
     path: _builtins.str
-    """Path of the Parquet file. Beside it lies `<selection>-cells.parquet` with the cell of every
-    candidate of the pool, for strategies that have cells.
-    """
+    """Path of the Parquet file of all picks."""
     strategy_version: _builtins.str
     """Version of the strategy's code."""
     budget: _builtins.int
@@ -80,13 +79,17 @@ class Selection(_message.Message):
     """Candidates that could be chosen: neither labelled nor excluded."""
     input_sha256: _builtins.str
     """SHA-256 over all inputs: ids, features, probabilities, labels, exclusions."""
+    cells_path: _builtins.str
+    """Path of a Parquet file with the state of every candidate (`available`, `labelled` or
+    `excluded`), its cell and its outer cluster (-1 for none).
+    """
     @_builtins.property
     def strategy(self) -> _strategy_pb2.Strategy:
         """The strategy, with every default filled in."""
 
     @_builtins.property
     def picks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pick]:
-        """The picks, by rank."""
+        """The picks, by rank; the first 10,000 where there are more."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -106,10 +109,11 @@ class Selection(_message.Message):
         input_sha256: _builtins.str = ...,
         picks: _abc.Iterable[Global___Pick] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        cells_path: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "strategy", b"strategy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "create_time", b"create_time", "input_sha256", b"input_sha256", "name", b"name", "path", b"path", "picks", b"picks", "pool", b"pool", "random_share", b"random_share", "seed", b"seed", "strategy", b"strategy", "strategy_version", b"strategy_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "cells_path", b"cells_path", "create_time", b"create_time", "input_sha256", b"input_sha256", "name", b"name", "path", b"path", "picks", b"picks", "pool", b"pool", "random_share", b"random_share", "seed", b"seed", "strategy", b"strategy", "strategy_version", b"strategy_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -137,7 +141,7 @@ class Pick(_message.Message):
     role: Global___PickRole.ValueType
     """Why it was chosen."""
     score: _builtins.float
-    """The strategy's score, higher is chosen earlier; NaN where it has none."""
+    """The strategy's score, as its description says; NaN where it has none."""
     cell: _builtins.int
     """Its cell, from 0; -1 where the strategy has none."""
     cell_size: _builtins.int

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%parfocal/suggestion/v1/strategy.proto\x12\x16parfocal.suggestion.v1\"\xcd\x02\n\x08Strategy\x12\x38\n\x06random\x18\x01 \x01(\x0b\x32&.parfocal.suggestion.v1.RandomStrategyH\x00\x12;\n\x08\x63ore_set\x18\x02 \x01(\x0b\x32\'.parfocal.suggestion.v1.CoreSetStrategyH\x00\x12:\n\x07\x65ntropy\x18\x03 \x01(\x0b\x32\'.parfocal.suggestion.v1.EntropyStrategyH\x00\x12\x41\n\x0blate_fusion\x18\x04 \x01(\x0b\x32*.parfocal.suggestion.v1.LateFusionStrategyH\x00\x12?\n\ntwo_stream\x18\x05 \x01(\x0b\x32).parfocal.suggestion.v1.TwoStreamStrategyH\x00\x42\n\n\x08strategy\"\x10\n\x0eRandomStrategy\"!\n\x0f\x43oreSetStrategy\x12\x0e\n\x06stream\x18\x01 \x01(\t\"\x11\n\x0f\x45ntropyStrategy\"n\n\x12LateFusionStrategy\x12\x14\n\x0c\x66irst_stream\x18\x01 \x01(\t\x12\x15\n\rsecond_stream\x18\x02 \x01(\t\x12\x18\n\x10queries_per_cell\x18\x03 \x01(\x05\x12\x11\n\traw_scale\x18\x04 \x01(\x08\"\x8b\x01\n\x11TwoStreamStrategy\x12\x14\n\x0c\x66irst_stream\x18\x01 \x01(\t\x12\x15\n\rsecond_stream\x18\x02 \x01(\t\x12\x16\n\x0e\x66irst_clusters\x18\x03 \x01(\x05\x12\x17\n\x0fsecond_clusters\x18\x04 \x01(\x05\x12\x18\n\x10queries_per_cell\x18\x05 \x01(\x05\"\x91\x01\n\x13StrategyDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x11\n\treference\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x16\n\x0eneeds_features\x18\x05 \x01(\x08\x12\x1b\n\x13needs_probabilities\x18\x06 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%parfocal/suggestion/v1/strategy.proto\x12\x16parfocal.suggestion.v1\"\xcd\x02\n\x08Strategy\x12\x38\n\x06random\x18\x01 \x01(\x0b\x32&.parfocal.suggestion.v1.RandomStrategyH\x00\x12;\n\x08\x63ore_set\x18\x02 \x01(\x0b\x32\'.parfocal.suggestion.v1.CoreSetStrategyH\x00\x12:\n\x07\x65ntropy\x18\x03 \x01(\x0b\x32\'.parfocal.suggestion.v1.EntropyStrategyH\x00\x12\x41\n\x0blate_fusion\x18\x04 \x01(\x0b\x32*.parfocal.suggestion.v1.LateFusionStrategyH\x00\x12?\n\ntwo_stream\x18\x05 \x01(\x0b\x32).parfocal.suggestion.v1.TwoStreamStrategyH\x00\x42\n\n\x08strategy\"\x10\n\x0eRandomStrategy\"!\n\x0f\x43oreSetStrategy\x12\x0e\n\x06stream\x18\x01 \x01(\t\"\x11\n\x0f\x45ntropyStrategy\"\x8d\x01\n\x12LateFusionStrategy\x12\x14\n\x0c\x66irst_stream\x18\x01 \x01(\t\x12\x15\n\rsecond_stream\x18\x02 \x01(\t\x12\x18\n\x10queries_per_cell\x18\x03 \x01(\x05\x12\x11\n\traw_scale\x18\x04 \x01(\x08\x12\r\n\x05\x63\x65lls\x18\x05 \x01(\x05\x12\x0e\n\x06starts\x18\x06 \x01(\x05\"\x9b\x01\n\x11TwoStreamStrategy\x12\x14\n\x0c\x66irst_stream\x18\x01 \x01(\t\x12\x15\n\rsecond_stream\x18\x02 \x01(\t\x12\x16\n\x0e\x66irst_clusters\x18\x03 \x01(\x05\x12\x17\n\x0fsecond_clusters\x18\x04 \x01(\x05\x12\x18\n\x10queries_per_cell\x18\x05 \x01(\x05\x12\x0e\n\x06starts\x18\x06 \x01(\x05\"\xa0\x01\n\x13StrategyDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x11\n\treference\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x16\n\x0eneeds_features\x18\x05 \x01(\x08\x12\x1b\n\x13needs_probabilities\x18\x06 \x01(\x08\x12\r\n\x05score\x18\x07 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,10 +39,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CORESETSTRATEGY']._serialized_end=452
   _globals['_ENTROPYSTRATEGY']._serialized_start=454
   _globals['_ENTROPYSTRATEGY']._serialized_end=471
-  _globals['_LATEFUSIONSTRATEGY']._serialized_start=473
-  _globals['_LATEFUSIONSTRATEGY']._serialized_end=583
-  _globals['_TWOSTREAMSTRATEGY']._serialized_start=586
-  _globals['_TWOSTREAMSTRATEGY']._serialized_end=725
-  _globals['_STRATEGYDESCRIPTION']._serialized_start=728
-  _globals['_STRATEGYDESCRIPTION']._serialized_end=873
+  _globals['_LATEFUSIONSTRATEGY']._serialized_start=474
+  _globals['_LATEFUSIONSTRATEGY']._serialized_end=615
+  _globals['_TWOSTREAMSTRATEGY']._serialized_start=618
+  _globals['_TWOSTREAMSTRATEGY']._serialized_end=773
+  _globals['_STRATEGYDESCRIPTION']._serialized_start=776
+  _globals['_STRATEGYDESCRIPTION']._serialized_end=936
 # @@protoc_insertion_point(module_scope)

@@ -124,7 +124,7 @@ Global___EntropyStrategy: _TypeAlias = EntropyStrategy  # noqa: Y015
 
 @_typing.final
 class LateFusionStrategy(_message.Message):
-    """k-means on two streams side by side (Lin et al., 2020, section 4.3)."""
+    """k-means on two streams side by side (Lin et al., 2020, section 4.1)."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -132,16 +132,22 @@ class LateFusionStrategy(_message.Message):
     SECOND_STREAM_FIELD_NUMBER: _builtins.int
     QUERIES_PER_CELL_FIELD_NUMBER: _builtins.int
     RAW_SCALE_FIELD_NUMBER: _builtins.int
+    CELLS_FIELD_NUMBER: _builtins.int
+    STARTS_FIELD_NUMBER: _builtins.int
     first_stream: _builtins.str
     """Name of the first stream. Default `mask`."""
     second_stream: _builtins.str
     """Name of the second stream. Default `image`."""
     queries_per_cell: _builtins.int
-    """Queries per cluster, at least 1. Default 5."""
+    """Queries per cell. Default: 5 for budgets from 500, 3 below."""
     raw_scale: _builtins.bool
     """Whether to leave the streams at their own scale. Default: each is scaled to a total
     variance of one, so that the longer one does not drown the other.
     """
+    cells: _builtins.int
+    """Cells. Default: budget / queries_per_cell, at least 1."""
+    starts: _builtins.int
+    """Starts of each k-means, at most 100; the best is kept. Default: 10, fewer for large pools."""
     def __init__(
         self,
         *,
@@ -149,10 +155,12 @@ class LateFusionStrategy(_message.Message):
         second_stream: _builtins.str = ...,
         queries_per_cell: _builtins.int = ...,
         raw_scale: _builtins.bool = ...,
+        cells: _builtins.int = ...,
+        starts: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_stream", b"first_stream", "queries_per_cell", b"queries_per_cell", "raw_scale", b"raw_scale", "second_stream", b"second_stream"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells", "first_stream", b"first_stream", "queries_per_cell", b"queries_per_cell", "raw_scale", b"raw_scale", "second_stream", b"second_stream", "starts", b"starts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -160,7 +168,11 @@ Global___LateFusionStrategy: _TypeAlias = LateFusionStrategy  # noqa: Y015
 
 @_typing.final
 class TwoStreamStrategy(_message.Message):
-    """Two-stream hierarchical clustering (Lin et al., 2020, section 4.3)."""
+    """Two-stream hierarchical clustering (Lin et al., 2020, section 4.1).
+
+    A cell that is smaller than its queries is asked about whole, and clusters that cannot be told
+    apart become one; what that, or the division, leaves of the budget goes to the largest cells.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -169,16 +181,21 @@ class TwoStreamStrategy(_message.Message):
     FIRST_CLUSTERS_FIELD_NUMBER: _builtins.int
     SECOND_CLUSTERS_FIELD_NUMBER: _builtins.int
     QUERIES_PER_CELL_FIELD_NUMBER: _builtins.int
+    STARTS_FIELD_NUMBER: _builtins.int
     first_stream: _builtins.str
     """Name of the stream of the outer clusters. Default `mask`."""
     second_stream: _builtins.str
-    """Name of the stream of the inner clusters. Default `image`."""
+    """Name of the stream of the inner clusters and of the queries. Default `image`."""
     first_clusters: _builtins.int
     """Outer clusters. Default: budget / (second_clusters * queries_per_cell), at least 1."""
     second_clusters: _builtins.int
-    """Inner clusters of each outer one. Default 2."""
+    """Inner clusters of each outer one. Default: 4 where the budget makes 64 cells or more,
+    2 below.
+    """
     queries_per_cell: _builtins.int
-    """Queries per cell, at least 1. Default 5."""
+    """Queries per cell. Default: 5 for budgets from 500, 3 below."""
+    starts: _builtins.int
+    """Starts of each k-means, at most 100; the best is kept. Default: 10, fewer for large pools."""
     def __init__(
         self,
         *,
@@ -187,10 +204,11 @@ class TwoStreamStrategy(_message.Message):
         first_clusters: _builtins.int = ...,
         second_clusters: _builtins.int = ...,
         queries_per_cell: _builtins.int = ...,
+        starts: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_clusters", b"first_clusters", "first_stream", b"first_stream", "queries_per_cell", b"queries_per_cell", "second_clusters", b"second_clusters", "second_stream", b"second_stream"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_clusters", b"first_clusters", "first_stream", b"first_stream", "queries_per_cell", b"queries_per_cell", "second_clusters", b"second_clusters", "second_stream", b"second_stream", "starts", b"starts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -208,6 +226,7 @@ class StrategyDescription(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     NEEDS_FEATURES_FIELD_NUMBER: _builtins.int
     NEEDS_PROBABILITIES_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the field in `Strategy`, with dashes, such as `two-stream`."""
     description: _builtins.str
@@ -220,6 +239,8 @@ class StrategyDescription(_message.Message):
     """Whether it needs feature streams."""
     needs_probabilities: _builtins.bool
     """Whether it needs probabilities."""
+    score: _builtins.str
+    """What its scores mean; empty where it has none."""
     def __init__(
         self,
         *,
@@ -229,10 +250,11 @@ class StrategyDescription(_message.Message):
         version: _builtins.str = ...,
         needs_features: _builtins.bool = ...,
         needs_probabilities: _builtins.bool = ...,
+        score: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "name", b"name", "needs_features", b"needs_features", "needs_probabilities", b"needs_probabilities", "reference", b"reference", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "name", b"name", "needs_features", b"needs_features", "needs_probabilities", b"needs_probabilities", "reference", b"reference", "score", b"score", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

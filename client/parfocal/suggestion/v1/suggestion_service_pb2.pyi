@@ -164,7 +164,7 @@ class SuggestRequest(_message.Message):
     parent: _builtins.str
     """Required. Format: `projects/{project}`."""
     selection_id: _builtins.str
-    """Required. The last part of the selection's name."""
+    """Required. The last part of the selection's name; must not contain `-cells-`."""
     candidates: _builtins.str
     """Folder of the candidate set; its table gives ids, probabilities and areas. Either this or
     inline features must be given.
@@ -231,7 +231,9 @@ class Constraints(_message.Message):
 
     MAXIMUM_PER_IMAGE_FIELD_NUMBER: _builtins.int
     maximum_per_image: _builtins.int
-    """At most this many of one image; 0 is no limit."""
+    """At most this many of one image; 0 is no limit. Refused with INVALID_ARGUMENT in this
+    version if it is not 0.
+    """
     def __init__(
         self,
         *,
