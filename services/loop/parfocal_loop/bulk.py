@@ -56,17 +56,18 @@ class Bulk:
             Cancelled: If `cancel` was set.
         """
         client = self._connected()
-        futures = client.map(task, list(arguments), retries=_RETRIES, pure=False)
-        pending = futures
-        try:
-            while pending:
-                cancel.check()
-                with contextlib.suppress(TimeoutError):
-                    pending = list(wait(pending, _POLL_SECONDS, "FIRST_COMPLETED").not_done)
-                    done(len(futures) - len(pending))
-            return [future.result() for future in futures]
-        finally:
-            client.cancel(futures, force=True)
+        with client.as_current():
+            futures = client.map(task, list(arguments), retries=_RETRIES, pure=False)
+            try:
+                pending = futures
+                while pending:
+                    cancel.check()
+                    with contextlib.suppress(TimeoutError):
+                        pending = list(wait(pending, _POLL_SECONDS, "FIRST_COMPLETED").not_done)
+                        done(len(futures) - len(pending))
+                return [future.result() for future in futures]
+            finally:
+                client.cancel(futures, force=True)
 
     def _connected(self) -> Client:
         with self._starting:

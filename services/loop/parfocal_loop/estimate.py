@@ -47,4 +47,6 @@ def wilson(right: int, labels: int, *, level: float) -> Estimate:
     spread = z * z / labels
     center = (share + spread / 2) / (1 + spread)
     half = z * math.sqrt(share * (1 - share) / labels + spread / (4 * labels)) / (1 + spread)
-    return Estimate(labels, right, share, max(0.0, center - half), min(1.0, center + half), level)
+    # Rounding must not put the share outside of its own interval.
+    lower, upper = max(0.0, min(share, center - half)), min(1.0, max(share, center + half))
+    return Estimate(labels, right, share, lower, upper, level)

@@ -11,7 +11,8 @@ CARD_FILE = "rdf.yaml"
 
 def complete_versions(store: ObjectStore, name: str) -> list[int]:
     """Return the complete versions of a model, oldest first; empty if there is no such model."""
-    numbers = sorted(int(child) for child in store.children(model_folder(name)) if child.isdecimal())
+    children = store.children(model_folder(name))
+    numbers = sorted(int(child) for child in children if child.isdecimal())
     return [
         number
         for number in numbers

@@ -1,0 +1,75 @@
+# Two commands matter: `make demo` and `make test`. Each sets up what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BUF := .tools/node/node_modules/.bin/buf
+BUF_VERSION := 1.75.0
+
+IMAGES ?=
+TRUTH ?=
+SPLIT ?=
+OUT ?= runs/demo
+DEMO := $(if $(IMAGES),--images $(IMAGES)) $(if $(TRUTH),--truth $(TRUTH)) $(if $(SPLIT),--split $(SPLIT))
+
+.PHONY: demo test install fmt lint type protos protos-check test-unit test-integration images k8s-check clean
+
+demo: $(VENV)/all ## one campaign on generated images, or: make demo IMAGES=folder TRUTH=folder
+	$(BIN)/parfocal demo --out $(OUT) $(DEMO)
+
+test: install lint type protos-check ## everything that is checked
+	tests/components/tritonclient_venv.sh
+	$(BIN)/python -m pytest --cov --cov-report=term --durations=15 $(PYTEST)
+
+test-unit: install ## no sockets
+	$(BIN)/python -m pytest tests/unit $(PYTEST)
+
+test-integration: install ## real servers, stores, databases
+	$(BIN)/python -m pytest tests/integration tests/e2e $(PYTEST)
+
+install: $(VENV)/dev ## the environment for development
+
+fmt: install ## format sources and protos
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	if [ -x $(BUF) ]; then $(BUF) format -w; fi
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+type: install
+	$(BIN)/mypy
+
+protos: ## generate the committed stubs
+	$(PYTHON) tools/gen_protos.py
+
+protos-check: $(BUF) ## stubs are fresh; protos are well-formed and break nobody
+	$(PYTHON) tools/gen_protos.py --check
+	tools/check_protos.sh $(BUF)
+
+images: ## build the service images
+	tools/build_images.sh
+
+k8s-check: ## render every overlay
+	for overlay in k8s/overlays/*/; do kubectl kustomize $$overlay >/dev/null || exit 1; done
+
+clean: ## remove what these targets made
+	rm -rf $(VENV) .tools .venv-tritonclient
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/all: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet -e ".[all]"
+	touch $@
+
+$(VENV)/dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet -e ".[all,dev]"
+	touch $@ $(VENV)/all
+
+# Where npm is missing, an empty file stands in and tools/check_protos.sh says what was skipped.
+$(BUF):
+	mkdir -p $(dir $@)
+	if command -v npm >/dev/null; then \
+	    npm install --silent --no-fund --no-audit --prefix .tools/node @bufbuild/buf@$(BUF_VERSION); \
+	else touch $@; fi
