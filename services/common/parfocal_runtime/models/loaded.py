@@ -75,6 +75,15 @@ class LoadedModels:
                 failure = failure or error
         raise failure or not_found(name, None)
 
+    def at_hand(self, name: str, version: int | None = None) -> LoadedModel | None:
+        """Return what `get` would return if that takes no time, else None."""
+        entry = self._known.get(name)
+        if entry is None or time.monotonic() - entry.looked_at > self._max_age:
+            return None
+        wanted = entry.versions[-1] if version is None else version
+        with self._lock:
+            return None if (name, wanted) in self._failed else self._at_hand((name, wanted))
+
     def is_ready(self, name: str, version: int | None = None) -> bool:
         """Return whether `get` would return; False too if there is no such version.
 

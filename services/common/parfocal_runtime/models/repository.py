@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,14 +38,13 @@ from parfocal_runtime.models.loading import (
     not_ready,
 )
 from parfocal_runtime.models.sessions import ModelSession, SessionOptions, open_session
+from parfocal_runtime.models.versions import CARD_FILE, claimed_versions, complete_versions
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.triton.v1 import model_config_pb2 as config_pb
 
-CARD_FILE = "rdf.yaml"
 LINEAGE_FILE = "lineage.json"
 CONFIG_FILE = "config.pbtxt"
 
-_VERSION = re.compile(r"[1-9][0-9]{0,17}")
 _PUBLICATION = "publication"
 
 
@@ -95,11 +93,7 @@ class ModelRepository:
         """
         if not _is_name(name):
             return []
-        return [
-            version
-            for version in self._numbers(name)
-            if version in known or self._store.exists(_file(name, version, CARD_FILE))
-        ]
+        return complete_versions(self._store, name, known=known)
 
     def load(
         self, name: str, version: int | None = None, *, options: SessionOptions | None = None
@@ -195,10 +189,6 @@ class ModelRepository:
         self._store.create(f"{folder}/{CARD_FILE}", files.rdf)
         return number
 
-    def _numbers(self, name: str) -> list[int]:
-        children = self._store.children(model_folder(name))
-        return sorted(int(child) for child in children if _VERSION.fullmatch(child))
-
     def _card(self, name: str, version: int) -> ReadCard:
         try:
             rdf = self._store.read(_file(name, version, CARD_FILE))
@@ -220,7 +210,7 @@ class ModelRepository:
         return content if isinstance(content, dict) else {}
 
     def _claim(self, name: str, version: int | None, publication: _Publication) -> int:
-        numbers = self._numbers(name)
+        numbers = claimed_versions(self._store, name)
         for number in numbers if version is None else [version]:
             if self._is_own(name, number, publication):
                 return number

@@ -1,0 +1,136 @@
+"""Counts of inference requests, under Triton's names."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+FAILURES = ("BACKEND", "CANCELED", "OTHER", "REJECTED")
+"""Why requests fail, in Triton's words."""
+
+_COUNTS = {
+    "nv_inference_request_success": "Requests that were answered.",
+    "nv_inference_count": "Rows that were answered.",
+    "nv_inference_exec_count": "Runs of the model.",
+    "nv_inference_request_duration_us": "Microseconds from the arrival of requests to the answer.",
+    "nv_inference_queue_duration_us": "Microseconds that requests waited to run.",
+    "nv_inference_compute_input_duration_us": "Microseconds that inputs took to prepare.",
+    "nv_inference_compute_infer_duration_us": "Microseconds that the model ran.",
+    "nv_inference_compute_output_duration_us": "Microseconds that outputs took to prepare.",
+}
+
+
+@dataclass(frozen=True)
+class RunTimes:
+    """Where the time of a request went, in nanoseconds."""
+
+    request_ns: int
+    queue_ns: int
+    compute_input_ns: int
+    compute_infer_ns: int
+    compute_output_ns: int = 0
+
+
+@dataclass
+class ModelStatistics:
+    """Counts of one model version; safe from many threads."""
+
+    successes: int = 0
+    rows: int = 0
+    runs: int = 0
+    waiting: int = 0
+    request_ns: int = 0
+    queue_ns: int = 0
+    compute_input_ns: int = 0
+    compute_infer_ns: int = 0
+    compute_output_ns: int = 0
+    failures: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FAILURES, 0))
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def succeeded(self, *, rows: int, times: RunTimes, runs: int = 1) -> None:
+        """Count a request that was answered."""
+        with self._lock:
+            self.successes += 1
+            self.rows += rows
+            self.runs += runs
+            self.request_ns += times.request_ns
+            self.queue_ns += times.queue_ns
+            self.compute_input_ns += times.compute_input_ns
+            self.compute_infer_ns += times.compute_infer_ns
+            self.compute_output_ns += times.compute_output_ns
+
+    def failed(self, reason: str) -> None:
+        """Count a request that failed, for one of `FAILURES`."""
+        with self._lock:
+            self.failures[reason] += 1
+
+    @contextmanager
+    def pending(self) -> Iterator[None]:
+        """Count a request as waiting or running inside the block."""
+        with self._lock:
+            self.waiting += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.waiting -= 1
+
+    def values(self) -> dict[str, float]:
+        """Return the counts by metric name."""
+        with self._lock:
+            return {
+                "nv_inference_request_success": self.successes,
+                "nv_inference_count": self.rows,
+                "nv_inference_exec_count": self.runs,
+                "nv_inference_request_duration_us": self.request_ns // 1000,
+                "nv_inference_queue_duration_us": self.queue_ns // 1000,
+                "nv_inference_compute_input_duration_us": self.compute_input_ns // 1000,
+                "nv_inference_compute_infer_duration_us": self.compute_infer_ns // 1000,
+                "nv_inference_compute_output_duration_us": self.compute_output_ns // 1000,
+            }
+
+
+class InferenceStatistics(Collector):
+    """Counts by model and version, as a source of metrics.
+
+    Triton's counters have no `_total` at their end; the client library would add one, so they are
+    given out untyped.
+
+    Args:
+        loaded: Returns the names and versions in memory, which are shown from the start.
+    """
+
+    def __init__(self, loaded: Callable[[], Iterable[tuple[str, int]]]) -> None:
+        self._loaded = loaded
+        self._lock = threading.Lock()
+        self._models: dict[tuple[str, int], ModelStatistics] = {}
+
+    def of(self, name: str, version: int) -> ModelStatistics:
+        """Return the counts of a model version."""
+        with self._lock:
+            return self._models.setdefault((name, version), ModelStatistics())
+
+    def collect(self) -> Iterable[Metric]:
+        """Return all counts as metrics."""
+        for key in self._loaded():
+            self.of(*key)
+        with self._lock:
+            models = dict(self._models)
+        metrics = {name: Metric(name, text, "unknown") for name, text in _COUNTS.items()}
+        failure = Metric("nv_inference_request_failure", "Requests that failed.", "unknown")
+        pending = Metric(
+            "nv_inference_pending_request_count", "Requests that wait or run now.", "gauge"
+        )
+        for (name, version), counted in sorted(models.items()):
+            labels = {"model": name, "version": str(version)}
+            for metric, value in counted.values().items():
+                metrics[metric].add_sample(metric, labels, value)
+            for reason, count in counted.failures.items():
+                failure.add_sample(failure.name, {**labels, "reason": reason}, count)
+            pending.add_sample(pending.name, labels, counted.waiting)
+        return [*metrics.values(), failure, pending]
