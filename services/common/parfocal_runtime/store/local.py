@@ -129,6 +129,8 @@ class LocalStore(ObjectStore):
         temporary = file.with_name(f"{_TEMPORARY}{uuid4().hex}")
         with _translated(path):
             _make_folder(file.parent)
+            if file.is_dir():
+                raise NotADirectoryError(file)
             try:
                 _write_synced(temporary, data)
                 publish(temporary, file)
@@ -170,7 +172,10 @@ def _make_folder(folder: Path) -> None:
     if folder.is_dir():
         return
     _make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(folder) from error
     _sync_folder(folder.parent)
 
 
@@ -193,7 +198,7 @@ def _translated(path: str) -> Iterator[None]:
         ) from error
     except NotADirectoryError as error:
         raise InvalidInput(
-            "ERROR_REASON_INVALID_URI", f"a part of {path!r} is an object", uri=path
+            "ERROR_REASON_INVALID_URI", f"{path!r} is a folder, or lies below an object", uri=path
         ) from error
     except OSError as error:
         if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
