@@ -1,0 +1,1 @@
+"""The label store and its queue: who is asked what, and what they answered."""

@@ -1,0 +1,74 @@
+"""What people are asked, and what they can answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from parfocal_runtime.errors import InvalidInput
+
+
+class TaskKind(Enum):
+    """What is asked of people: to judge a proposal, or to name its class."""
+
+    VERIFY = "verify"
+    CLASSIFY = "classify"
+
+
+class Verdict(Enum):
+    """A judgement on a proposal; `UNSURE` is an answer too, and counts as a vote."""
+
+    TRUE = "true"
+    FALSE = "false"
+    UNSURE = "unsure"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer: a verdict, or the name of a class of the project; never both.
+
+    In a project that classifies, `UNSURE` is the only verdict with a meaning.
+    """
+
+    verdict: Verdict | None = None
+    class_name: str | None = None
+
+
+TRUE, FALSE, UNSURE = (Answer(verdict) for verdict in Verdict)
+
+
+def checked_answer(
+    answer: Answer, *, task_kind: TaskKind, classes: tuple[str, ...], field: str
+) -> Answer:
+    """Return `answer` if the project asks for answers of this kind.
+
+    Raises:
+        InvalidInput: If it does not (`ERROR_REASON_INVALID_FIELD`), or if the class is none
+            of the project's (`ERROR_REASON_UNKNOWN_CLASS`); the metadata names `field`.
+    """
+    if task_kind is TaskKind.VERIFY:
+        if answer.verdict is None or answer.class_name is not None:
+            raise _misfit(answer, field=field, wanted="a verdict")
+    elif answer.class_name is None:
+        if answer.verdict is not Verdict.UNSURE:
+            raise _misfit(answer, field=field, wanted="a class or the verdict unsure")
+    elif answer.verdict is not None:
+        raise _misfit(answer, field=field, wanted="a class or the verdict unsure, not both")
+    elif answer.class_name not in classes:
+        raise InvalidInput(
+            "ERROR_REASON_UNKNOWN_CLASS",
+            f"{field}.class_name must be one of {list(classes)}, got {answer.class_name!r}",
+            **{"field": f"{field}.class_name", "class": answer.class_name},
+        )
+    return answer
+
+
+def _misfit(answer: Answer, *, field: str, wanted: str) -> InvalidInput:
+    given = [answer.verdict.value] if answer.verdict else []
+    given += [answer.class_name] if answer.class_name is not None else []
+    return InvalidInput(
+        "ERROR_REASON_INVALID_FIELD",
+        f"{field} must be {wanted}, got {' and '.join(map(repr, given)) or 'nothing'}",
+        field=field,
+        value=" ".join(given),
+    )

@@ -1,0 +1,84 @@
+"""Puts the labels service together; the only place that names concrete classes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc.aio
+from parfocal.labels.v1 import labels_service_pb2_grpc
+from parfocal_runtime.database import Database
+from parfocal_runtime.errors import Unavailable
+from parfocal_runtime.logs import get_logger
+from parfocal_runtime.server import Service
+from parfocal_runtime.store import ObjectStore, open_store
+
+from parfocal_labels.config import LabelsConfig
+from parfocal_labels.metrics import LabelMetrics
+from parfocal_labels.migrate import migrate
+from parfocal_labels.servicer import LabelsServicer
+from parfocal_labels.store import LabelStore
+
+NAME = "parfocal.labels.v1.LabelsService"
+
+_log = get_logger(__name__)
+
+
+def build(config: LabelsConfig, store: ObjectStore | None = None) -> Service:
+    """Return the labels service, ready to be served.
+
+    Args:
+        config: Its settings.
+        store: Where snapshots go; None opens the store that `config` names.
+    """
+    labels = _Labels(config, store or open_store(config.store_uri, s3=config.s3))
+    return Service(
+        names=(NAME,),
+        register=labels.register,
+        start=labels.start,
+        stop=labels.stop,
+        ready=labels.ready,
+        collectors=(labels.metrics,),
+    )
+
+
+class _Labels:
+    """What lives from the start of the service to its end."""
+
+    def __init__(self, config: LabelsConfig, objects: ObjectStore) -> None:
+        self._database = Database(config.database, pool_size=config.database_connections)
+        self._store = LabelStore(self._database, objects, poll_seconds=config.poll_seconds)
+        self._seconds = config.statistics_seconds
+        self._counting: asyncio.Task[None] | None = None
+        self._answers = False
+        self.metrics = LabelMetrics()
+
+    def register(self, server: grpc.aio.Server) -> None:
+        servicer = LabelsServicer(self._store, self.metrics)
+        labels_service_pb2_grpc.add_LabelsServiceServicer_to_server(servicer, server)
+
+    async def start(self) -> None:
+        await migrate(self._database)
+        await self._count()
+        self._counting = asyncio.create_task(self._keep_counting())
+
+    async def stop(self) -> None:
+        if self._counting is not None:
+            self._counting.cancel()
+            await asyncio.wait((self._counting,))
+        await self._database.close()
+
+    def ready(self) -> bool:
+        return self._answers
+
+    async def _keep_counting(self) -> None:
+        while True:
+            await asyncio.sleep(self._seconds)
+            await self._count()
+
+    async def _count(self) -> None:
+        try:
+            self.metrics.update(await self._store.statistics())
+            self._answers = True
+        except Unavailable:
+            self._answers = False
+            _log.exception("the database does not answer")

@@ -1,0 +1,216 @@
+"""Records of the domain as messages."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from parfocal.common.v1 import artifact_pb2, geometry_pb2
+from parfocal.labels.v1 import label_pb2, labels_service_pb2, project_pb2, query_pb2
+from parfocal_runtime.box import Box
+
+from parfocal_labels.agreement import Agreement
+from parfocal_labels.answers import Answer, TaskKind, Verdict
+from parfocal_labels.consensus import ConsensusRule
+from parfocal_labels.records import (
+    EventKind,
+    Label,
+    LabelEvent,
+    Lease,
+    ModelVersion,
+    Progress,
+    Project,
+    Query,
+    QueryConsensus,
+    QueryState,
+    Role,
+    Snapshot,
+)
+
+_TASK_KINDS = {
+    TaskKind.VERIFY: project_pb2.TASK_KIND_VERIFY,
+    TaskKind.CLASSIFY: project_pb2.TASK_KIND_CLASSIFY,
+}
+_RULES = {
+    ConsensusRule.FIRST_VOTE: project_pb2.CONSENSUS_RULE_FIRST_VOTE,
+    ConsensusRule.MAJORITY: project_pb2.CONSENSUS_RULE_MAJORITY,
+}
+_ROLES = {
+    Role.STRATEGY: query_pb2.QUERY_ROLE_STRATEGY,
+    Role.RANDOM: query_pb2.QUERY_ROLE_RANDOM,
+}
+_STATES = {
+    QueryState.OPEN: query_pb2.QUERY_STATE_OPEN,
+    # That leases promise all missing votes is nobody's business but the queue's.
+    QueryState.HELD: query_pb2.QUERY_STATE_OPEN,
+    QueryState.DECIDED: query_pb2.QUERY_STATE_DECIDED,
+    QueryState.WITHDRAWN: query_pb2.QUERY_STATE_WITHDRAWN,
+}
+_VERDICTS = {
+    Verdict.TRUE: label_pb2.VERDICT_TRUE,
+    Verdict.FALSE: label_pb2.VERDICT_FALSE,
+    Verdict.UNSURE: label_pb2.VERDICT_UNSURE,
+}
+_EVENTS = {
+    EventKind.SUBMITTED: label_pb2.LABEL_EVENT_KIND_SUBMITTED,
+    EventKind.RETRACTED: label_pb2.LABEL_EVENT_KIND_RETRACTED,
+}
+
+
+def project_to_pb(project: Project) -> project_pb2.Project:
+    """Return a project as a message."""
+    return project_pb2.Project(
+        name=f"projects/{project.name}",
+        display_name=project.display_name,
+        task_kind=_TASK_KINDS[project.rules.task_kind],
+        classes=project.rules.classes,
+        votes_needed=project.rules.votes_needed,
+        consensus_rule=_RULES[project.rules.consensus_rule],
+        create_time=time_to_pb(project.create_time),
+        update_time=time_to_pb(project.update_time),
+        etag=str(project.revision),
+    )
+
+
+def query_name(project: str, query: int) -> str:
+    """Return the full name of a query."""
+    return f"projects/{project}/queries/{query}"
+
+
+def query_to_pb(query: Query, *, project: str) -> query_pb2.Query:
+    """Return a query as a message."""
+    spec = query.spec
+    return query_pb2.Query(
+        name=query_name(project, query.id),
+        round=spec.round,
+        candidate_set=spec.candidate_set,
+        candidate=spec.candidate,
+        rank=spec.rank,
+        priority=spec.priority,
+        role=_ROLES[spec.role],
+        strategy=spec.strategy,
+        reason=spec.reason,
+        model=_model_to_pb(spec.model),
+        image=spec.image,
+        box=_box_to_pb(spec.box),
+        patches=spec.patches,
+        state=_STATES[query.state],
+        votes=query.votes,
+        create_time=time_to_pb(query.create_time),
+    )
+
+
+def lease_to_pb(lease: Lease, *, project: str) -> query_pb2.LeasedQuery:
+    """Return a lease as a message."""
+    return query_pb2.LeasedQuery(
+        query=query_to_pb(lease.query, project=project), expire_time=time_to_pb(lease.expire_time)
+    )
+
+
+def label_to_pb(label: Label, *, project: str) -> label_pb2.Label:
+    """Return a label as a message."""
+    spec = label.query.spec
+    return label_pb2.Label(
+        name=f"projects/{project}/labels/{label.sequence}",
+        query=query_name(project, label.query.id),
+        annotator=label.annotator,
+        verdict=_verdict_to_pb(label.answer),
+        class_name=label.answer.class_name or "",
+        seconds=label.seconds,
+        client=label.client,
+        create_time=time_to_pb(label.create_time),
+        retracted=label.retracted,
+        round=spec.round,
+        candidate_set=spec.candidate_set,
+        candidate=spec.candidate,
+        strategy=spec.strategy,
+        rank=spec.rank,
+        model=_model_to_pb(spec.model),
+    )
+
+
+def event_to_pb(event: LabelEvent, *, project: str) -> label_pb2.LabelEvent:
+    """Return a label event as a message."""
+    return label_pb2.LabelEvent(
+        sequence=event.sequence,
+        kind=_EVENTS[event.kind],
+        label=label_to_pb(event.label, project=project),
+        create_time=time_to_pb(event.create_time),
+    )
+
+
+def consensus_to_pb(item: QueryConsensus, *, project: str) -> label_pb2.Consensus:
+    """Return the consensus of a query as a message."""
+    spec, answer = item.query.spec, item.consensus.answer or Answer()
+    return label_pb2.Consensus(
+        query=query_name(project, item.query.id),
+        round=spec.round,
+        candidate_set=spec.candidate_set,
+        candidate=spec.candidate,
+        role=spec.role.value,
+        decided=item.consensus.decided,
+        verdict=_verdict_to_pb(answer),
+        class_name=answer.class_name or "",
+        votes=item.consensus.votes,
+        agreeing=item.consensus.agreeing,
+    )
+
+
+def snapshot_to_pb(snapshot: Snapshot) -> label_pb2.Snapshot:
+    """Return a snapshot as a message."""
+    return label_pb2.Snapshot(
+        name=f"projects/{snapshot.project}/snapshots/{snapshot.sha256}",
+        sha256=snapshot.sha256,
+        path=snapshot.path,
+        rows=snapshot.rows,
+        last_sequence=snapshot.last_sequence,
+        create_time=time_to_pb(snapshot.create_time),
+    )
+
+
+def agreement_to_pb(agreement: Agreement) -> labels_service_pb2.GetAgreementResponse:
+    """Return figures of agreement as a message."""
+    return labels_service_pb2.GetAgreementResponse(
+        queries=agreement.queries,
+        pairwise_agreement=agreement.pairwise,
+        fleiss_kappa=agreement.fleiss_kappa,
+        undefined_reason=agreement.undefined_reason,
+    )
+
+
+def progress_to_pb(progress: Progress) -> labels_service_pb2.GetProgressResponse:
+    """Return the counts of a project as a message."""
+    return labels_service_pb2.GetProgressResponse(
+        queries=progress.queries,
+        decided=progress.decided,
+        leased=progress.leased,
+        labels=progress.labels,
+        last_sequence=progress.last_sequence,
+        median_seconds=progress.median_seconds,
+    )
+
+
+def time_to_pb(time: datetime) -> Timestamp:
+    """Return a point in time as a message."""
+    message = Timestamp()
+    message.FromDatetime(time)
+    return message
+
+
+def _verdict_to_pb(answer: Answer) -> label_pb2.Verdict.ValueType:
+    return _VERDICTS[answer.verdict] if answer.verdict else label_pb2.VERDICT_UNSPECIFIED
+
+
+def _model_to_pb(model: ModelVersion | None) -> artifact_pb2.ModelVersion | None:
+    if model is None:
+        return None
+    return artifact_pb2.ModelVersion(name=model.name, version=model.version)
+
+
+def _box_to_pb(box: Box | None) -> geometry_pb2.Box | None:
+    if box is None:
+        return None
+    (z0, y0, x0), (z1, y1, x1) = box.start, box.stop
+    return geometry_pb2.Box(
+        start=geometry_pb2.Index3(z=z0, y=y0, x=x0), stop=geometry_pb2.Index3(z=z1, y=y1, x=x1)
+    )

@@ -1,0 +1,212 @@
+"""Labels: how votes become facts, and how facts are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from parfocal_runtime.errors import NotFound, WrongState
+from sqlalchemy import Row, Select, func, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from parfocal_labels.leases import held_queries, release_queries
+from parfocal_labels.paging import Page, PageRequest, page_of
+from parfocal_labels.projects import take_sequences
+from parfocal_labels.queries import count_changes, lock_queries
+from parfocal_labels.records import EventKind, Label, LabelEvent, Project, Query, QueryState, Vote
+from parfocal_labels.rows import answer_from_row, answer_to_row, query_from_row
+from parfocal_labels.schema import label_events, queries
+from parfocal_labels.votes import LABELS, RETRACTIONS, is_retraction_of
+
+_EVENTS = label_events.alias("events")
+
+
+async def submit_votes(
+    connection: AsyncConnection,
+    project: Project,
+    annotator: str,
+    votes: Sequence[Vote],
+    *,
+    client: str,
+    now: datetime,
+) -> list[int]:
+    """Turn `votes` into labels, all or none, and return their sequence numbers.
+
+    Args:
+        connection: Open transaction.
+        project: The project, held `NUMBERS`.
+        annotator: Who answers.
+        votes: The answers, one for each query at most.
+        client: The program that sends them.
+        now: The present time.
+
+    Raises:
+        NotFound: If a query does not exist (`ERROR_REASON_QUERY_NOT_FOUND`).
+        WrongState: If a query is decided (`ERROR_REASON_QUERY_ALREADY_DECIDED`) or not leased
+            by `annotator` (`ERROR_REASON_QUERY_NOT_LEASED`).
+    """
+    ids = [vote.query for vote in votes]
+    locked = await lock_queries(connection, project, ids)
+    held = await held_queries(connection, project, annotator, ids, now=now)
+    for vote in votes:
+        _require_answerable(project, vote.query, locked=locked, held=held)
+    sequences = await take_sequences(connection, project, len(votes))
+    common = {"annotator": annotator, "client": client, "create_time": now}
+    await connection.execute(
+        insert(label_events),
+        [
+            {
+                "project_id": project.id,
+                "sequence": sequence,
+                "query_id": vote.query,
+                "seconds": vote.seconds,
+                **answer_to_row(vote.answer),
+                **common,
+            }
+            for sequence, vote in zip(sequences, votes, strict=True)
+        ],
+    )
+    await release_queries(connection, project, annotator, ids)
+    await count_changes(connection, project, ids, votes=1)
+    return list(sequences)
+
+
+def _require_answerable(
+    project: Project, query: int, *, locked: dict[int, Query], held: set[int]
+) -> None:
+    name = f"projects/{project.name}/queries/{query}"
+    if query not in locked:
+        raise NotFound("ERROR_REASON_QUERY_NOT_FOUND", f"there is no {name}", query=name)
+    if locked[query].state is QueryState.DECIDED:
+        raise WrongState(
+            "ERROR_REASON_QUERY_ALREADY_DECIDED",
+            f"{name} has all the votes it needs",
+            query=name,
+        )
+    if query not in held:
+        raise WrongState(
+            "ERROR_REASON_QUERY_NOT_LEASED",
+            f"{name} is not leased by the caller, or the lease has run out",
+            query=name,
+        )
+
+
+async def retract_label(
+    connection: AsyncConnection, project: Project, label: Label, *, caller: str, now: datetime
+) -> None:
+    """Note that `label`, which stands, is taken back; `project` is held `NUMBERS`."""
+    await lock_queries(connection, project, [label.query.id])
+    [sequence] = await take_sequences(connection, project, 1)
+    await connection.execute(
+        insert(label_events).values(
+            project_id=project.id,
+            sequence=sequence,
+            retracts=label.sequence,
+            query_id=label.query.id,
+            annotator=caller,
+            seconds=0.0,
+            client="",
+            create_time=now,
+        )
+    )
+    await count_changes(connection, project, [label.query.id], votes=-1)
+
+
+async def find_labels(
+    connection: AsyncConnection, project: Project, sequences: Sequence[int]
+) -> list[Label]:
+    """Return the labels of these sequence numbers, in their order.
+
+    Raises:
+        NotFound: If one is no label's (`ERROR_REASON_LABEL_NOT_FOUND`).
+    """
+    rows = await connection.execute(_labels(project).where(LABELS.c.sequence.in_(sequences)))
+    found = {label.sequence: label for label in map(_label_from_row, rows)}
+    for sequence in sequences:
+        if sequence not in found:
+            name = f"projects/{project.name}/labels/{sequence}"
+            raise NotFound("ERROR_REASON_LABEL_NOT_FOUND", f"there is no {name}", label=name)
+    return [found[sequence] for sequence in sequences]
+
+
+async def list_labels(
+    connection: AsyncConnection, project: Project, page: PageRequest, *, round_: str = ""
+) -> Page[Label]:
+    """Return labels by sequence, those that were taken back among them."""
+    statement = _labels(project).order_by(LABELS.c.sequence).limit(page.size + 1)
+    if page.after:
+        statement = statement.where(LABELS.c.sequence > page.after[0])
+    if round_:
+        statement = statement.where(queries.c.round == round_)
+    rows = await connection.execute(statement)
+    return page_of(list(map(_label_from_row, rows)), page, key=lambda label: (label.sequence,))
+
+
+async def list_events(
+    connection: AsyncConnection, project: Project, *, after: int, count: int
+) -> list[LabelEvent]:
+    """Return at most `count` events after sequence number `after`, in order."""
+    of_label = func.coalesce(_EVENTS.c.retracts, _EVENTS.c.sequence)
+    statement = (
+        select(
+            queries,
+            *_LABEL_COLUMNS,
+            _EVENTS.c.retracts.is_not(None).label("retracted"),
+            _EVENTS.c.sequence.label("event_sequence"),
+            _EVENTS.c.create_time.label("event_time"),
+        )
+        .select_from(_EVENTS)
+        .join(
+            LABELS,
+            (LABELS.c.project_id == _EVENTS.c.project_id) & (LABELS.c.sequence == of_label),
+        )
+        .join(queries, queries.c.id == LABELS.c.query_id)
+        .where(_EVENTS.c.project_id == project.id, _EVENTS.c.sequence > after)
+        .order_by(_EVENTS.c.sequence)
+        .limit(count)
+    )
+    return [_event_from_row(row) for row in await connection.execute(statement)]
+
+
+_LABEL_COLUMNS = (
+    LABELS.c.sequence,
+    LABELS.c.annotator,
+    LABELS.c.verdict,
+    LABELS.c.class_name,
+    LABELS.c.seconds,
+    LABELS.c.client,
+    LABELS.c.create_time.label("label_time"),
+)
+
+
+def _labels(project: Project) -> Select[Any]:
+    return (
+        select(queries, *_LABEL_COLUMNS, RETRACTIONS.c.sequence.is_not(None).label("retracted"))
+        .select_from(LABELS)
+        .join(queries, queries.c.id == LABELS.c.query_id)
+        .outerjoin(RETRACTIONS, is_retraction_of(RETRACTIONS, LABELS))
+        .where(LABELS.c.project_id == project.id, LABELS.c.retracts.is_(None))
+    )
+
+
+def _label_from_row(row: Row[Any]) -> Label:
+    return Label(
+        sequence=row.sequence,
+        query=query_from_row(row),
+        annotator=row.annotator,
+        answer=answer_from_row(row),
+        seconds=row.seconds,
+        client=row.client,
+        create_time=row.label_time,
+        retracted=bool(row.retracted),
+    )
+
+
+def _event_from_row(row: Row[Any]) -> LabelEvent:
+    return LabelEvent(
+        sequence=row.event_sequence,
+        kind=EventKind.RETRACTED if row.retracted else EventKind.SUBMITTED,
+        label=_label_from_row(row),
+        create_time=row.event_time,
+    )

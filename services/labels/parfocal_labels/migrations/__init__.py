@@ -1,0 +1,1 @@
+"""The history of the schema, one step a file, applied in order at start-up."""

@@ -1,0 +1,125 @@
+"""What labels add up to: consensus, agreement, progress."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Collection
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from parfocal_labels.agreement import Agreement, agreement
+from parfocal_labels.consensus import consensus
+from parfocal_labels.paging import Page, PageRequest
+from parfocal_labels.queries import all_queries, list_queries
+from parfocal_labels.records import Progress, Project, Query, QueryConsensus, QueryState
+from parfocal_labels.schema import leases, queries
+from parfocal_labels.votes import LABELS, stands, votes_on
+
+
+async def list_consensus(
+    connection: AsyncConnection,
+    project: Project,
+    page: PageRequest,
+    *,
+    round_: str = "",
+    decided_only: bool = False,
+) -> Page[QueryConsensus]:
+    """Return the consensus of queries by round and rank."""
+    listed = await list_queries(connection, project, page, round_=round_, decided_only=decided_only)
+    items = await _consensus_of(connection, project, listed.items)
+    return Page(tuple(items), listed.next_key)
+
+
+async def decided_consensus(
+    connection: AsyncConnection, project: Project, *, round_: str = ""
+) -> AsyncIterator[QueryConsensus]:
+    """Yield the consensus of every decided query by round and rank."""
+    chunks = all_queries(connection, project, round_=round_, decided_only=True)
+    async for chunk in chunks:
+        for item in await _consensus_of(connection, project, chunk):
+            yield item
+
+
+async def _consensus_of(
+    connection: AsyncConnection, project: Project, asked: Collection[Query]
+) -> list[QueryConsensus]:
+    votes = await votes_on(connection, project, [query.id for query in asked])
+    rules = project.rules
+    return [
+        QueryConsensus(
+            query,
+            consensus(votes[query.id], rule=rules.consensus_rule, votes_needed=rules.votes_needed),
+        )
+        for query in asked
+    ]
+
+
+async def project_agreement(
+    connection: AsyncConnection, project: Project, *, round_: str = ""
+) -> Agreement:
+    """Return how far annotators agree on the queries that have several votes."""
+    votes = []
+    async for chunk in all_queries(connection, project, round_=round_):
+        several = [query.id for query in chunk if query.votes >= 2]
+        votes += list((await votes_on(connection, project, several)).values())
+    return agreement(votes)
+
+
+async def project_progress(
+    connection: AsyncConnection, project: Project, *, now: datetime, round_: str = ""
+) -> Progress:
+    """Return the counts of a project or one of its rounds."""
+    of_round = queries.c.project_id == project.id
+    if round_:
+        of_round &= queries.c.round == round_
+    states = await connection.execute(
+        select(queries.c.state, func.count()).where(of_round).group_by(queries.c.state)
+    )
+    counts = {QueryState(state): count for state, count in states}
+    withdrawn = counts.get(QueryState.WITHDRAWN, 0)
+    return Progress(
+        queries=sum(counts.values()) - withdrawn,
+        decided=counts.get(QueryState.DECIDED, 0),
+        leased=await _count(
+            connection,
+            select(func.count())
+            .select_from(leases)
+            .join(queries, queries.c.id == leases.c.query_id)
+            .where(of_round, leases.c.expire_time > now),
+        ),
+        labels=await _count(connection, _votes(of_round, func.count())),
+        last_sequence=project.last_sequence,
+        median_seconds=await _median_seconds(connection, of_round),
+    )
+
+
+def _votes(of_round: ColumnElement[bool], wanted: ColumnElement[Any]) -> Select[Any]:
+    return (
+        select(wanted)
+        .select_from(LABELS)
+        .join(queries, queries.c.id == LABELS.c.query_id)
+        .where(of_round, stands(LABELS))
+    )
+
+
+async def _count(connection: AsyncConnection, statement: Select[Any]) -> int:
+    return int((await connection.execute(statement)).scalar_one())
+
+
+async def _median_seconds(connection: AsyncConnection, of_round: ColumnElement[bool]) -> float:
+    measured = LABELS.c.seconds > 0
+    count = await _count(connection, _votes(of_round, func.count()).where(measured))
+    if count == 0:
+        return math.nan
+    middle = (
+        _votes(of_round, LABELS.c.seconds)
+        .where(measured)
+        .order_by(LABELS.c.seconds)
+        .offset((count - 1) // 2)
+        .limit(2 - count % 2)
+    )
+    seconds = list((await connection.execute(middle)).scalars())
+    return float(sum(seconds) / len(seconds))

@@ -1,0 +1,178 @@
+"""The tables of the label store.
+
+Labels are facts in `label_events`, which only grows: a submission brings a label, a retraction
+is a further fact about it. `queries.votes` and `queries.leases` repeat what the facts and the
+leases say, so that the state of a query follows from its own row, and the queue is a range of
+the index over the open ones.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.types import TypeDecorator
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# SQLite numbers rows by itself only where the key is an INTEGER.
+_Key = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Instant(TypeDecorator[datetime]):
+    """A point in time, kept as microseconds since 1970 UTC: the same on both engines."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: object) -> int | None:
+        """Return `value` as microseconds."""
+        return None if value is None else (value - _EPOCH) // timedelta(microseconds=1)
+
+    def process_result_value(self, value: Any | None, dialect: object) -> datetime | None:
+        """Return microseconds as a time in UTC."""
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("name", String(63), nullable=False, unique=True),
+    Column("display_name", Text, nullable=False),
+    Column("task_kind", String(16), nullable=False),
+    Column("classes", JSON, nullable=False),
+    Column("votes_needed", SmallInteger, nullable=False),
+    Column("consensus_rule", String(16), nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    # The counter lies in the project's row, so that whoever takes numbers holds the row until
+    # the commit: events become visible in their order and without gaps.
+    Column("last_sequence", BigInteger, nullable=False),
+    Column("create_time", Instant, nullable=False),
+    Column("update_time", Instant, nullable=False),
+)
+
+queries = Table(
+    "queries",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("project_id", _Key, ForeignKey("projects.id"), nullable=False),
+    Column("round", String(63), nullable=False),
+    Column("candidate_set", String(63), nullable=False),
+    Column("candidate", BigInteger, nullable=False),
+    Column("rank", Integer, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("strategy", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("model_name", Text),
+    Column("model_version", BigInteger),
+    Column("image", Text, nullable=False),
+    Column("box", JSON(none_as_null=True)),
+    Column("patches", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("votes", SmallInteger, nullable=False),
+    Column("leases", SmallInteger, nullable=False),
+    Column("create_time", Instant, nullable=False),
+    UniqueConstraint("project_id", "round", "candidate_set", "candidate"),
+    Index("ix_queries_list", "project_id", "round", "rank", "id"),
+)
+
+# The condition is written out, not bound: a planner uses a partial index only when it can see
+# at planning time that the query implies it.
+IS_OPEN = text("state = 'open'")
+
+Index(
+    "ix_queries_open",
+    queries.c.project_id,
+    queries.c.priority.desc(),
+    queries.c.rank,
+    queries.c.id,
+    postgresql_where=IS_OPEN,
+    sqlite_where=IS_OPEN,
+)
+Index(
+    "ix_queries_open_round",
+    queries.c.project_id,
+    queries.c.round,
+    queries.c.priority.desc(),
+    queries.c.rank,
+    queries.c.id,
+    postgresql_where=IS_OPEN,
+    sqlite_where=IS_OPEN,
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("query_id", _Key, ForeignKey("queries.id"), primary_key=True, autoincrement=False),
+    Column("annotator", Text, primary_key=True),
+    Column("project_id", _Key, ForeignKey("projects.id"), nullable=False),
+    Column("expire_time", Instant, nullable=False),
+    Index("ix_leases_expiry", "project_id", "expire_time"),
+)
+
+label_events = Table(
+    "label_events",
+    metadata,
+    Column("project_id", _Key, ForeignKey("projects.id"), primary_key=True, autoincrement=False),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    # The label that is taken back; null where the event brings a label.
+    Column("retracts", BigInteger),
+    Column("query_id", _Key, ForeignKey("queries.id"), nullable=False),
+    Column("annotator", Text, nullable=False),
+    Column("verdict", String(16)),
+    Column("class_name", Text),
+    Column("seconds", Double, nullable=False),
+    Column("client", Text, nullable=False),
+    Column("create_time", Instant, nullable=False),
+    UniqueConstraint("project_id", "retracts"),
+    Index("ix_label_events_votes", "query_id", "annotator"),
+)
+
+submissions = Table(
+    "submissions",
+    metadata,
+    Column("project_id", _Key, ForeignKey("projects.id"), primary_key=True, autoincrement=False),
+    Column("caller", Text, primary_key=True),
+    Column("request_id", String(128), primary_key=True),
+    Column("content_sha256", String(64), nullable=False),
+    Column("outcome", JSON, nullable=False),
+    Column("create_time", Instant, nullable=False),
+)
+
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("project_id", _Key, ForeignKey("projects.id"), primary_key=True, autoincrement=False),
+    Column("sha256", String(64), primary_key=True),
+    Column("path", Text, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("last_sequence", BigInteger, nullable=False),
+    Column("create_time", Instant, nullable=False),
+)

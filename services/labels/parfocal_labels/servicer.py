@@ -1,0 +1,227 @@
+"""The gRPC face of the label store."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, TypeAlias
+
+from parfocal.labels.v1 import label_pb2, project_pb2
+from parfocal.labels.v1 import labels_service_pb2 as pb
+from parfocal.labels.v1 import labels_service_pb2_grpc as pb_grpc
+from parfocal_runtime.auth import Role, principal
+
+from parfocal_labels import convert, fields, requests
+from parfocal_labels.metrics import LabelMetrics
+from parfocal_labels.page_tokens import page_request, page_token
+from parfocal_labels.store import LabelStore
+
+Context: TypeAlias = Any
+
+_QUERY_KEY = (str, int, int)
+
+
+class LabelsServicer(pb_grpc.LabelsServiceServicer):
+    """Answers for `parfocal.labels.v1.LabelsService`."""
+
+    def __init__(self, store: LabelStore, metrics: LabelMetrics) -> None:
+        self._store = store
+        self._metrics = metrics
+
+    async def CreateProject(
+        self, request: pb.CreateProjectRequest, context: Context
+    ) -> project_pb2.Project:
+        project = await self._store.create_project(
+            fields.name(request.project_id, "project_id"),
+            display_name=requests.display_name_from_pb(request.project),
+            rules=requests.rules_from_pb(request.project),
+        )
+        return convert.project_to_pb(project)
+
+    async def GetProject(
+        self, request: pb.GetProjectRequest, context: Context
+    ) -> project_pb2.Project:
+        name = fields.project_of(request.name, "name")
+        return convert.project_to_pb(await self._store.project(name))
+
+    async def ListProjects(
+        self, request: pb.ListProjectsRequest, context: Context
+    ) -> pb.ListProjectsResponse:
+        scope = "ListProjects"
+        wanted = page_request(request.page_size, request.page_token, kinds=(str,), scope=scope)
+        page = await self._store.list_projects(wanted)
+        return pb.ListProjectsResponse(
+            projects=map(convert.project_to_pb, page.items),
+            next_page_token=page_token(page.next_key, scope=scope),
+        )
+
+    async def UpdateProject(
+        self, request: pb.UpdateProjectRequest, context: Context
+    ) -> project_pb2.Project:
+        project = await self._store.update_project(
+            fields.project_of(request.project.name, "project.name"),
+            requests.change_from_pb(request),
+            revision=requests.revision_from_pb(request.project),
+        )
+        return convert.project_to_pb(project)
+
+    async def AddQueries(
+        self, request: pb.AddQueriesRequest, context: Context
+    ) -> pb.AddQueriesResponse:
+        added = await self._store.add_queries(
+            fields.project_of(request.parent, "parent"),
+            requests.specs_from_pb(request.queries),
+            caller=principal().name,
+            request_id=fields.text(request.request_id, "request_id", longest=128),
+        )
+        return pb.AddQueriesResponse(added=added, present=len(request.queries) - added)
+
+    async def WithdrawQueries(
+        self, request: pb.WithdrawQueriesRequest, context: Context
+    ) -> pb.WithdrawQueriesResponse:
+        project = fields.project_of(request.parent, "parent")
+        round_ = fields.name(request.round, "round")
+        withdrawn = await self._store.withdraw_queries(project, round_)
+        return pb.WithdrawQueriesResponse(withdrawn=withdrawn)
+
+    async def ListQueries(
+        self, request: pb.ListQueriesRequest, context: Context
+    ) -> pb.ListQueriesResponse:
+        project, round_ = _project_and_round(request)
+        scope = ("ListQueries", project, round_)
+        wanted = page_request(request.page_size, request.page_token, kinds=_QUERY_KEY, scope=scope)
+        page = await self._store.list_queries(project, wanted, round_=round_)
+        return pb.ListQueriesResponse(
+            queries=[convert.query_to_pb(query, project=project) for query in page.items],
+            next_page_token=page_token(page.next_key, scope=scope),
+        )
+
+    async def LeaseQueries(
+        self, request: pb.LeaseQueriesRequest, context: Context
+    ) -> pb.LeaseQueriesResponse:
+        project, round_ = _project_and_round(request)
+        leases = await self._store.lease_queries(
+            project,
+            principal().name,
+            count=fields.whole(
+                request.count, "count", least=1, most=requests.MAX_ITEMS, default=20
+            ),
+            ttl=requests.ttl_from_pb(request),
+            round_=round_,
+        )
+        return pb.LeaseQueriesResponse(
+            queries=[convert.lease_to_pb(lease, project=project) for lease in leases]
+        )
+
+    async def RenewLeases(
+        self, request: pb.RenewLeasesRequest, context: Context
+    ) -> pb.RenewLeasesResponse:
+        project = fields.project_of(request.parent, "parent")
+        ids = requests.query_ids_from_pb(request.queries, project=project)
+        ttl = requests.ttl_from_pb(request)
+        held, until = await self._store.renew_leases(project, principal().name, ids, ttl=ttl)
+        return pb.RenewLeasesResponse(
+            queries=[convert.query_name(project, query) for query in ids if query in held],
+            expire_time=convert.time_to_pb(until),
+        )
+
+    async def ReleaseQueries(
+        self, request: pb.ReleaseQueriesRequest, context: Context
+    ) -> pb.ReleaseQueriesResponse:
+        project = fields.project_of(request.parent, "parent")
+        ids = requests.query_ids_from_pb(request.queries, project=project)
+        released = await self._store.release_queries(project, principal().name, ids)
+        return pb.ReleaseQueriesResponse(released=released)
+
+    async def SubmitLabels(
+        self, request: pb.SubmitLabelsRequest, context: Context
+    ) -> pb.SubmitLabelsResponse:
+        project = fields.project_of(request.parent, "parent")
+        labels = await self._store.submit_labels(
+            project,
+            principal().name,
+            requests.votes_from_pb(request.answers, project=project),
+            request_id=fields.text(request.request_id, "request_id", longest=128, required=True),
+            client=fields.text(request.client, "client", longest=200),
+        )
+        self._metrics.observe_labels(project, labels)
+        return pb.SubmitLabelsResponse(
+            labels=[convert.label_to_pb(label, project=project) for label in labels]
+        )
+
+    async def RetractLabel(
+        self, request: pb.RetractLabelRequest, context: Context
+    ) -> label_pb2.Label:
+        project, sequence = fields.label_of(request.name, "name")
+        caller = principal()
+        label = await self._store.retract_label(
+            project, sequence, caller=caller.name, of_anybody=caller.role >= Role.CURATOR
+        )
+        return convert.label_to_pb(label, project=project)
+
+    async def ListLabels(
+        self, request: pb.ListLabelsRequest, context: Context
+    ) -> pb.ListLabelsResponse:
+        project, round_ = _project_and_round(request)
+        scope = ("ListLabels", project, round_)
+        wanted = page_request(request.page_size, request.page_token, kinds=(int,), scope=scope)
+        page = await self._store.list_labels(project, wanted, round_=round_)
+        return pb.ListLabelsResponse(
+            labels=[convert.label_to_pb(label, project=project) for label in page.items],
+            next_page_token=page_token(page.next_key, scope=scope),
+        )
+
+    async def WatchLabels(
+        self, request: pb.WatchLabelsRequest, context: Context
+    ) -> AsyncIterator[pb.WatchLabelsResponse]:
+        project = fields.project_of(request.parent, "parent")
+        after = fields.whole(request.after_sequence, "after_sequence", least=0, most=2**63 - 1)
+        events = self._store.watch_labels(project, after=after, until_present=request.until_present)
+        async for event in events:
+            yield pb.WatchLabelsResponse(event=convert.event_to_pb(event, project=project))
+
+    async def ListConsensus(
+        self, request: pb.ListConsensusRequest, context: Context
+    ) -> pb.ListConsensusResponse:
+        project, round_ = _project_and_round(request)
+        scope = ("ListConsensus", project, round_, request.decided_only)
+        wanted = page_request(request.page_size, request.page_token, kinds=_QUERY_KEY, scope=scope)
+        page = await self._store.list_consensus(
+            project, wanted, round_=round_, decided_only=request.decided_only
+        )
+        return pb.ListConsensusResponse(
+            consensus=[convert.consensus_to_pb(item, project=project) for item in page.items],
+            next_page_token=page_token(page.next_key, scope=scope),
+        )
+
+    async def CreateSnapshot(
+        self, request: pb.CreateSnapshotRequest, context: Context
+    ) -> label_pb2.Snapshot:
+        project = fields.project_of(request.parent, "parent")
+        rounds = [
+            fields.name(each, f"rounds[{number}]") for number, each in enumerate(request.rounds)
+        ]
+        return convert.snapshot_to_pb(await self._store.create_snapshot(project, rounds=rounds))
+
+    async def GetAgreement(
+        self, request: pb.GetAgreementRequest, context: Context
+    ) -> pb.GetAgreementResponse:
+        project, round_ = _project_and_round(request)
+        return convert.agreement_to_pb(await self._store.agreement(project, round_=round_))
+
+    async def GetProgress(
+        self, request: pb.GetProgressRequest, context: Context
+    ) -> pb.GetProgressResponse:
+        project, round_ = _project_and_round(request)
+        return convert.progress_to_pb(await self._store.progress(project, round_=round_))
+
+
+def _project_and_round(
+    request: pb.ListQueriesRequest
+    | pb.LeaseQueriesRequest
+    | pb.ListLabelsRequest
+    | pb.ListConsensusRequest
+    | pb.GetAgreementRequest
+    | pb.GetProgressRequest,
+) -> tuple[str, str]:
+    project = fields.project_of(request.parent, "parent")
+    return project, fields.optional_name(request.round, "round")

@@ -1,0 +1,352 @@
+"""The label store: each method is one transaction, or as few as it can be."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from datetime import UTC, datetime, timedelta
+
+from parfocal_runtime.database import Database
+from parfocal_runtime.errors import PermissionDenied
+from parfocal_runtime.layout import snapshot_table as snapshot_path
+from parfocal_runtime.store import ObjectStore
+from parfocal_runtime.tables import table_bytes
+from parfocal_runtime.tasks import in_thread
+
+from parfocal_labels import labels, leases, projects, queries, results, snapshots, submissions
+from parfocal_labels.agreement import Agreement
+from parfocal_labels.answers import checked_answer
+from parfocal_labels.paging import Page, PageRequest
+from parfocal_labels.projects import Hold, find_project
+from parfocal_labels.records import (
+    Label,
+    LabelEvent,
+    Lease,
+    Progress,
+    Project,
+    ProjectChange,
+    Query,
+    QueryConsensus,
+    QuerySpec,
+    Rules,
+    Snapshot,
+    Vote,
+)
+from parfocal_labels.statistics import ProjectStatistics, project_statistics
+from parfocal_labels.watch import Bell, rung
+
+Clock = Callable[[], datetime]
+
+_EVENTS_AT_ONCE = 500
+
+
+def system_clock() -> datetime:
+    """Return the present time in UTC."""
+    return datetime.now(UTC)
+
+
+class LabelStore:
+    """Projects, their queues and their labels, in one database.
+
+    Every method that names a project raises `NotFound` if there is none of that name
+    (`ERROR_REASON_PROJECT_NOT_FOUND`), and `Unavailable` if the database does not answer.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        objects: ObjectStore,
+        *,
+        clock: Clock = system_clock,
+        poll_seconds: float = 1.0,
+    ) -> None:
+        """Serve what `database` holds.
+
+        Args:
+            database: Where everything is, at the present schema.
+            objects: Where snapshots go.
+            clock: Gives the present time; all replicas must agree on it within a small part of
+                the shortest lease.
+            poll_seconds: How soon a watcher sees what another process wrote.
+        """
+        self._database = database
+        self._objects = objects
+        self._clock = clock
+        self._poll_seconds = poll_seconds
+        self._bell = Bell()
+
+    async def create_project(self, name: str, *, display_name: str, rules: Rules) -> Project:
+        """Create a project, or return the one that has this name and these rules.
+
+        Raises:
+            AlreadyExists: If the name is taken by other rules (`ERROR_REASON_PROJECT_EXISTS`).
+        """
+        async with self._database.write() as connection:
+            return await projects.create_project(
+                connection, name, display_name=display_name, rules=rules, now=self._clock()
+            )
+
+    async def project(self, name: str) -> Project:
+        """Return a project."""
+        async with self._database.read() as connection:
+            return await find_project(connection, name)
+
+    async def list_projects(self, page: PageRequest) -> Page[Project]:
+        """Return projects by name."""
+        async with self._database.read() as connection:
+            return await projects.list_projects(connection, page)
+
+    async def update_project(
+        self, name: str, change: ProjectChange, *, revision: int | None = None
+    ) -> Project:
+        """Give a project new values; its queries follow the new rules from then on.
+
+        Raises:
+            Conflict: If it is not at `revision` any more (`ERROR_REASON_ETAG_MISMATCH`).
+            InvalidInput: If it cannot change so (`ERROR_REASON_INVALID_FIELD`).
+        """
+        async with self._database.write() as connection:
+            project = await find_project(connection, name, hold=Hold.ALL)
+            changed = await projects.change_project(
+                connection, project, change, revision=revision, now=self._clock()
+            )
+            if changed.rules.votes_needed != project.rules.votes_needed:
+                await queries.recount_project(connection, changed)
+            return changed
+
+    async def add_queries(
+        self, name: str, specs: Sequence[QuerySpec], *, caller: str, request_id: str = ""
+    ) -> int:
+        """Add the queries that the project lacks, all or none; return how many were new.
+
+        Raises:
+            AlreadyExists: If `caller` used `request_id` for something else
+                (`ERROR_REASON_REQUEST_ID_REUSED`).
+        """
+        content, now = submissions.content_sha256("AddQueries", tuple(specs)), self._clock()
+        async with self._database.write() as connection:
+            project = await find_project(connection, name, hold=Hold.NUMBERS)
+            call = {"caller": caller, "request_id": request_id, "content": content}
+            if request_id:
+                added = await submissions.earlier_outcome(connection, project, **call)
+                if added is not None:
+                    return int(added)
+            added = await queries.add_queries(connection, project, specs, now=now)
+            if request_id:
+                await submissions.remember_outcome(
+                    connection, project, **call, outcome=added, now=now
+                )
+            return added
+
+    async def withdraw_queries(self, name: str, round_: str) -> int:
+        """Withdraw the undecided queries of a round; return how many."""
+        async with self._database.write() as connection:
+            project = await find_project(connection, name, hold=Hold.ALL)
+            return await queries.withdraw_round(connection, project, round_)
+
+    async def list_queries(self, name: str, page: PageRequest, *, round_: str = "") -> Page[Query]:
+        """Return queries by round and rank."""
+        async with self._database.read() as connection:
+            project = await find_project(connection, name)
+            return await queries.list_queries(connection, project, page, round_=round_)
+
+    async def lease_queries(
+        self, name: str, annotator: str, *, count: int, ttl: timedelta, round_: str = ""
+    ) -> list[Lease]:
+        """Hand the next queries to `annotator` for `ttl`, by priority, then rank.
+
+        Nobody gets a query that they have answered or hold, and never more people hold a query
+        than votes are missing.
+        """
+        now = self._clock()
+        async with self._database.write() as connection:
+            project = await find_project(connection, name, hold=Hold.RULES)
+            return await leases.lease_queries(
+                connection,
+                project,
+                annotator,
+                count=count,
+                now=now,
+                until=now + ttl,
+                round_=round_,
+            )
+
+    async def renew_leases(
+        self, name: str, annotator: str, ids: Collection[int], *, ttl: timedelta
+    ) -> tuple[set[int], datetime]:
+        """Prolong leases; return the queries that `annotator` still holds, and until when."""
+        now = self._clock()
+        async with self._database.write() as connection:
+            project = await find_project(connection, name, hold=Hold.RULES)
+            locked = await queries.lock_queries(connection, project, ids)
+            held = await leases.renew_leases(
+                connection, project, annotator, locked, now=now, until=now + ttl
+            )
+        return held, now + ttl
+
+    async def release_queries(self, name: str, annotator: str, ids: Collection[int]) -> int:
+        """Give leases back; return how many `annotator` had."""
+        async with self._database.write() as connection:
+            project = await find_project(connection, name, hold=Hold.RULES)
+            locked = await queries.lock_queries(connection, project, ids)
+            return await leases.release_queries(connection, project, annotator, locked)
+
+    async def submit_labels(
+        self,
+        name: str,
+        annotator: str,
+        votes: Sequence[Vote],
+        *,
+        request_id: str,
+        client: str = "",
+    ) -> list[Label]:
+        """Turn answers into labels, all or none; what is returned is on disk.
+
+        The same call again returns the same labels.
+
+        Raises:
+            InvalidInput: If an answer is not what the project asks for.
+            AlreadyExists: If `annotator` used `request_id` for something else
+                (`ERROR_REASON_REQUEST_ID_REUSED`).
+            NotFound: If a query does not exist (`ERROR_REASON_QUERY_NOT_FOUND`).
+            WrongState: If a query is decided (`ERROR_REASON_QUERY_ALREADY_DECIDED`) or not leased
+                by `annotator` (`ERROR_REASON_QUERY_NOT_LEASED`).
+        """
+        content = submissions.content_sha256("SubmitLabels", tuple(votes), client)
+        call = {"caller": annotator, "request_id": request_id, "content": content}
+        now = self._clock()
+        async with self._database.write() as connection:
+            project = await find_project(connection, name, hold=Hold.NUMBERS)
+            sequences = await submissions.earlier_outcome(connection, project, **call)
+            if sequences is None:
+                _check_answers(project, votes)
+                sequences = await labels.submit_votes(
+                    connection, project, annotator, votes, client=client, now=now
+                )
+                await submissions.remember_outcome(
+                    connection, project, **call, outcome=sequences, now=now
+                )
+            submitted = await labels.find_labels(connection, project, sequences)
+        self._bell.ring(project.id)
+        return submitted
+
+    async def retract_label(
+        self, name: str, sequence: int, *, caller: str, of_anybody: bool = False
+    ) -> Label:
+        """Take a label back; its query waits for a vote again. A second time changes nothing.
+
+        Raises:
+            NotFound: If there is no such label (`ERROR_REASON_LABEL_NOT_FOUND`).
+            PermissionDenied: If it is not the caller's, unless `of_anybody`
+                (`ERROR_REASON_LABEL_NOT_YOURS`).
+        """
+        async with self._database.write() as connection:
+            project = await find_project(connection, name, hold=Hold.NUMBERS)
+            [label] = await labels.find_labels(connection, project, [sequence])
+            if label.annotator != caller and not of_anybody:
+                full_name = f"projects/{name}/labels/{sequence}"
+                raise PermissionDenied(
+                    "ERROR_REASON_LABEL_NOT_YOURS",
+                    f"{full_name} is somebody else's; a curator may take it back",
+                    label=full_name,
+                )
+            if not label.retracted:
+                await labels.retract_label(
+                    connection, project, label, caller=caller, now=self._clock()
+                )
+            [retracted] = await labels.find_labels(connection, project, [sequence])
+        self._bell.ring(project.id)
+        return retracted
+
+    async def list_labels(self, name: str, page: PageRequest, *, round_: str = "") -> Page[Label]:
+        """Return labels by sequence, those that were taken back among them."""
+        async with self._database.read() as connection:
+            project = await find_project(connection, name)
+            return await labels.list_labels(connection, project, page, round_=round_)
+
+    async def watch_labels(
+        self, name: str, *, after: int = 0, until_present: bool = False
+    ) -> AsyncIterator[LabelEvent]:
+        """Yield the events after sequence number `after` in order, and then those that come.
+
+        Args:
+            name: The project.
+            after: The last event that the caller has; 0 for none.
+            until_present: Whether to end once there are no more now.
+        """
+        project = await self.project(name)
+        while True:
+            event = self._bell.listen(project.id)
+            async with self._database.read() as connection:
+                news = await labels.list_events(
+                    connection, project, after=after, count=_EVENTS_AT_ONCE
+                )
+            for each in news:
+                yield each
+                after = each.sequence
+            if len(news) < _EVENTS_AT_ONCE:
+                if until_present:
+                    return
+                await rung(event, seconds=self._poll_seconds)
+
+    async def list_consensus(
+        self, name: str, page: PageRequest, *, round_: str = "", decided_only: bool = False
+    ) -> Page[QueryConsensus]:
+        """Return the consensus of queries by round and rank."""
+        async with self._database.read() as connection:
+            project = await find_project(connection, name)
+            return await results.list_consensus(
+                connection, project, page, round_=round_, decided_only=decided_only
+            )
+
+    async def create_snapshot(self, name: str, *, rounds: Collection[str] = ()) -> Snapshot:
+        """Write the decided queries of a project, or of some rounds, to an immutable file."""
+        items: list[QueryConsensus] = []
+        async with self._database.read() as connection:
+            project = await find_project(connection, name)
+            for round_ in sorted(set(rounds)) or [""]:
+                items += [
+                    item
+                    async for item in results.decided_consensus(connection, project, round_=round_)
+                ]
+        path, sha256 = await in_thread(self._write_snapshot, project, items)
+        async with self._database.write() as connection:
+            return await snapshots.note_snapshot(
+                connection, project, sha256=sha256, path=path, rows=len(items), now=self._clock()
+            )
+
+    def _write_snapshot(self, project: Project, items: list[QueryConsensus]) -> tuple[str, str]:
+        data = table_bytes(snapshots.snapshot_table(items))
+        sha256 = hashlib.sha256(data).hexdigest()
+        path = snapshot_path(project.name, sha256)
+        self._objects.create(path, data)
+        return path, sha256
+
+    async def agreement(self, name: str, *, round_: str = "") -> Agreement:
+        """Return how far annotators agree where queries have several votes."""
+        async with self._database.read() as connection:
+            project = await find_project(connection, name)
+            return await results.project_agreement(connection, project, round_=round_)
+
+    async def progress(self, name: str, *, round_: str = "") -> Progress:
+        """Return the counts of a project or one of its rounds."""
+        async with self._database.read() as connection:
+            project = await find_project(connection, name)
+            return await results.project_progress(
+                connection, project, now=self._clock(), round_=round_
+            )
+
+    async def statistics(self) -> list[ProjectStatistics]:
+        """Return figures of every project for those who watch over the service."""
+        async with self._database.read() as connection:
+            return await project_statistics(connection, now=self._clock())
+
+
+def _check_answers(project: Project, votes: Sequence[Vote]) -> None:
+    for number, vote in enumerate(votes):
+        checked_answer(
+            vote.answer,
+            task_kind=project.rules.task_kind,
+            classes=project.rules.classes,
+            field=f"answers[{number}]",
+        )

@@ -1,0 +1,52 @@
+"""Votes: the labels that stand, that is, which nobody has taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sqlalchemy import ColumnElement, Exists, FromClause, and_, exists, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from parfocal_labels.answers import Answer
+from parfocal_labels.records import Project
+from parfocal_labels.rows import answer_from_row
+from parfocal_labels.schema import label_events
+
+# One name for each part that an event can play in a statement.
+LABELS = label_events.alias("labels")
+RETRACTIONS = label_events.alias("retractions")
+
+
+def is_retraction_of(retractions: FromClause, labels: FromClause) -> ColumnElement[bool]:
+    """Return the condition that a row of `retractions` takes back a row of `labels`."""
+    return and_(
+        retractions.c.project_id == labels.c.project_id,
+        retractions.c.retracts == labels.c.sequence,
+    )
+
+
+def stands(labels: FromClause) -> ColumnElement[bool]:
+    """Return the condition that a row of `labels` is a label and was not taken back."""
+    return and_(labels.c.retracts.is_(None), ~exists().where(is_retraction_of(RETRACTIONS, labels)))
+
+
+def has_vote_of(annotator: str, query_id: ColumnElement[int]) -> Exists:
+    """Return the condition that a query has a vote of `annotator`."""
+    return exists().where(
+        LABELS.c.query_id == query_id, LABELS.c.annotator == annotator, stands(LABELS)
+    )
+
+
+async def votes_on(
+    connection: AsyncConnection, project: Project, ids: Collection[int]
+) -> dict[int, list[Answer]]:
+    """Return the answers that stand on each of the queries `ids`, earliest first."""
+    statement = (
+        select(LABELS)
+        .where(LABELS.c.project_id == project.id, LABELS.c.query_id.in_(ids), stands(LABELS))
+        .order_by(LABELS.c.sequence)
+    )
+    votes: dict[int, list[Answer]] = {query: [] for query in ids}
+    for row in await connection.execute(statement):
+        votes[row.query_id].append(answer_from_row(row))
+    return votes

@@ -1,0 +1,34 @@
+"""Following the labels of a project as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import defaultdict
+
+
+class Bell:
+    """Wakes those in this process who wait for something new in a project.
+
+    It only saves them waiting: what is new is read from the table, and writers in other
+    processes do not ring.
+    """
+
+    def __init__(self) -> None:
+        self._rung: defaultdict[int, asyncio.Event] = defaultdict(asyncio.Event)
+
+    def ring(self, project: int) -> None:
+        """Wake everybody who waits for `project`."""
+        event = self._rung.pop(project, None)
+        if event is not None:
+            event.set()
+
+    def listen(self, project: int) -> asyncio.Event:
+        """Return an event of the next ring; take it before reading, so that none is missed."""
+        return self._rung[project]
+
+
+async def rung(event: asyncio.Event, *, seconds: float) -> None:
+    """Wait for `event`, but not longer than `seconds`."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
