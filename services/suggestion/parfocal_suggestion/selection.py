@@ -70,8 +70,12 @@ class Strategy(Protocol):
     version: ClassVar[str]
     """Raised whenever the same inputs would give other picks."""
     summary: ClassVar[str]
+    reference: ClassVar[str]
+    """Where it was published; empty where it is folklore."""
     score: ClassVar[str]
-    """What the scores mean."""
+    """What the scores mean; empty without scores."""
+    needs_features: ClassVar[bool]
+    needs_probabilities: ClassVar[bool]
 
     def resolved(self, pool: Pool, budget: int) -> Self:
         """Return the strategy with every derived parameter filled in."""

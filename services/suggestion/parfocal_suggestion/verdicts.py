@@ -45,35 +45,40 @@ class KeepDefault:
 Method: TypeAlias = CellMajority | ConfidenceAndArea | KeepDefault
 
 
-def propagate(
-    store: ObjectStore,
-    candidates: str,
-    method: Method,
-    *,
-    labelled: Ids,
-    verdicts: Mask,
-    default: Default,
-    overrule_own: bool,
-) -> Propagated:
-    """Give every candidate of a set a verdict.
+@dataclass(frozen=True)
+class Wish:
+    """What a caller wants to know of a candidate set.
 
-    Args:
-        store: Where the tables are.
+    Attributes:
         candidates: Folder of the candidate set.
         method: How labels are carried.
         labelled: (L,) ids of the labelled candidates.
         verdicts: (L,) their labels.
         default: What undecided candidates get.
         overrule_own: Let the method overrule a candidate's own label.
+    """
+
+    candidates: str
+    method: Method
+    labelled: Ids
+    verdicts: Mask
+    default: Default = Default.TRUE
+    overrule_own: bool = False
+
+
+def propagate(store: ObjectStore, wish: Wish) -> Propagated:
+    """Give every candidate of a set a verdict.
 
     Raises:
         NotFound: If the set or the selection is not there.
         InvalidInput: If labels name unknown candidates, or the selection is of another set.
     """
-    table = read_candidates(store, candidates)
-    pool = Pool.of(table.candidates, labelled=labelled, verdicts=verdicts)
-    propagated = _carried(store, table, method, pool, default)
-    return propagated if overrule_own else with_own_labels(propagated, pool.labelled, pool.verdicts)
+    table = read_candidates(store, wish.candidates)
+    pool = Pool.of(table.candidates, labelled=wish.labelled, verdicts=wish.verdicts)
+    propagated = _carried(store, table, wish.method, pool, wish.default)
+    if wish.overrule_own:
+        return propagated
+    return with_own_labels(propagated, pool.labelled, pool.verdicts)
 
 
 def _carried(

@@ -32,7 +32,10 @@ class CoreSet:
     name: ClassVar[str] = "core-set"
     version: ClassVar[str] = "1"
     summary: ClassVar[str] = "k-centre greedy: farthest from all labelled and taken"
+    reference: ClassVar[str] = "Sener and Savarese, ICLR 2018"
     score: ClassVar[str] = "distance to the nearest labelled or taken candidate when picked"
+    needs_features: ClassVar[bool] = True
+    needs_probabilities: ClassVar[bool] = False
 
     def resolved(self, pool: Pool, budget: int) -> Self:
         """Name the stream."""

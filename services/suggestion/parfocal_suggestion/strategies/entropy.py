@@ -24,7 +24,10 @@ class Entropy:
     name: ClassVar[str] = "entropy"
     version: ClassVar[str] = "1"
     summary: ClassVar[str] = "largest entropy of the base model's mean probability"
+    reference: ClassVar[str] = "Shannon 1948; Settles 2009, section 3.1"
     score: ClassVar[str] = "entropy in nats"
+    needs_features: ClassVar[bool] = False
+    needs_probabilities: ClassVar[bool] = True
 
     def resolved(self, pool: Pool, budget: int) -> Self:
         """Return the strategy itself; there is nothing to derive."""

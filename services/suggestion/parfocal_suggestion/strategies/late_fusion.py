@@ -43,7 +43,10 @@ class LateFusion:
     name: ClassVar[str] = "late-fusion"
     version: ClassVar[str] = "1"
     summary: ClassVar[str] = "k-means cells on all streams joined, a few queries in each"
+    reference: ClassVar[str] = "Lin et al., ECCV 2020, section 4.1"
     score: ClassVar[str] = "candidates of the cell per query"
+    needs_features: ClassVar[bool] = True
+    needs_probabilities: ClassVar[bool] = False
 
     def resolved(self, pool: Pool, budget: int) -> Self:
         """Fill in cells, queries and starts."""

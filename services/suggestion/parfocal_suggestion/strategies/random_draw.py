@@ -19,7 +19,10 @@ class RandomDraw:
     name: ClassVar[str] = "random"
     version: ClassVar[str] = "1"
     summary: ClassVar[str] = "uniform draw without replacement"
-    score: ClassVar[str] = "none"
+    reference: ClassVar[str] = ""
+    score: ClassVar[str] = ""
+    needs_features: ClassVar[bool] = False
+    needs_probabilities: ClassVar[bool] = False
 
     def resolved(self, pool: Pool, budget: int) -> Self:
         """Return the strategy itself; there is nothing to derive."""

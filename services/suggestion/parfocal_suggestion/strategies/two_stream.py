@@ -44,7 +44,10 @@ class TwoStream:
     name: ClassVar[str] = "two-stream"
     version: ClassVar[str] = "1"
     summary: ClassVar[str] = "k-means cells by mask, then by texture, a few queries in each"
+    reference: ClassVar[str] = "Lin et al., ECCV 2020, section 4.1"
     score: ClassVar[str] = "candidates of the cell per query"
+    needs_features: ClassVar[bool] = True
+    needs_probabilities: ClassVar[bool] = False
 
     def resolved(self, pool: Pool, budget: int) -> Self:
         """Fill in clusters, cells, queries and starts."""
