@@ -79,7 +79,7 @@ def stored_order(store: ObjectStore, record: Record) -> Order:
     ids = cells.column("candidate").to_numpy()
     states = np.asarray(cells.column("state").to_pylist())
     labelled = states == "labelled"
-    verdicts = np.asarray(cells.column("verdict").fill_null(value=False).to_pylist(), np.bool_)
+    verdicts = np.asarray(cells.column("verdict").fill_null(False).to_pylist(), np.bool_)
     return Order(
         project=record.project,
         selection=record.selection,

@@ -27,7 +27,8 @@ def points(count: int, *, seed: int = 0, columns: int = 5) -> NDArray[np.float32
     """Points (count, columns) in six loose clumps."""
     rng = np.random.default_rng(seed)
     clumps = rng.normal(scale=3, size=(6, columns))
-    return np.float32(clumps[rng.integers(0, 6, count)] + rng.normal(size=(count, columns)))
+    spread = rng.normal(size=(count, columns))
+    return (clumps[rng.integers(0, 6, count)] + spread).astype(np.float32)
 
 
 def pool_of(

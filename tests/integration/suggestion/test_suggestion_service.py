@@ -1,0 +1,475 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from parfocal.common.v1 import artifact_pb2
+from parfocal.suggestion.v1 import selection_pb2, strategy_pb2
+from parfocal.suggestion.v1 import suggestion_service_pb2 as pb
+from parfocal.suggestion.v1.suggestion_service_pb2_grpc import SuggestionServiceStub
+from parfocal_runtime.arrays import open_array
+from parfocal_runtime.channels import domain_error
+from parfocal_runtime.store import ObjectStore
+from parfocal_runtime.tables import read_table
+
+SET = "projects/demo/candidates/first"
+IMAGE = "projects/demo/embeddings/first/image-1.zarr"
+TWO_STREAM = strategy_pb2.Strategy(two_stream=strategy_pb2.TwoStreamStrategy())
+RANDOM = strategy_pb2.Strategy(random=strategy_pb2.RandomStrategy())
+EVERY_STRATEGY = {
+    "random": RANDOM,
+    "core-set": strategy_pb2.Strategy(core_set=strategy_pb2.CoreSetStrategy()),
+    "entropy": strategy_pb2.Strategy(entropy=strategy_pb2.EntropyStrategy()),
+    "late-fusion": strategy_pb2.Strategy(late_fusion=strategy_pb2.LateFusionStrategy()),
+    "two-stream": TWO_STREAM,
+}
+
+
+def stream(name: str) -> pb.FeatureStream:
+    return pb.FeatureStream(
+        name=name,
+        array=f"projects/demo/embeddings/first/{name}-1.zarr",
+        encoder=artifact_pb2.ModelVersion(name=f"{name}-encoder", version=1),
+    )
+
+
+def wish(**changes: Any) -> pb.SuggestRequest:
+    """A request that works, with `changes`."""
+    fields: dict[str, Any] = {
+        "parent": "projects/demo",
+        "selection_id": "round-1",
+        "candidates": SET,
+        "features": [stream("mask"), stream("image")],
+        "labelled": [pb.LabelledCandidate(candidate=i, verdict=i % 2 == 0) for i in (3, 4)],
+        "excluded": [7],
+        "strategy": TWO_STREAM,
+        "budget": 12,
+        "seed": 5,
+        "random_share": 0.25,
+    }
+    return pb.SuggestRequest(**{**fields, **changes})
+
+
+def failure(call: Callable[[], Any]) -> tuple[grpc.StatusCode, str, dict[str, str]]:
+    """Status, reason and metadata of a call that must fail."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    error = domain_error(caught.value)
+    return caught.value.code(), error.reason, error.metadata
+
+
+@pytest.mark.parametrize("strategy", EVERY_STRATEGY.values(), ids=EVERY_STRATEGY.keys())
+def test_every_strategy_meets_the_budget_and_replays_bit_for_bit(
+    suggestion: SuggestionServiceStub, strategy: strategy_pb2.Strategy
+) -> None:
+    selection = suggestion.Suggest(wish(strategy=strategy))
+    replay = suggestion.ReplaySelection(pb.ReplaySelectionRequest(name=selection.name))
+
+    chosen = [pick.candidate for pick in selection.picks]
+    assert len(set(chosen)) == 12
+    assert not {3, 4, 7} & set(chosen)
+    assert [pick.role for pick in selection.picks].count(selection_pb2.PICK_ROLE_RANDOM) == 3
+    assert (replay.identical, list(replay.differences)) == (True, [])
+    assert list(replay.candidates) == chosen
+
+
+def test_a_selection_lies_in_the_store_with_reasons(
+    suggestion: SuggestionServiceStub, store: ObjectStore
+) -> None:
+    selection = suggestion.Suggest(wish())
+
+    table = read_table(store, selection.path)
+    reason = json.loads(table.column("reason")[0].as_py())
+    cells = read_table(store, selection.cells_path)
+    assert selection.path == "projects/demo/selections/round-1.parquet"
+    assert table.column_names == [
+        "candidate", "rank", "role", "score", "cell", "cell_size", "cluster", "distance", "reason",
+    ]  # fmt: skip
+    assert table.column("candidate").to_pylist() == [pick.candidate for pick in selection.picks]
+    assert reason["encoders"] == {"image": "image-encoder-1", "mask": "mask-encoder-1"}
+    assert reason["model"] == "base-2"
+    assert {"cell", "cell_size", "distance", "nearest_labelled", "confidence", "seed"} <= set(
+        reason
+    )
+    assert cells.column("state").to_pylist()[7] == "excluded"
+    assert cells.column("cell").to_pylist()[7] == -1
+
+
+def test_derived_numbers_are_told(suggestion: SuggestionServiceStub) -> None:
+    selection = suggestion.Suggest(wish())
+
+    two_stream = selection.strategy.two_stream
+    assert (two_stream.first_stream, two_stream.second_stream) == ("mask", "image")
+    assert two_stream.first_clusters * two_stream.second_clusters * two_stream.queries_per_cell <= 9
+    assert min(two_stream.first_clusters, two_stream.starts) >= 1
+    assert selection.pool == 57
+
+
+def test_the_same_request_again_returns_what_is_kept(suggestion: SuggestionServiceStub) -> None:
+    first = suggestion.Suggest(wish())
+
+    again = suggestion.Suggest(wish(labelled=list(reversed(wish().labelled))))
+
+    assert again == first
+    assert suggestion.GetSelection(pb.GetSelectionRequest(name=first.name)) == first
+
+
+def test_the_name_of_other_inputs_is_taken(suggestion: SuggestionServiceStub) -> None:
+    suggestion.Suggest(wish())
+
+    code, reason, metadata = failure(lambda: suggestion.Suggest(wish(seed=6)))
+
+    assert (code, reason) == (grpc.StatusCode.ALREADY_EXISTS, "ERROR_REASON_ARTIFACT_EXISTS")
+    assert metadata["name"] == "projects/demo/selections/round-1"
+
+
+def test_a_replay_says_which_input_changed(
+    suggestion: SuggestionServiceStub, store: ObjectStore
+) -> None:
+    selection = suggestion.Suggest(wish())
+    array = open_array(store, IMAGE)
+    array.write(-np.cumsum(np.asarray(array.read().result()), axis=0)).result()
+
+    replay = suggestion.ReplaySelection(pb.ReplaySelectionRequest(name=selection.name))
+
+    assert not replay.identical
+    assert any(text.startswith("input features[image] was") for text in replay.differences)
+    assert not any("features[mask]" in text for text in replay.differences)
+
+
+def test_a_replay_says_that_an_input_is_gone(
+    suggestion: SuggestionServiceStub, store: ObjectStore
+) -> None:
+    selection = suggestion.Suggest(wish())
+    store.delete_prefix(IMAGE)
+
+    replay = suggestion.ReplaySelection(pb.ReplaySelectionRequest(name=selection.name))
+
+    assert not replay.identical
+    assert "cannot be made now" in replay.differences[0]
+    assert IMAGE in replay.differences[0]
+
+
+def test_inline_features_are_enough_and_replay(suggestion: SuggestionServiceStub) -> None:
+    numbers = np.random.default_rng(1).normal(size=(20, 4)).astype("<f4")
+    inline = artifact_pb2.FloatMatrix(rows=20, columns=4, data=numbers.tobytes())
+    request = pb.SuggestRequest(
+        parent="projects/demo",
+        selection_id="inline",
+        features=[pb.FeatureStream(name="points", inline=inline)],
+        probabilities=np.linspace(0, 1, 20),
+        excluded=[2],
+        strategy=EVERY_STRATEGY["core-set"],
+        budget=5,
+    )
+
+    selection = suggestion.Suggest(request)
+
+    name = pb.ReplaySelectionRequest(name=selection.name)
+    assert suggestion.ReplaySelection(name).identical
+    assert selection.strategy.core_set.stream == "points"
+
+
+def test_a_budget_beyond_the_pool_takes_all_of_it(suggestion: SuggestionServiceStub) -> None:
+    selection = suggestion.Suggest(wish(budget=1000))
+
+    expected = set(range(60)) - {3, 4, 7}
+    assert {pick.candidate for pick in selection.picks} == expected
+    assert selection.budget == 1000
+
+
+def test_explanations_cover_chosen_labelled_excluded_and_others(
+    suggestion: SuggestionServiceStub,
+) -> None:
+    selection = suggestion.Suggest(wish())
+    chosen = selection.picks[0].candidate
+    other = min(set(range(60)) - {pick.candidate for pick in selection.picks} - {3, 4, 7})
+
+    answer = suggestion.ExplainSelection(
+        pb.ExplainSelectionRequest(name=selection.name, candidates=[chosen, 4, 7, other])
+    )
+
+    texts = [each.text for each in answer.explanations]
+    assert [each.chosen for each in answer.explanations] == [True, False, False, False]
+    assert texts[0].startswith("Represents cell")
+    assert "labelled True" in texts[1]
+    assert "excluded" in texts[2]
+    assert "is represented by" in texts[3]
+
+
+def test_without_names_all_picks_are_explained(suggestion: SuggestionServiceStub) -> None:
+    selection = suggestion.Suggest(wish(strategy=EVERY_STRATEGY["entropy"]))
+
+    answer = suggestion.ExplainSelection(pb.ExplainSelectionRequest(name=selection.name))
+
+    assert [each.candidate for each in answer.explanations] == [
+        pick.candidate for pick in selection.picks
+    ]
+    assert any("entropy in nats is" in each.text for each in answer.explanations)
+
+
+def propagation(**changes: Any) -> pb.PropagateLabelsRequest:
+    fields: dict[str, Any] = {
+        "parent": "projects/demo",
+        "candidates": SET,
+        "labels": [pb.LabelledCandidate(candidate=i, verdict=i % 3 == 0) for i in range(12)],
+    }
+    return pb.PropagateLabelsRequest(**{**fields, **changes})
+
+
+def test_labels_go_by_cells_and_own_labels_stay(suggestion: SuggestionServiceStub) -> None:
+    selection = suggestion.Suggest(wish())
+
+    answer = suggestion.PropagateLabels(
+        propagation(cell_majority=pb.CellMajority(selection=selection.name))
+    )
+
+    assert [each.candidate for each in answer.verdicts] == list(range(60))
+    assert [each.verdict for each in answer.verdicts[:12]] == [i % 3 == 0 for i in range(12)]
+    assert {each.decided_by for each in answer.verdicts[:12]} == {pb.DECIDED_BY_OWN_LABEL}
+    assert pb.DECIDED_BY_CELL in {each.decided_by for each in answer.verdicts}
+
+
+def test_labels_go_by_confidence_and_area(suggestion: SuggestionServiceStub) -> None:
+    answer = suggestion.PropagateLabels(
+        propagation(confidence_and_area=pb.ConfidenceAndArea(), overrule_own=True)
+    )
+
+    assert {each.decided_by for each in answer.verdicts} == {pb.DECIDED_BY_MODEL}
+    assert all(each.verdict == (each.probability >= 0.5) for each in answer.verdicts)
+
+
+def test_one_class_of_labels_is_noted(suggestion: SuggestionServiceStub) -> None:
+    labels = [pb.LabelledCandidate(candidate=i, verdict=False) for i in range(3)]
+
+    answer = suggestion.PropagateLabels(
+        propagation(labels=labels, confidence_and_area=pb.ConfidenceAndArea())
+    )
+
+    assert not any(each.verdict for each in answer.verdicts)
+    assert "all labels are False" in answer.notes[0]
+
+
+def test_nothing_known_keeps_the_default(suggestion: SuggestionServiceStub) -> None:
+    answer = suggestion.PropagateLabels(
+        propagation(
+            keep_default=pb.KeepDefault(),
+            default_verdict=pb.PROPAGATION_DEFAULT_LABEL_MAJORITY,
+        )
+    )
+
+    assert not any(each.verdict for each in answer.verdicts[12:])
+
+
+def test_strategies_are_listed_by_name(suggestion: SuggestionServiceStub) -> None:
+    answer = suggestion.ListStrategies(pb.ListStrategiesRequest())
+
+    assert [each.name for each in answer.strategies] == sorted(EVERY_STRATEGY)
+    assert all(each.description and each.version for each in answer.strategies)
+
+
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
+BAD_REQUESTS: dict[str, tuple[dict[str, Any], str, str]] = {
+    "budget 0": ({"budget": 0}, "ERROR_REASON_INVALID_BUDGET", "budget"),
+    "negative budget": ({"budget": -4}, "ERROR_REASON_INVALID_BUDGET", "budget"),
+    "no strategy": (
+        {"strategy": strategy_pb2.Strategy()}, "ERROR_REASON_UNKNOWN_STRATEGY", "strategy",
+    ),
+    "share over 1": ({"random_share": 1.5}, "ERROR_REASON_INVALID_FIELD", "random_share"),
+    "share not a number": (
+        {"random_share": float("nan")}, "ERROR_REASON_INVALID_FIELD", "random_share",
+    ),
+    "missing stream": ({"features": [stream("mask")]}, "ERROR_REASON_INVALID_FIELD", "features"),
+    "stream named twice": (
+        {"features": [stream("mask"), stream("mask")]}, "ERROR_REASON_INVALID_FIELD", "features",
+    ),
+    "stream without source": (
+        {"features": [pb.FeatureStream(name="mask")]},
+        "ERROR_REASON_MISSING_FIELD",
+        "features[mask]",
+    ),
+    "labelled unknown": (
+        {"labelled": [pb.LabelledCandidate(candidate=99)]},
+        "ERROR_REASON_INVALID_FIELD",
+        "labelled",
+    ),
+    "labelled twice": (
+        {"labelled": [pb.LabelledCandidate(candidate=9)] * 2},
+        "ERROR_REASON_INVALID_FIELD",
+        "labelled",
+    ),
+    "excluded negative": ({"excluded": [-1]}, "ERROR_REASON_INVALID_FIELD", "excluded"),
+    "a negative number of clusters": (
+        {"strategy": strategy_pb2.Strategy(
+            two_stream=strategy_pb2.TwoStreamStrategy(first_clusters=-1))},
+        "ERROR_REASON_INVALID_FIELD",
+        "strategy.two_stream.first_clusters",
+    ),
+    "endless starts": (
+        {"strategy": strategy_pb2.Strategy(
+            late_fusion=strategy_pb2.LateFusionStrategy(starts=2**31 - 1))},
+        "ERROR_REASON_INVALID_FIELD",
+        "strategy.late_fusion.starts",
+    ),
+    "one stream twice": (
+        {"strategy": strategy_pb2.Strategy(
+            two_stream=strategy_pb2.TwoStreamStrategy(first_stream="image"))},
+        "ERROR_REASON_INVALID_FIELD",
+        "strategy",
+    ),
+    "a constraint": (
+        {"constraints": pb.Constraints(maximum_per_image=1)},
+        "ERROR_REASON_INVALID_FIELD",
+        "constraints.maximum_per_image",
+    ),
+    "probabilities twice": (
+        {"probabilities": [0.5] * 60}, "ERROR_REASON_INVALID_FIELD", "probabilities",
+    ),
+    "nothing to choose from": (
+        {"candidates": "", "features": [], "labelled": [], "excluded": [], "strategy": RANDOM},
+        "ERROR_REASON_MISSING_FIELD",
+        "candidates",
+    ),
+    "a name for the cells": (
+        {"selection_id": "a-cells-b"}, "ERROR_REASON_INVALID_NAME", "selection_id",
+    ),
+    "no parent": ({"parent": ""}, "ERROR_REASON_INVALID_FIELD", "parent"),
+    "a parent with a path": ({"parent": "projects/../x"}, "ERROR_REASON_INVALID_NAME", "parent"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "field"), BAD_REQUESTS.values(), ids=BAD_REQUESTS.keys()
+)
+def test_bad_input_names_its_field(
+    suggestion: SuggestionServiceStub, changes: dict[str, Any], reason: str, field: str
+) -> None:
+    code, given, metadata = failure(lambda: suggestion.Suggest(wish(**changes)))
+
+    assert (code, given) == (INVALID, reason)
+    assert metadata["field"] == field
+
+
+def inline_request(matrix: artifact_pb2.FloatMatrix) -> pb.SuggestRequest:
+    return wish(features=[stream("mask"), pb.FeatureStream(name="image", inline=matrix)])
+
+
+def test_features_that_are_not_numbers_name_their_candidates(
+    suggestion: SuggestionServiceStub,
+) -> None:
+    numbers = np.zeros((60, 2), "<f4")
+    numbers[[11, 30]] = np.nan, np.inf
+    matrix = artifact_pb2.FloatMatrix(rows=60, columns=2, data=numbers.tobytes())
+
+    code, reason, metadata = failure(lambda: suggestion.Suggest(inline_request(matrix)))
+
+    assert (code, reason) == (INVALID, "ERROR_REASON_FEATURES_NOT_FINITE")
+    assert metadata == {"field": "features[image]", "candidates": "11, 30", "count": "2"}
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        artifact_pb2.FloatMatrix(rows=59, columns=1, data=bytes(59 * 4)),
+        artifact_pb2.FloatMatrix(rows=60, columns=1, data=bytes(7)),
+        artifact_pb2.FloatMatrix(rows=-60, columns=-1, data=bytes(240)),
+        artifact_pb2.FloatMatrix(rows=60, columns=0, data=b""),
+    ],
+    ids=["a row short", "bytes missing", "negative", "no columns"],
+)
+def test_features_of_the_wrong_shape_are_refused(
+    suggestion: SuggestionServiceStub, matrix: artifact_pb2.FloatMatrix
+) -> None:
+    code, reason, metadata = failure(lambda: suggestion.Suggest(inline_request(matrix)))
+
+    assert (code, reason) == (INVALID, "ERROR_REASON_SHAPE_MISMATCH")
+    assert metadata["field"] == "features[image]"
+
+
+@pytest.mark.parametrize(
+    "uri", ["../elsewhere", "/etc", "file:///etc", "s3://other/bucket"], ids=str
+)
+def test_an_address_outside_the_store_is_denied(
+    suggestion: SuggestionServiceStub, uri: str
+) -> None:
+    outside = pb.FeatureStream(name="mask", array=uri)
+    denied = (grpc.StatusCode.PERMISSION_DENIED, "ERROR_REASON_URI_OUTSIDE_ROOTS")
+
+    by_array = failure(lambda: suggestion.Suggest(wish(features=[outside, stream("image")])))
+    by_set = failure(lambda: suggestion.Suggest(wish(candidates=uri)))
+    by_labels = failure(
+        lambda: suggestion.PropagateLabels(
+            propagation(candidates=uri, keep_default=pb.KeepDefault())
+        )
+    )
+
+    assert by_array[:2] == by_set[:2] == by_labels[:2] == denied
+
+
+def test_what_does_not_exist_is_not_found(suggestion: SuggestionServiceStub) -> None:
+    name = "projects/demo/selections/none"
+    gone = pb.FeatureStream(name="mask", array="projects/demo/embeddings/first/none.zarr")
+    majority = pb.CellMajority(selection=name)
+    codes = {
+        failure(call)[0]
+        for call in (
+            lambda: suggestion.GetSelection(pb.GetSelectionRequest(name=name)),
+            lambda: suggestion.ReplaySelection(pb.ReplaySelectionRequest(name=name)),
+            lambda: suggestion.ExplainSelection(pb.ExplainSelectionRequest(name=name)),
+            lambda: suggestion.PropagateLabels(propagation(cell_majority=majority)),
+            lambda: suggestion.Suggest(wish(candidates="projects/demo/candidates/none")),
+            lambda: suggestion.Suggest(wish(features=[gone, stream("image")])),
+        )
+    }
+
+    assert codes == {grpc.StatusCode.NOT_FOUND}
+
+
+def test_the_file_of_the_cells_is_no_selection(suggestion: SuggestionServiceStub) -> None:
+    cells = suggestion.Suggest(wish()).cells_path.removesuffix(".parquet")
+    request = pb.GetSelectionRequest(name=cells)
+
+    code, reason, _ = failure(lambda: suggestion.GetSelection(request))
+
+    assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "ERROR_REASON_SELECTION_NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({}, "method"),
+        ({"cell_majority": pb.CellMajority(selection="round-1")}, "cell_majority.selection"),
+        (
+            {"cell_majority": pb.CellMajority(selection="projects/other/selections/a")},
+            "cell_majority.selection",
+        ),
+        ({"keep_default": pb.KeepDefault(), "default_verdict": 9}, "default_verdict"),
+        (
+            {
+                "keep_default": pb.KeepDefault(),
+                "labels": [pb.LabelledCandidate(candidate=60)],
+            },
+            "labelled",
+        ),
+    ],
+    ids=["no method", "ill-formed name", "other project", "unknown default", "unknown label"],
+)
+def test_propagation_names_the_field_at_fault(
+    suggestion: SuggestionServiceStub, changes: dict[str, Any], field: str
+) -> None:
+    code, _, metadata = failure(lambda: suggestion.PropagateLabels(propagation(**changes)))
+
+    assert (code, metadata["field"]) == (INVALID, field)
+
+
+def test_explaining_a_stranger_is_refused(suggestion: SuggestionServiceStub) -> None:
+    name = suggestion.Suggest(wish()).name
+    request = pb.ExplainSelectionRequest(name=name, candidates=[400])
+
+    code, _, metadata = failure(lambda: suggestion.ExplainSelection(request))
+
+    assert (code, metadata["field"], metadata["value"]) == (INVALID, "candidates", "400")
