@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+from onnx_graphs import graph, identity, sum_and_product
+from parfocal_runtime.errors import InvalidInput, WrongState
+from parfocal_runtime.models.datatypes import from_bf16_bits, to_bf16_bits
+from parfocal_runtime.models.graph import opset_of
+from parfocal_runtime.models.sessions import SessionOptions, open_session
+
+
+def test_inputs_and_outputs_are_described_in_the_order_of_the_graph() -> None:
+    session = open_session(sum_and_product())
+
+    assert [(spec.name, spec.datatype, spec.shape) for spec in session.inputs] == [
+        ("a", "FP32", (-1, 2)),
+        ("b", "FP32", (-1, 2)),
+    ]
+    assert [spec.name for spec in session.outputs] == ["sum", "product"]
+    assert session.inputs[0].symbols == ("n", "")
+    assert session.inputs[0].has_batch
+
+
+def test_only_the_outputs_wanted_come_back_in_the_order_wanted() -> None:
+    session = open_session(sum_and_product())
+    ones = np.ones((3, 2), np.float32)
+
+    found = session.run({"a": ones, "b": 2 * ones}, ["product", "sum"])
+
+    assert list(found) == ["product", "sum"]
+    np.testing.assert_array_equal(found["sum"], 3 * ones)
+    np.testing.assert_array_equal(found["product"], 2 * ones)
+
+
+@pytest.mark.parametrize(
+    ("element", "dtype"),
+    [
+        (TensorProto.BOOL, np.bool_),
+        (TensorProto.UINT8, np.uint8),
+        (TensorProto.UINT16, np.uint16),
+        (TensorProto.UINT32, np.uint32),
+        (TensorProto.UINT64, np.uint64),
+        (TensorProto.INT8, np.int8),
+        (TensorProto.INT16, np.int16),
+        (TensorProto.INT32, np.int32),
+        (TensorProto.INT64, np.int64),
+        (TensorProto.FLOAT16, np.float16),
+        (TensorProto.FLOAT, np.float32),
+        (TensorProto.DOUBLE, np.float64),
+        (TensorProto.BFLOAT16, np.uint16),
+    ],
+)
+def test_every_element_type_passes_unchanged(element: int, dtype: type[np.generic]) -> None:
+    session = open_session(identity(element))
+    given = np.array([[0, 1], [1, 0]]).astype(dtype)
+
+    found = session.run({"x": given})["y"]
+
+    assert found.dtype == session.outputs[0].dtype == given.dtype
+    np.testing.assert_array_equal(found, given)
+
+
+def test_text_goes_in_as_bytes_and_comes_out_as_bytes() -> None:
+    session = open_session(identity(TensorProto.STRING))
+    given = np.array([["a\0b", b"\xc3\xbc"]], dtype=object)
+
+    found = session.run({"x": given})["y"]
+
+    assert found.tolist() == [[b"a\0b", b"\xc3\xbc"]]
+
+
+def test_bytes_that_are_no_text_are_refused_by_the_name_of_the_input() -> None:
+    session = open_session(identity(TensorProto.STRING))
+
+    with pytest.raises(InvalidInput, match="UTF-8") as caught:
+        session.run({"x": np.array([[b"\xff", b""]], dtype=object)})
+
+    assert caught.value.metadata["field"] == "x"
+
+
+def test_bf16_bits_round_to_the_nearest_value() -> None:
+    values = np.array([1.0, -2.5, 3.140625, 1e30], np.float32)
+
+    there_and_back = from_bf16_bits(to_bf16_bits(values))
+
+    np.testing.assert_allclose(there_and_back, values, rtol=2**-8)
+    assert there_and_back[0] == 1.0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not a model", identity()[:-5], identity()[:20]],
+    ids=["empty", "text", "tail cut off", "head only"],
+)
+def test_a_file_that_is_no_whole_model_is_refused(content: bytes) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        open_session(content)
+
+    assert caught.value.reason == "ERROR_REASON_INVALID_MODEL"
+    assert caught.value.metadata["cause"]
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (2,), (2, 2, 2)])
+def test_arrays_that_do_not_fit_the_graph_are_refused(shape: tuple[int, ...]) -> None:
+    session = open_session(identity())
+
+    with pytest.raises(InvalidInput, match="cannot run"):
+        session.run({"x": np.zeros(shape, np.float32)})
+
+
+def test_an_input_that_is_not_given_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="cannot run"):
+        open_session(sum_and_product()).run({"a": np.zeros((1, 2), np.float32)})
+
+
+def test_a_failure_inside_the_graph_is_the_inputs_fault() -> None:
+    shape = ("n", "m")
+    adding = graph(
+        [helper.make_node("Add", ["a", "b"], ["c"])],
+        inputs=[("a", TensorProto.FLOAT, shape), ("b", TensorProto.FLOAT, ("k", "l"))],
+        outputs=[("c", TensorProto.FLOAT, None)],
+    )
+
+    with pytest.raises(InvalidInput) as caught:
+        open_session(adding).run(
+            {"a": np.zeros((2, 2), np.float32), "b": np.zeros((3, 3), np.float32)}
+        )
+
+    assert caught.value.reason == "ERROR_REASON_INVALID_FIELD"
+
+
+def test_a_provider_that_is_not_there_is_refused_and_not_replaced_by_the_cpu() -> None:
+    options = SessionOptions(providers=("CUDAExecutionProvider", "CPUExecutionProvider"))
+
+    with pytest.raises(WrongState) as caught:
+        open_session(identity(), options=options)
+
+    assert caught.value.reason == "ERROR_REASON_PROVIDER_UNAVAILABLE"
+    assert caught.value.metadata["provider"] == "CUDAExecutionProvider"
+
+
+def test_a_graph_with_weights_in_another_file_is_refused() -> None:
+    import onnx
+
+    model = onnx.load_model_from_string(identity())
+    outside = model.graph.initializer.add(name="w", data_type=TensorProto.FLOAT, dims=[1])
+    outside.data_location = onnx.TensorProto.EXTERNAL
+    outside.external_data.add(key="location", value="/etc/hostname")
+
+    with pytest.raises(InvalidInput, match="another file"):
+        opset_of(model.SerializeToString())
