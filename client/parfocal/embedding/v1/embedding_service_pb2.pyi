@@ -64,9 +64,13 @@ class EmbedCandidatesRequest(_message.Message):
     stream: Global___PatchStream.ValueType
     """Required. Which patches."""
     start: _builtins.int
-    """First row of the range."""
+    """First row of the range, a multiple of 256: ranges at work at the same time then share no
+    chunk of the array.
+    """
     stop: _builtins.int
-    """End of the range, exclusive; 0 means the end of the set."""
+    """End of the range, exclusive, a multiple of 256 or the end of the set; 0 means the end of the
+    set.
+    """
     @_builtins.property
     def encoder(self) -> _artifact_pb2.ModelVersion:
         """Required. The encoder."""

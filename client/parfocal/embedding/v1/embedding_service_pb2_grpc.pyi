@@ -37,7 +37,9 @@ class EmbeddingServiceStub:
     """Embeds a range of a candidate set by reference; idempotent. Role: curator.
 
     Fails with NOT_FOUND (`ERROR_REASON_ARTIFACT_NOT_FOUND`, `ERROR_REASON_MODEL_NOT_FOUND`),
-    INVALID_ARGUMENT (`ERROR_REASON_INVALID_FIELD`) for a range outside the set.
+    INVALID_ARGUMENT (`ERROR_REASON_INVALID_FIELD`) for a range outside the set or off the grid
+    of 256 rows, or an encoder of the other stream; ALREADY_EXISTS
+    (`ERROR_REASON_ARTIFACT_EXISTS`) if the array holds other embeddings.
     """
     EmbedPatches: _grpc.UnaryUnaryMultiCallable[_embedding_service_pb2.EmbedPatchesRequest, _embedding_service_pb2.EmbedPatchesResponse]
     """Embeds patches that are sent inline. Role: annotator."""
@@ -57,7 +59,9 @@ class EmbeddingServiceAsyncStub(EmbeddingServiceStub):
     """Embeds a range of a candidate set by reference; idempotent. Role: curator.
 
     Fails with NOT_FOUND (`ERROR_REASON_ARTIFACT_NOT_FOUND`, `ERROR_REASON_MODEL_NOT_FOUND`),
-    INVALID_ARGUMENT (`ERROR_REASON_INVALID_FIELD`) for a range outside the set.
+    INVALID_ARGUMENT (`ERROR_REASON_INVALID_FIELD`) for a range outside the set or off the grid
+    of 256 rows, or an encoder of the other stream; ALREADY_EXISTS
+    (`ERROR_REASON_ARTIFACT_EXISTS`) if the array holds other embeddings.
     """
     EmbedPatches: _aio.UnaryUnaryMultiCallable[_embedding_service_pb2.EmbedPatchesRequest, _embedding_service_pb2.EmbedPatchesResponse]  # type: ignore[assignment]
     """Embeds patches that are sent inline. Role: annotator."""
@@ -80,7 +84,9 @@ class EmbeddingServiceServicer(metaclass=_abc_1.ABCMeta):
         """Embeds a range of a candidate set by reference; idempotent. Role: curator.
 
         Fails with NOT_FOUND (`ERROR_REASON_ARTIFACT_NOT_FOUND`, `ERROR_REASON_MODEL_NOT_FOUND`),
-        INVALID_ARGUMENT (`ERROR_REASON_INVALID_FIELD`) for a range outside the set.
+        INVALID_ARGUMENT (`ERROR_REASON_INVALID_FIELD`) for a range outside the set or off the grid
+        of 256 rows, or an encoder of the other stream; ALREADY_EXISTS
+        (`ERROR_REASON_ARTIFACT_EXISTS`) if the array holds other embeddings.
         """
 
     @_abc_1.abstractmethod

@@ -161,6 +161,7 @@ class SuggestRequest(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     RANDOM_SHARE_FIELD_NUMBER: _builtins.int
     CONSTRAINTS_FIELD_NUMBER: _builtins.int
+    BASE_MODEL_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """Required. Format: `projects/{project}`."""
     selection_id: _builtins.str
@@ -199,6 +200,10 @@ class SuggestRequest(_message.Message):
     def constraints(self) -> Global___Constraints:
         """Limits on what may be chosen together."""
 
+    @_builtins.property
+    def base_model(self) -> _artifact_pb2.ModelVersion:
+        """The base model that proposed the candidates; kept with the selection."""
+
     def __init__(
         self,
         *,
@@ -214,10 +219,11 @@ class SuggestRequest(_message.Message):
         seed: _builtins.int = ...,
         random_share: _builtins.float = ...,
         constraints: Global___Constraints | None = ...,
+        base_model: _artifact_pb2.ModelVersion | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["constraints", b"constraints", "strategy", b"strategy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "constraints", b"constraints", "strategy", b"strategy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "candidates", b"candidates", "constraints", b"constraints", "excluded", b"excluded", "features", b"features", "labelled", b"labelled", "parent", b"parent", "probabilities", b"probabilities", "random_share", b"random_share", "seed", b"seed", "selection_id", b"selection_id", "strategy", b"strategy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "budget", b"budget", "candidates", b"candidates", "constraints", b"constraints", "excluded", b"excluded", "features", b"features", "labelled", b"labelled", "parent", b"parent", "probabilities", b"probabilities", "random_share", b"random_share", "seed", b"seed", "selection_id", b"selection_id", "strategy", b"strategy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
