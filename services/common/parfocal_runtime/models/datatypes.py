@@ -6,10 +6,12 @@ protocol's, except for BYTES). numpy has no BF16: its elements are carried as th
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
 
 BYTES = "BYTES"
 BF16 = "BF16"
