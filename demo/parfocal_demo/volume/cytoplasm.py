@@ -41,7 +41,7 @@ def draw_looks(rng: np.random.Generator, glia: NDArray[np.bool_]) -> CellLook:
     grey = np.where(glia, _GLIA_GREY, rng.normal(168, 11, count))
     grain = np.where(glia, 0.75, rng.gamma(7, 0.15, count))
     vesicles = np.where(rng.random(count) < 0.13, rng.uniform(0.004, 0.014, count), 0) * ~glia
-    cores = np.where(rng.random(count) < 0.22, rng.uniform(0.0002, 0.0012, count), 0) * ~glia
+    cores = np.where(rng.random(count) < 0.22, rng.uniform(0.0001, 0.0006, count), 0) * ~glia
     reticulum = np.where(rng.random(count) < 0.4, rng.uniform(30, 80, count), 0) * ~glia
     parts = (grey, grain, vesicles, cores, reticulum)
     return CellLook(*(np.asarray(part, np.float32) for part in parts))

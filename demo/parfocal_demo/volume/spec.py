@@ -24,16 +24,16 @@ class VolumeSpec:
     seed: int = 0
     """Seed of everything random."""
 
-    mitochondria: float = 4.4
+    mitochondria: float = 4.1
     """Mitochondria per cubic micrometre."""
 
-    dense_bodies: float = 1.5
+    dense_bodies: float = 1.9
     """Lysosome-like bodies per cubic micrometre: dark, granular, no cristae."""
 
-    lamellar_bodies: float = 0.8
+    lamellar_bodies: float = 1.0
     """Bodies of concentric membranes per cubic micrometre."""
 
-    multivesicular_bodies: float = 0.9
+    multivesicular_bodies: float = 1.1
     """Round bodies filled with vesicles per cubic micrometre."""
 
     membrane_stacks: float = 1.2

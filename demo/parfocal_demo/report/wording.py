@@ -1,0 +1,113 @@
+"""What the numbers allow to be said, in plain words.
+
+A claim is made only where the 95 % interval excludes zero; everything else is reported as what it
+is, a difference that this run cannot tell from none.
+"""
+
+from __future__ import annotations
+
+import math
+
+from parfocal_demo.intervals import Measure
+from parfocal_demo.report.findings import Arm, Findings, PropagationMethod
+
+TITLES = {
+    "two-stream": "Two-stream",
+    "random": "Random",
+    "late-fusion": "Late fusion",
+    "confidence-and-area": "Confidence and area",
+}
+DETAILS = {
+    "random": "random picks, each corrected by itself",
+    "two-stream": "clusters of masks, in them clusters of images; a cell's majority goes to all",
+    "late-fusion": "clusters of both streams side by side; a cell's majority goes to all",
+    "confidence-and-area": "control: logistic regression on the base model's own confidence and "
+    "the area, fitted to random picks",
+}
+
+
+def number(value: float, *, sign: bool = False) -> str:
+    """Return a share with three decimals and without the leading zero, as in `.874`."""
+    if math.isnan(value):
+        return "n/a"
+    text = f"{abs(value):.3f}"
+    text = text[1:] if text.startswith("0.") else text
+    if sign and value >= 0:
+        return f"+{text}"
+    return f"−{text}" if value < 0 else text
+
+
+def spread(measure: Measure, *, sign: bool = False) -> str:
+    """Return the interval as `.85 to .89`, or nothing where none was measured."""
+    if math.isnan(measure.low):
+        return ""
+    return f"{number(measure.low, sign=sign)} to {number(measure.high, sign=sign)}"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as `48 s` or `7 min 12 s`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    return f"{whole // 60} min {whole % 60:02d} s"
+
+
+def headline(findings: Findings) -> str:
+    """Return the sentence on the two arms, with a claim only where there is one."""
+    two, random = findings.arm("two-stream").rounds, findings.arm("random").rounds
+    before = number(two[0].scores.average_precision.value)
+    moved = (
+        f"{two[-1].labels_total} answers moved the model's average precision on unseen tissue "
+        f"from {before} to {number(two[-1].scores.average_precision.value)} where two-stream "
+        f"chose the questions, and to {number(random[-1].scores.average_precision.value)} where "
+        "they were drawn at random."
+    )
+    return f"{moved} {_verdict(findings.arms_difference, 'Two-stream', 'random')}"
+
+
+def gain_sentence(arm: Arm) -> str:
+    """Return whether an arm's fine-tuning moved the model at all."""
+    gain = arm.rounds[-1].scores.average_precision_gain
+    said = f"{number(gain.value, sign=True)} ({spread(gain, sign=True)})"
+    if gain.low > 0:
+        return f"{TITLES[arm.name]}: better than the base model, {said}."
+    if gain.high < 0:
+        return f"{TITLES[arm.name]}: worse than the base model, {said}."
+    return f"{TITLES[arm.name]}: not distinguishable from the base model, {said}."
+
+
+def propagation_sentence(findings: Findings) -> str:
+    """Return what carrying the labels of one budget to all candidates brought."""
+    methods = {method.name: method for method in findings.propagation.methods}
+    two, control = methods["two-stream"], methods["confidence-and-area"]
+    start = findings.pool.correct_share.value
+    said = (
+        f"With {findings.propagation.budget} labels, two-stream makes {number(two.mean.value)} of "
+        f"the {findings.pool.candidates} candidates right; before any label it is {number(start)}. "
+    )
+    return said + _verdict(two.over_random, "Two-stream", "random") + " " + _control(two, control)
+
+
+def _control(two: PropagationMethod, control: PropagationMethod) -> str:
+    differences = [a - b for a, b in zip(control.accuracy, two.accuracy, strict=True)]
+    value = f"{number(control.mean.value)} against {number(two.mean.value)}"
+    if all(difference > 0 for difference in differences):
+        return (
+            f"The control does better still on every seed, {value}: on these candidates the base "
+            "model's own confidence, which costs nothing, is the stronger signal."
+        )
+    if all(difference < 0 for difference in differences):
+        return f"The control does worse on every seed, {value}."
+    return f"The control, {value}, is ahead on some seeds and behind on others."
+
+
+def _verdict(difference: Measure, first: str, second: str) -> str:
+    if not difference.is_defined:
+        return f"The difference is undefined: {difference.reason}."
+    size = f"{number(difference.value, sign=True)} ({spread(difference, sign=True)})"
+    if math.isnan(difference.low):
+        return f"The difference, {size.split(' (')[0]}, has no interval: no claim."
+    if difference.excludes_zero:
+        better = "better" if difference.value > 0 else "worse"
+        return f"{first} is {better} than {second} by {size}."
+    return f"The difference of {first.lower()} to {second}, {size}, includes zero: no claim."
