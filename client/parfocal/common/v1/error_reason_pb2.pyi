@@ -164,6 +164,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The server has no rule for who may call the method, so nobody may. PERMISSION_DENIED.
     Metadata: `method`.
     """
+    ERROR_REASON_TOO_MANY_CANDIDATES: _ErrorReason.ValueType  # 50
+    """The parameters give more candidates than a set may have. RESOURCE_EXHAUSTED.
+    Metadata: `count`, `limit`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every reason that a Parfocal service gives with a failed call.
@@ -314,5 +318,9 @@ ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 48
 ERROR_REASON_METHOD_WITHOUT_ROLE: ErrorReason.ValueType  # 49
 """The server has no rule for who may call the method, so nobody may. PERMISSION_DENIED.
 Metadata: `method`.
+"""
+ERROR_REASON_TOO_MANY_CANDIDATES: ErrorReason.ValueType  # 50
+"""The parameters give more candidates than a set may have. RESOURCE_EXHAUSTED.
+Metadata: `count`, `limit`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
