@@ -27,6 +27,7 @@ from parfocal._errors import (
 if TYPE_CHECKING:
     from parfocal._client import Client
     from parfocal._images import ImportedImage, describe_image, import_image, open_source
+    from parfocal._rounds import round_spec
 
 __version__ = "0.1.0"
 
@@ -44,6 +45,7 @@ __all__ = [
     "describe_image",
     "import_image",
     "open_source",
+    "round_spec",
 ]
 
 # Loaded on first use, so that `import parfocal` stays quick and needs no extra.
@@ -53,6 +55,7 @@ _LATER = {
     "describe_image": "parfocal._images",
     "import_image": "parfocal._images",
     "open_source": "parfocal._images",
+    "round_spec": "parfocal._rounds",
 }
 
 

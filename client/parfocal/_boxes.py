@@ -1,0 +1,31 @@
+"""Boxes and voxel sizes between tuples and messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from parfocal.common.v1.artifact_pb2 import ModelVersion
+from parfocal.common.v1.geometry_pb2 import Box, Index3
+
+Bounds = tuple[Sequence[int], Sequence[int]]
+"""First voxel inside and first outside, each (z, y, x)."""
+
+
+def box_to_pb(bounds: Bounds) -> Box:
+    """Return the message of a half-open box."""
+    start, stop = bounds
+    return Box(start=index_to_pb(start), stop=index_to_pb(stop))
+
+
+def index_to_pb(index: Sequence[int]) -> Index3:
+    """Return the message of three whole numbers (z, y, x)."""
+    z, y, x = index
+    return Index3(z=z, y=y, x=x)
+
+
+def model_to_pb(model: str | ModelVersion) -> ModelVersion:
+    """Return the message of `name` (its latest version) or `name/version`."""
+    if isinstance(model, ModelVersion):
+        return model
+    name, _, version = model.partition("/")
+    return ModelVersion(name=name, version=int(version or 0))

@@ -1,0 +1,225 @@
+"""Where the server is, and how one call goes there: token, limits, retries, errors."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc
+
+from parfocal._errors import AccessError, UnavailableError
+from parfocal._local import LocalData, local_data
+from parfocal._status import error_from_call
+
+MAX_MESSAGE_BYTES = 64 << 20
+"""Largest message taken and sent; the server's own limit is the same."""
+
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 2.0
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A server and how to be let in.
+
+    Attributes:
+        address: gRPC target, such as `127.0.0.1:50051`.
+        token: Bearer token; empty sends none.
+        tls: Whether to speak TLS.
+        ca_file: PEM authorities of the server's certificate; empty takes the system's.
+        found: Where the address came from, for messages.
+    """
+
+    address: str
+    token: str = field(default="", repr=False)
+    tls: bool = False
+    ca_file: str = ""
+    found: str = "the address given"
+
+
+def endpoint(
+    address: str | None = None,
+    *,
+    token: str | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    ca_file: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Endpoint:
+    """Find the server and the token.
+
+    The address is the given one, `PARFOCAL_SERVER`, or that of the `parfocal up` of the data
+    folder (`PARFOCAL_DATA_DIR`, `~/.parfocal`). The token is the given one, `PARFOCAL_TOKEN`, or
+    the data folder's, which goes to that folder's own server only. An address that begins with
+    `https://`, or an authorities' file (`PARFOCAL_CA_FILE`), means TLS.
+
+    Raises:
+        UnavailableError: If no server is known.
+    """
+    variables = os.environ if environment is None else environment
+    local = local_data(data_dir, environment=variables)
+    given, found = _address(address, data_dir is not None, local, variables)
+    authorities = ca_file if ca_file is not None else variables.get("PARFOCAL_CA_FILE", "")
+    scheme, _, rest = given.rpartition("://")
+    return Endpoint(
+        address=rest.rstrip("/"),
+        token=token or variables.get("PARFOCAL_TOKEN") or _local_token(local, rest) or "",
+        tls=scheme in ("https", "grpcs") or bool(authorities),
+        ca_file=authorities,
+        found=found,
+    )
+
+
+class Connection:
+    """One channel to a server; safe to use from many threads.
+
+    Args:
+        endpoint: The server.
+        timeout_seconds: How long one call may take.
+        retry_seconds: How long a call that finds no server is tried again.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, *, timeout_seconds: float = 60.0, retry_seconds: float = 10.0
+    ) -> None:
+        self.endpoint = endpoint
+        self.channel = _channel(endpoint)
+        self._timeout = timeout_seconds
+        self._retry = retry_seconds
+        token = endpoint.token
+        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
+
+    def call(
+        self,
+        method: grpc.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        *,
+        timeout_seconds: float | None = None,
+    ) -> Response:
+        """Call a method and return its answer; UNAVAILABLE is tried again for a while.
+
+        Raises:
+            ParfocalError: If it failed.
+        """
+        timeout = self._timeout if timeout_seconds is None else timeout_seconds
+        deadline = time.monotonic() + timeout
+        patience = time.monotonic() + min(self._retry, timeout)
+        for pause in _pauses():
+            try:
+                left = max(deadline - time.monotonic(), 0.001)
+                return method(request, timeout=left, metadata=self._metadata)
+            except grpc.RpcError as error:
+                if not _is_unavailable(error) or time.monotonic() + pause > patience:
+                    raise self._named(error) from error
+            time.sleep(pause)
+        raise AssertionError("pauses never end")
+
+    def stream(
+        self,
+        method: grpc.UnaryStreamMultiCallable[Request, Response],
+        next_request: Callable[[], Request],
+        *,
+        timeout_seconds: float | None = None,
+    ) -> Iterator[Response]:
+        """Yield the answers of a stream; one that breaks is taken up again.
+
+        Args:
+            method: Method of a stub.
+            next_request: Makes the request that goes on where the answers so far ended.
+            timeout_seconds: How long the stream may take in all; None is for ever.
+
+        Raises:
+            ParfocalError: If it failed, or could not be taken up again.
+        """
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        broken_since: float | None = None
+        pauses = _pauses()
+        while True:
+            left = None if deadline is None else max(deadline - time.monotonic(), 0.001)
+            answers = method(next_request(), timeout=left, metadata=self._metadata)
+            try:
+                for answer in answers:
+                    broken_since, pauses = None, _pauses()
+                    yield answer
+                return
+            except grpc.RpcError as error:
+                now, pause = time.monotonic(), next(pauses)
+                broken_since = broken_since or now
+                if not _is_unavailable(error) or now + pause > broken_since + self._retry:
+                    raise self._named(error) from error
+            finally:
+                # A caller that stops reading ends the call.
+                answers.cancel()
+            time.sleep(pause)
+
+    def close(self) -> None:
+        """Close the channel."""
+        self.channel.close()
+
+    def _named(self, error: grpc.RpcError) -> Exception:
+        named = error_from_call(error)
+        if isinstance(named, UnavailableError) and named.code == "UNAVAILABLE" and not named.reason:
+            named.args = (
+                f"no server answers at {self.endpoint.address} ({self.endpoint.found}): "
+                f"{named.message}",
+            )
+        if isinstance(named, AccessError) and not self.endpoint.token:
+            named.args = (f"{named.message}; no token was found: set PARFOCAL_TOKEN",)
+        named.message = str(named.args[0])
+        return named
+
+
+def _address(
+    address: str | None, data_dir_given: bool, local: LocalData, variables: Mapping[str, str]
+) -> tuple[str, str]:
+    if address:
+        return address, "the address given"
+    if not data_dir_given and variables.get("PARFOCAL_SERVER"):
+        return variables["PARFOCAL_SERVER"], "PARFOCAL_SERVER"
+    running = local.address()
+    if running is None:
+        raise UnavailableError(
+            f"no server is running on {local.folder}; start one with `parfocal up`, or name one "
+            "by PARFOCAL_SERVER"
+        )
+    return running, str(local.server_file)
+
+
+def _local_token(local: LocalData, address: str) -> str | None:
+    return local.token() if local.address() == address.rstrip("/") else None
+
+
+def _channel(endpoint: Endpoint) -> grpc.Channel:
+    options = [
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        # Retries are made here, where their deadline is known.
+        ("grpc.enable_retries", 0),
+        ("grpc.max_reconnect_backoff_ms", 1000),
+    ]
+    if not endpoint.tls:
+        return grpc.insecure_channel(endpoint.address, options=options)
+    roots = Path(endpoint.ca_file).read_bytes() if endpoint.ca_file else None
+    return grpc.secure_channel(
+        endpoint.address, grpc.ssl_channel_credentials(roots), options=options
+    )
+
+
+def _is_unavailable(error: grpc.RpcError) -> bool:
+    call: Any = error
+    return bool(call.code() is grpc.StatusCode.UNAVAILABLE)
+
+
+def _pauses() -> Iterator[float]:
+    pause = _FIRST_PAUSE
+    while True:
+        # Many clients that lost one server must not come back all at once.
+        yield pause * random.uniform(0.5, 1.0)
+        pause = min(2 * pause, _LONGEST_PAUSE)

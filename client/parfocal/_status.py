@@ -1,0 +1,60 @@
+"""From gRPC statuses to the exceptions of this package."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from parfocal._errors import (
+    AccessError,
+    ConflictError,
+    InvalidRequestError,
+    NotFoundError,
+    ParfocalError,
+    ServerError,
+    UnavailableError,
+)
+
+_DETAILS = "grpc-status-details-bin"
+_TOO_LARGE = "ERROR_REASON_MESSAGE_TOO_LARGE"
+
+_KINDS: dict[grpc.StatusCode, type[ParfocalError]] = {
+    grpc.StatusCode.ABORTED: ConflictError,
+    grpc.StatusCode.ALREADY_EXISTS: ConflictError,
+    grpc.StatusCode.CANCELLED: UnavailableError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: UnavailableError,
+    grpc.StatusCode.FAILED_PRECONDITION: ConflictError,
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
+    grpc.StatusCode.NOT_FOUND: NotFoundError,
+    grpc.StatusCode.OUT_OF_RANGE: InvalidRequestError,
+    grpc.StatusCode.PERMISSION_DENIED: AccessError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: UnavailableError,
+    grpc.StatusCode.UNAUTHENTICATED: AccessError,
+    grpc.StatusCode.UNAVAILABLE: UnavailableError,
+}
+
+
+def error_from_call(error: grpc.RpcError) -> ParfocalError:
+    """Return the exception that a failed call stands for; what is unknown is a `ServerError`."""
+    call: Any = error
+    code: grpc.StatusCode = call.code()
+    message = call.details() or code.name.lower().replace("_", " ")
+    reason, metadata = _error_info(call)
+    kind = _KINDS.get(code, ServerError)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and (
+        reason == _TOO_LARGE or "larger than max" in message
+    ):
+        # Trying again does not make a message smaller.
+        kind, reason = InvalidRequestError, reason or _TOO_LARGE
+    return kind(message, reason=reason, metadata=metadata, code=code.name)
+
+
+def _error_info(call: Any) -> tuple[str, dict[str, str]]:
+    trailing = dict(call.trailing_metadata() or ())
+    for packed in status_pb2.Status.FromString(trailing.get(_DETAILS, b"")).details:
+        info = error_details_pb2.ErrorInfo()
+        if packed.Unpack(info):
+            return info.reason, dict(info.metadata)
+    return "", {}

@@ -1,0 +1,177 @@
+"""Selections: which candidates a strategy chooses, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import numpy.typing as npt
+
+from parfocal._connection import Connection
+from parfocal._matrix import matrix_to_pb
+from parfocal._names import child_name, last_part, project_name
+from parfocal._strategies import strategy_to_pb
+from parfocal.suggestion.v1 import suggestion_service_pb2 as messages
+from parfocal.suggestion.v1.selection_pb2 import Selection
+from parfocal.suggestion.v1.strategy_pb2 import Strategy, StrategyDescription
+from parfocal.suggestion.v1.suggestion_service_pb2_grpc import SuggestionServiceStub
+
+_LONG_SECONDS = 3600.0
+
+
+class Suggestions:
+    """What to look at next."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._stub = SuggestionServiceStub(connection.channel)
+
+    def suggest(
+        self,
+        project: str,
+        selection: str,
+        *,
+        budget: int,
+        strategy: str | Strategy = "two-stream",
+        candidates: str = "",
+        features: Mapping[str, str | npt.ArrayLike] | None = None,
+        probabilities: Iterable[float] = (),
+        labelled: Mapping[int, bool] | None = None,
+        excluded: Iterable[int] = (),
+        seed: int = 0,
+        random_share: float = 0.0,
+        timeout_seconds: float = _LONG_SECONDS,
+    ) -> Selection:
+        """Choose candidates and keep the choice under a name.
+
+        Args:
+            project: Name of the project.
+            selection: Name of the selection; the same inputs again give the same selection.
+            budget: How many to choose; more than there are takes all.
+            strategy: `random`, `core-set`, `entropy`, `late-fusion`, `two-stream`, or a message
+                with parameters.
+            candidates: Folder of the candidate set, unless features are sent along.
+            features: By stream: the path of an array (N, d) in the object store, or the matrix
+                itself. Row i belongs to candidate i.
+            probabilities: Mean probability of each candidate, where there is no candidate set.
+            labelled: Verdicts that are known, by candidate; these are not chosen again.
+            excluded: Candidates that must not be chosen.
+            seed: The same inputs and seed give the same selection, bit for bit.
+            random_share: Share of the budget that is drawn at random first.
+            timeout_seconds: How long it may take.
+
+        Example:
+            >>> chosen = client.suggestions.suggest(  # doctest: +SKIP
+            ...     "vnc", "try-1", budget=10, strategy="core-set", features={"image": vectors}
+            ... )
+            >>> [pick.candidate for pick in chosen.picks]  # doctest: +SKIP
+        """
+        request = messages.SuggestRequest(
+            parent=project_name(project),
+            selection_id=last_part(selection),
+            candidates=candidates,
+            features=[_stream(name, source) for name, source in (features or {}).items()],
+            probabilities=probabilities,
+            labelled=_labelled(labelled or {}),
+            excluded=excluded,
+            strategy=strategy_to_pb(strategy),
+            budget=budget,
+            seed=seed,
+            random_share=random_share,
+        )
+        return self._connection.call(self._stub.Suggest, request, timeout_seconds=timeout_seconds)
+
+    def get(self, project: str, selection: str) -> Selection:
+        """Return a selection.
+
+        Raises:
+            NotFoundError: If there is none of that name.
+
+        Example:
+            >>> client.suggestions.get("vnc", "try-1").input_sha256  # doctest: +SKIP
+        """
+        request = messages.GetSelectionRequest(name=child_name(project, "selections", selection))
+        return self._connection.call(self._stub.GetSelection, request)
+
+    def replay(self, project: str, selection: str) -> messages.ReplaySelectionResponse:
+        """Choose again from the stored parameters; say whether it is the same, bit for bit.
+
+        Example:
+            >>> client.suggestions.replay("vnc", "try-1").identical  # doctest: +SKIP
+            True
+        """
+        request = messages.ReplaySelectionRequest(name=child_name(project, "selections", selection))
+        return self._connection.call(
+            self._stub.ReplaySelection, request, timeout_seconds=_LONG_SECONDS
+        )
+
+    def explain(
+        self, project: str, selection: str, *, candidates: Iterable[int] = ()
+    ) -> list[messages.Explanation]:
+        """Say in words why candidates were, or were not, chosen; none named means all picks.
+
+        Example:
+            >>> print(client.suggestions.explain("vnc", "try-1")[0].text)  # doctest: +SKIP
+        """
+        request = messages.ExplainSelectionRequest(
+            name=child_name(project, "selections", selection), candidates=candidates
+        )
+        return list(self._connection.call(self._stub.ExplainSelection, request).explanations)
+
+    def propagate(
+        self,
+        project: str,
+        candidates: str,
+        *,
+        labels: Mapping[int, bool],
+        method: Literal["cell-majority", "confidence-and-area", "keep-default"] = "cell-majority",
+        selection: str = "",
+    ) -> messages.PropagateLabelsResponse:
+        """Carry the verdicts of labelled candidates to all others.
+
+        Args:
+            project: Name of the project.
+            candidates: Folder of the candidate set.
+            labels: Verdicts by candidate.
+            method: How they are carried.
+            selection: The selection whose cells are meant, for `cell-majority`.
+
+        Example:
+            >>> carried = client.suggestions.propagate(  # doctest: +SKIP
+            ...     "vnc", folder, labels={3: True, 9: False}, selection="try-1"
+            ... )
+            >>> sum(each.verdict for each in carried.verdicts)  # doctest: +SKIP
+        """
+        request = messages.PropagateLabelsRequest(
+            parent=project_name(project), candidates=candidates, labels=_labelled(labels)
+        )
+        if method == "cell-majority":
+            request.cell_majority.selection = child_name(project, "selections", selection)
+        else:
+            getattr(request, method.replace("-", "_")).SetInParent()
+        return self._connection.call(
+            self._stub.PropagateLabels, request, timeout_seconds=_LONG_SECONDS
+        )
+
+    def strategies(self) -> list[StrategyDescription]:
+        """Return what strategies there are.
+
+        Example:
+            >>> [strategy.name for strategy in client.suggestions.strategies()]  # doctest: +SKIP
+            ['core-set', 'entropy', 'late-fusion', 'random', 'two-stream']
+        """
+        request = messages.ListStrategiesRequest()
+        return list(self._connection.call(self._stub.ListStrategies, request).strategies)
+
+
+def _stream(name: str, source: str | npt.ArrayLike) -> messages.FeatureStream:
+    if isinstance(source, str):
+        return messages.FeatureStream(name=name, array=source)
+    return messages.FeatureStream(name=name, inline=matrix_to_pb(source))
+
+
+def _labelled(verdicts: Mapping[int, bool]) -> list[messages.LabelledCandidate]:
+    return [
+        messages.LabelledCandidate(candidate=candidate, verdict=verdict)
+        for candidate, verdict in verdicts.items()
+    ]
