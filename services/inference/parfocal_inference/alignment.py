@@ -74,11 +74,14 @@ def rotation(angle: float) -> npt.NDArray[np.float64]:
 
 
 def _axis_pixels(mask: Mask) -> npt.NDArray[np.bool_]:
+    plus, minus = mask > 0, mask < 0
+    if not (plus.any() and minus.any()):
+        return plus | minus
     square = np.ones((3, 3), bool)
-    contact = np.logical_and(
-        ndimage.binary_dilation(mask > 0, square), ndimage.binary_dilation(mask < 0, square)
+    contact: npt.NDArray[np.bool_] = np.logical_and(
+        ndimage.binary_dilation(plus, square), ndimage.binary_dilation(minus, square)
     )
-    return contact if np.count_nonzero(contact) > _CONTACT_PIXELS else mask != 0
+    return contact if np.count_nonzero(contact) > _CONTACT_PIXELS else plus | minus
 
 
 def _is_upside_down(mask: Mask, angle: float) -> bool:

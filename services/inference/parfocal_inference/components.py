@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import product
 from typing import Literal
@@ -99,6 +99,11 @@ class Components:
     rule: ComponentRule
     ids: Integers
     offsets: tuple[int, ...]
+
+    def where(self, keep: npt.NDArray[np.bool_]) -> Components:
+        """Return the components without the objects that a mask (N,) does not name."""
+        rows = np.concatenate([[0], np.where(keep, np.cumsum(keep), 0)])
+        return replace(self, objects=self.objects.where(keep), ids=rows[self.ids])
 
 
 def find_components(

@@ -35,6 +35,12 @@ class Objects:
     def __len__(self) -> int:
         return len(self.voxels)
 
+    def where(self, keep: npt.NDArray[np.bool_]) -> Objects:
+        """Return the objects that a mask (N,) names, in the same order."""
+        rows = np.cumsum(keep) - 1
+        sections = self.sections.take(keep[self.sections.label])
+        return _ordered(sections.relabelled(rows[sections.label]))
+
 
 def objects_of(sections: Sections) -> tuple[Objects, Integers]:
     """Return the objects whose sections these are, and the label that each had.

@@ -17,10 +17,9 @@ from parfocal_inference.cancellation import UNCANCELLED, Cancellation
 from parfocal_inference.reading import Read, read_padded
 from parfocal_inference.windows import WindowGrid
 from parfocal_runtime.box import Box, Triple
-from parfocal_runtime.errors import WrongState
 
 Predict = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
-"""Takes windows (N, 1, Z, Y, X) and returns probabilities of the same shape."""
+"""Takes windows (N, 1, Z, Y, X) and returns finite probabilities of the same shape."""
 
 
 def segment_block(
@@ -46,10 +45,6 @@ def segment_block(
             a model always sees the same shape. With more than one, equality across blocks holds
             as far as the model's result for a window does not depend on its neighbours.
         cancel: Asked between calls of `predict`.
-
-    Raises:
-        WrongState: If the model returns another shape, or values that are not finite
-            (`ERROR_REASON_MODEL_OUTPUT_INVALID`).
     """
     hull = grid.hull(box)
     pixels = read_padded(read, hull, shape=grid.shape, mode="reflect")
@@ -61,7 +56,7 @@ def segment_block(
         for group in _groups(starts, batch):
             cancel.check()
             windows = _cut(pixels, hull, group, window=grid.window, batch=batch)
-            for start, probability in zip(group, _predicted(predict, windows), strict=False):
+            for start, probability in zip(group, predict(windows)[:, 0], strict=False):
                 blend.add(start, probability)
         finished.append(blend.finished(z_next))
     return np.concatenate(finished)
@@ -85,16 +80,3 @@ def _cut(
         box = Box((z, y, x), (z + window[0], y + window[1], x + window[2]))
         windows[index, 0] = pixels[box.relative_to(hull.start).slices]
     return windows
-
-
-def _predicted(predict: Predict, windows: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    probability = predict(windows)
-    if probability.shape != windows.shape:
-        raise _invalid_output(f"shape {probability.shape} for windows of {windows.shape}")
-    if not np.isfinite(probability).all():
-        raise _invalid_output("values that are not finite")
-    return probability[:, 0]
-
-
-def _invalid_output(what: str) -> WrongState:
-    return WrongState("ERROR_REASON_MODEL_OUTPUT_INVALID", f"the model returned {what}", cause=what)

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from parfocal_inference.segment import Predict, segment_block
 from parfocal_inference.windows import WindowGrid, blend_weight
 from parfocal_runtime.box import Box, Triple
-from parfocal_runtime.errors import Cancelled, WrongState
+from parfocal_runtime.errors import Cancelled
 
 Image = npt.NDArray[np.uint8]
 
@@ -207,33 +207,6 @@ def test_only_windows_that_touch_the_block_are_run() -> None:
     )
 
     assert sum(runs) == 2
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_model_that_returns_no_number_is_an_error_and_not_a_map(value: float) -> None:
-    grid = WindowGrid.overlapping((2, 4, 4), (2, 4, 4), overlap=0)
-
-    with pytest.raises(WrongState) as caught:
-        by_blocks(
-            noise((2, 4, 4)),
-            lambda windows: np.full(windows.shape, value, np.float32),
-            grid=grid,
-            block=(2, 4, 4),
-        )
-
-    assert caught.value.reason == "ERROR_REASON_MODEL_OUTPUT_INVALID"
-
-
-def test_a_model_that_returns_another_shape_is_an_error() -> None:
-    grid = WindowGrid.overlapping((2, 4, 4), (2, 4, 4), overlap=0)
-
-    with pytest.raises(WrongState, match="shape"):
-        by_blocks(
-            noise((2, 4, 4)),
-            lambda windows: np.zeros(windows.shape[:-1], np.float32),
-            grid=grid,
-            block=(2, 4, 4),
-        )
 
 
 def test_work_stops_between_windows_when_nobody_waits_for_it() -> None:

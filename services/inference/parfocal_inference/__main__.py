@@ -1,0 +1,22 @@
+"""Serves the inference service alone: `python -m parfocal_inference`."""
+
+from __future__ import annotations
+
+import os
+
+from parfocal_inference.app import build
+from parfocal_inference.config import PREFIX, InferenceConfig
+from parfocal_runtime.config import from_env
+from parfocal_runtime.logs import configure_logs
+from parfocal_runtime.server import run
+
+
+def main() -> None:
+    """Read the settings and serve until SIGTERM."""
+    config = from_env(InferenceConfig, os.environ, PREFIX)
+    configure_logs(service="inference", level=config.log_level)
+    run([build(config)], config)
+
+
+if __name__ == "__main__":
+    main()

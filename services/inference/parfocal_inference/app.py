@@ -1,0 +1,47 @@
+"""Puts the inference service together; the only place that names concrete classes."""
+
+from __future__ import annotations
+
+import grpc.aio
+from parfocal.inference.v1 import inference_service_pb2_grpc as service_grpc
+from parfocal_inference.config import InferenceConfig
+from parfocal_inference.oip_servicer import oip_service
+from parfocal_inference.servicer import InferenceServicer
+from parfocal_runtime.models.loaded import LoadedModels
+from parfocal_runtime.models.repository import ModelRepository
+from parfocal_runtime.models.sessions import SessionOptions
+from parfocal_runtime.models.watcher import ModelWatcher
+from parfocal_runtime.server import Service
+from parfocal_runtime.store import ObjectStore, open_store
+
+NAME = "parfocal.inference.v1.InferenceService"
+
+
+def build(config: InferenceConfig, store: ObjectStore | None = None) -> Service:
+    """Return the inference service with the Open Inference Protocol, ready to be served.
+
+    Both work with the same loaded models.
+
+    Args:
+        config: Its settings.
+        store: Where models and images are; None opens the store that `config` names.
+    """
+    store = store or open_store(config.store_uri, s3=config.s3)
+    options = SessionOptions(providers=config.providers, threads=config.session_threads)
+    models = LoadedModels(ModelRepository(store), options=options)
+    watcher = ModelWatcher(models, interval_seconds=config.model_poll_seconds)
+    protocol = oip_service(models, watcher)
+    servicer = InferenceServicer(store, models, config=config)
+
+    def register(server: grpc.aio.Server) -> None:
+        service_grpc.add_InferenceServiceServicer_to_server(servicer, server)
+        protocol.register(server)
+
+    return Service(
+        names=(NAME, *protocol.names),
+        register=register,
+        start=protocol.start,
+        stop=protocol.stop,
+        ready=protocol.ready,
+        collectors=protocol.collectors,
+    )

@@ -1,0 +1,29 @@
+"""The settings of the inference service, read once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from parfocal_runtime.config import ServerConfig, bounded
+
+PREFIX = "PARFOCAL_INFERENCE"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceConfig(ServerConfig):
+    """Settings of the inference service; each is read from `PARFOCAL_INFERENCE_<FIELD>`."""
+
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    """Execution providers of ONNX Runtime, all demanded, best first."""
+    session_threads: int = bounded(0, least=0, most=1024)
+    """Threads of one run of a model; 0 is the CPUs that the process has."""
+    model_poll_seconds: float = bounded(1.0, least=0.05, most=3600)
+    """Seconds between two looks for new model versions."""
+    windows_per_run: int = bounded(1, least=1, most=1024)
+    """Windows of a block in one run of the model; on a CPU more than one gains nothing."""
+    parallel_blocks: int = bounded(2, least=1, most=1024)
+    """Blocks predicted at the same time; other requests wait."""
+    max_block_voxels: int = bounded(1 << 27, least=1)
+    """Most voxels of a block, which bounds the memory of a request."""
+    max_candidates: int = bounded(1_000_000, least=1, most=2**32 - 2)
+    """Most candidates of a set."""
