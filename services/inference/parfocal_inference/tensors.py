@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from parfocal_inference.oip.v2 import inference_pb2 as pb
@@ -195,11 +196,14 @@ def _from_contents(
     return _shaped(_in_range(values, spec, field), shape, field)
 
 
-def _in_range(values: Iterable[float], spec: TensorSpec, field: str) -> Array:
-    try:
-        return np.array(values, dtype=spec.dtype)
-    except OverflowError as error:
-        raise _invalid(field, f"an element does not fit {spec.datatype}") from error
+def _in_range(values: Sequence[Any], spec: TensorSpec, field: str) -> Array:
+    # Small whole numbers travel as 32 bits; numpy would cut them without a word.
+    is_small = spec.dtype.kind in "iu" and spec.dtype.itemsize < 4
+    sent = np.array(values, dtype=np.int64 if is_small else spec.dtype)
+    array = sent.astype(spec.dtype, copy=False)
+    if is_small and not np.array_equal(array, sent):
+        raise _invalid(field, f"an element does not fit {spec.datatype}")
+    return array
 
 
 def _split(data: bytes, count: int, field: str) -> list[bytes]:

@@ -56,6 +56,26 @@ def triton_name(datatype: str) -> str:
     return "TYPE_STRING" if datatype == BYTES else f"TYPE_{datatype}"
 
 
+def to_codes(array: Array) -> npt.NDArray[np.uint8]:
+    """Return text as UTF-8 codes along a last axis of their own, filled up with zeros.
+
+    Args:
+        array: BYTES elements (...), as `bytes` or `str`.
+    """
+    items = [item.encode() if isinstance(item, str) else bytes(item) for item in array.flat]
+    width = max((len(item) for item in items), default=0) or 1
+    filled = b"".join(item.ljust(width, b"\0") for item in items)
+    return np.frombuffer(filled, np.uint8).reshape(*array.shape, width)
+
+
+def from_codes(codes: npt.NDArray[np.uint8]) -> Array:
+    """Return the BYTES elements (...), as `bytes`, of codes (..., width)."""
+    rows = codes.reshape(-1, codes.shape[-1])
+    array = np.empty(len(rows), np.object_)
+    array[:] = [bytes(row).rstrip(b"\0") for row in rows]
+    return array.reshape(codes.shape[:-1])
+
+
 def to_bf16_bits(array: Array) -> Array:
     """Return the BF16 elements nearest to those of `array`, as their 16 bits."""
     bits = np.ascontiguousarray(array, dtype=np.float32).view(np.uint32)

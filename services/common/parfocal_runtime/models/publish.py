@@ -12,7 +12,14 @@ import numpy as np
 
 from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.models.cards import AxisCard, CardFields, Kind, Stream, TensorCard
-from parfocal_runtime.models.datatypes import BF16, BYTES, Array, from_bf16_bits, to_bf16_bits
+from parfocal_runtime.models.datatypes import (
+    BF16,
+    BYTES,
+    Array,
+    from_bf16_bits,
+    to_bf16_bits,
+    to_codes,
+)
 from parfocal_runtime.models.repository import ModelRepository
 from parfocal_runtime.models.self_test import disagreement
 from parfocal_runtime.models.sessions import (
@@ -82,12 +89,8 @@ def card_of(
     """Return a card for a graph, its test tensors made by running it once on seeded input.
 
     Raises:
-        InvalidInput: If it takes or gives text, or runs on no size that was tried
-            (`ERROR_REASON_INVALID_MODEL`).
+        InvalidInput: If it runs on no size that was tried (`ERROR_REASON_INVALID_MODEL`).
     """
-    for spec in (*session.inputs, *session.outputs):
-        if spec.datatype == BYTES:
-            raise invalid_model(f"{spec.name} is text, which a model card cannot describe")
     inputs, outputs = _run_once(session)
     kind, stream = _kind(session)
     margin = halo
@@ -95,16 +98,8 @@ def card_of(
         margin = [side // 8 for side in inputs[session.inputs[0].name].shape[2:]]
     return CardFields(
         description=description,
-        inputs=tuple(
-            TensorCard(spec.name, _axes(spec, inputs[spec.name], kind), _kept(spec, inputs))
-            for spec in session.inputs
-        ),
-        outputs=tuple(
-            TensorCard(
-                spec.name, _axes(spec, outputs[spec.name], kind, margin), _kept(spec, outputs)
-            )
-            for spec in session.outputs
-        ),
+        inputs=tuple(_tensor(spec, inputs[spec.name], kind) for spec in session.inputs),
+        outputs=tuple(_tensor(spec, outputs[spec.name], kind, margin) for spec in session.outputs),
         kind=kind,
         stream=stream,
         voxel_size_nm=voxel_size_nm,
@@ -149,6 +144,9 @@ def _random(spec: TensorSpec, shape: tuple[int, ...], rng: np.random.Generator) 
         return rng.integers(-1, 2, shape, dtype=np.int8)
     if spec.datatype == BF16:
         return to_bf16_bits(rng.random(shape, dtype=np.float32))
+    if spec.datatype == BYTES:
+        # Digits are text to most graphs and numbers to those that want numbers.
+        return rng.integers(0, 10, shape).astype(np.str_).astype(np.object_)
     if spec.dtype.kind == "f":
         return np.asarray(rng.random(shape)).astype(spec.dtype)
     # Zeros and ones are valid where whole numbers are indices.
@@ -166,11 +164,24 @@ def _kind(session: ModelSession) -> tuple[Kind, Stream]:
     return "other", ""
 
 
-def _axes(
+def _tensor(
     spec: TensorSpec, array: Array, kind: Kind, halo: Sequence[int] | None = None
+) -> TensorCard:
+    kept = _kept(spec, array)
+    return TensorCard(spec.name, _axes(spec, kept, kind, halo), kept)
+
+
+def _kept(spec: TensorSpec, array: Array) -> Array:
+    """Return `array` as a card keeps it: the format has neither BF16 nor text nor bare values."""
+    if spec.datatype == BYTES:
+        return to_codes(array)
+    kept = from_bf16_bits(array) if spec.datatype == BF16 else array
+    return kept if kept.shape else kept.reshape(1)
+
+
+def _axes(
+    spec: TensorSpec, array: Array, kind: Kind, halo: Sequence[int] | None
 ) -> tuple[AxisCard, ...]:
-    if not array.shape:
-        return (AxisCard("index", "index", 1),)
     space = {5: "zyx", 4: "yx"}.get(len(spec.shape), "") if kind != "other" else ""
     margins = dict(zip(space, halo, strict=True)) if halo is not None and space else {}
     axes = []
@@ -186,10 +197,3 @@ def _axes(
         else:
             axes.append(AxisCard(f"axis{i}", "index", size, fixed=fixed))
     return tuple(axes)
-
-
-def _kept(spec: TensorSpec, arrays: Mapping[str, Array]) -> Array:
-    array = arrays[spec.name]
-    if spec.datatype == BF16:
-        array = from_bf16_bits(array)
-    return array if array.shape else array.reshape(1)

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from parfocal_runtime.models.cards import CardFields, TensorCard
-from parfocal_runtime.models.datatypes import BF16, Array, from_bf16_bits, to_bf16_bits
+from parfocal_runtime.models.datatypes import (
+    BF16,
+    BYTES,
+    Array,
+    from_bf16_bits,
+    from_codes,
+    to_bf16_bits,
+)
 from parfocal_runtime.models.sessions import ModelSession, TensorSpec
 
 RELATIVE_TOLERANCE = 1e-3
@@ -51,6 +58,8 @@ def _mismatch(role: str, specs: Sequence[TensorSpec], tensors: Sequence[TensorCa
 
 
 def _as_fed(test: Array, spec: TensorSpec) -> Array:
+    if spec.datatype == BYTES:
+        return from_codes(test)
     shaped = test.reshape(()) if not spec.shape and test.shape == (1,) else test
     if spec.datatype == BF16:
         return to_bf16_bits(shaped)
@@ -59,8 +68,9 @@ def _as_fed(test: Array, spec: TensorSpec) -> Array:
 
 def _difference(spec: TensorSpec, found: Array, expected: Array) -> str | None:
     values = from_bf16_bits(found) if spec.datatype == BF16 else found
+    expected = from_codes(expected) if spec.datatype == BYTES else expected
     # The format of cards has no tensors without axes: a single value is kept as one row.
-    values = values.reshape(1) if not values.shape else values
+    values = values.reshape(1) if not values.shape and expected.shape else values
     if values.shape != expected.shape:
         return f"output {spec.name} has shape {values.shape}, the card says {expected.shape}"
     if values.dtype.kind != "f":

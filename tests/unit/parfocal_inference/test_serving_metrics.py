@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from parfocal_inference.serving_metrics import InferenceStatistics, RunTimes
+from prometheus_client import CollectorRegistry, generate_latest
+
+
+def exposed(statistics: InferenceStatistics) -> str:
+    registry = CollectorRegistry()
+    registry.register(statistics)
+    return generate_latest(registry).decode()
+
+
+def times(microseconds: int) -> RunTimes:
+    return RunTimes(
+        request_ns=4000 * microseconds,
+        queue_ns=1000 * microseconds,
+        compute_input_ns=500 * microseconds,
+        compute_infer_ns=2000 * microseconds,
+    )
+
+
+def test_names_and_labels_are_tritons_with_no_total_at_the_end() -> None:
+    statistics = InferenceStatistics(lambda: [])
+    counted = statistics.of("base", 2)
+    counted.succeeded(rows=3, times=times(10))
+    counted.succeeded(rows=1, times=times(20))
+    counted.failed("CANCELED")
+
+    text = exposed(statistics)
+
+    labels = '{model="base",version="2"}'
+    for line in (
+        f"nv_inference_request_success{labels} 2.0",
+        f"nv_inference_count{labels} 4.0",
+        f"nv_inference_exec_count{labels} 2.0",
+        f"nv_inference_request_duration_us{labels} 120.0",
+        f"nv_inference_queue_duration_us{labels} 30.0",
+        f"nv_inference_compute_input_duration_us{labels} 15.0",
+        f"nv_inference_compute_infer_duration_us{labels} 60.0",
+        f"nv_inference_compute_output_duration_us{labels} 0.0",
+        f"nv_inference_pending_request_count{labels} 0.0",
+        'nv_inference_request_failure{model="base",reason="CANCELED",version="2"} 1.0',
+        'nv_inference_request_failure{model="base",reason="BACKEND",version="2"} 0.0',
+    ):
+        assert line in text.splitlines()
+    assert "_total" not in text
+
+
+def test_loaded_models_are_there_at_zero_before_the_first_request() -> None:
+    text = exposed(InferenceStatistics(lambda: [("base", 1)]))
+
+    assert 'nv_inference_request_success{model="base",version="1"} 0.0' in text
+
+
+def test_a_request_is_pending_until_it_ends() -> None:
+    statistics = InferenceStatistics(lambda: [])
+
+    with statistics.of("base", 1).pending():
+        during = exposed(statistics)
+
+    pending = 'nv_inference_pending_request_count{model="base",version="1"} '
+    assert f"{pending}1.0" in during
+    assert f"{pending}0.0" in exposed(statistics)
