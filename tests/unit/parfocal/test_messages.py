@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from parfocal import InvalidRequestError, round_spec
+from parfocal._boxes import box_to_pb, model_to_pb
+from parfocal._matrix import matrix_from_pb, matrix_to_pb
+from parfocal._names import child_name, last_part, project_name
+from parfocal._strategies import STRATEGIES, strategy_to_pb
+from parfocal.loop.v1.round_pb2 import RoundTraining
+
+
+@given(arrays(np.float32, array_shapes(min_dims=2, max_dims=2), elements=st.floats(width=32)))
+def test_a_matrix_survives_the_message(matrix: np.ndarray) -> None:
+    np.testing.assert_array_equal(matrix_from_pb(matrix_to_pb(matrix)), matrix)
+
+
+def test_a_project_may_be_named_with_or_without_its_collection() -> None:
+    assert project_name("vnc") == project_name("projects/vnc") == "projects/vnc"
+    assert child_name("vnc", "rounds", "r1") == "projects/vnc/rounds/r1"
+    assert child_name("vnc", "rounds", "projects/x/rounds/r1") == "projects/x/rounds/r1"
+    assert last_part("projects/vnc/rounds/r1") == last_part("r1") == "r1"
+
+
+def test_a_model_without_a_version_means_the_latest() -> None:
+    assert (model_to_pb("mito").name, model_to_pb("mito").version) == ("mito", 0)
+    assert model_to_pb("mito/3").version == 3
+
+
+def test_a_box_is_two_corners() -> None:
+    box = box_to_pb(((1, 2, 3), (4, 5, 6)))
+
+    assert (box.start.z, box.start.y, box.start.x) == (1, 2, 3)
+    assert (box.stop.z, box.stop.y, box.stop.x) == (4, 5, 6)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_can_be_named(name: str) -> None:
+    chosen = strategy_to_pb(name).WhichOneof("strategy")
+
+    assert chosen == name.replace("-", "_")
+
+
+def test_an_unknown_strategy_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(InvalidRequestError, match="two-stream") as caught:
+        strategy_to_pb("best")
+
+    assert caught.value.reason == "ERROR_REASON_UNKNOWN_STRATEGY"
+
+
+def test_a_round_says_what_is_wanted() -> None:
+    spec = round_spec(
+        images=["a/0"],
+        base_model="mito/2",
+        encoders={"mask": "mask-vae", "image": "image-vae"},
+        budget=40,
+        history=["projects/vnc/rounds/round-0"],
+    )
+
+    assert spec.base_model.version == 2
+    assert [choice.stream for choice in spec.encoders] == ["image", "mask"]
+    assert spec.strategy.HasField("two_stream")
+    assert list(spec.history) == ["round-0"]
+    assert not spec.HasField("training")
+
+
+def test_a_round_trains_only_when_it_is_told_to() -> None:
+    told = round_spec(images=["a/0"], base_model="mito", budget=1, train=True)
+    how = round_spec(
+        images=["a/0"], base_model="mito", budget=1, training=RoundTraining(model="other")
+    )
+
+    assert told.HasField("training")
+    assert how.training.model == "other"
