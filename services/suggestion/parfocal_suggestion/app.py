@@ -13,7 +13,7 @@ from parfocal_suggestion.servicer import SuggestionServicer
 SERVICE = "parfocal.suggestion.v1.SuggestionService"
 
 
-def build(config: SuggestionConfig, *, store: ObjectStore | None = None) -> Service:
+def build(config: SuggestionConfig, store: ObjectStore | None = None) -> Service:
     """Return the service over the object store of the configuration, or over `store`."""
     servicer = SuggestionServicer(store or open_store(config.store_uri, s3=config.s3))
 

@@ -86,7 +86,16 @@ class Record:
         return self._wish() == other._wish()
 
     def _wish(self) -> dict[str, Any]:
-        parts = ("strategy", "requested", "budget", "seed", "random_share", "inputs", "streams")
+        parts = (
+            "strategy",
+            "requested",
+            "budget",
+            "seed",
+            "random_share",
+            "inputs",
+            "streams",
+            "model",
+        )
         return {part: getattr(self, part) for part in parts}
 
 

@@ -64,6 +64,7 @@ def order_from_pb(request: pb.SuggestRequest, resolve: Resolve) -> Order:
         labelled=labelled,
         verdicts=verdicts,
         excluded=np.array(request.excluded, np.int64),
+        model=_version_from_pb(request.base_model),
     )
 
 

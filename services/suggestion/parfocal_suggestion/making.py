@@ -38,8 +38,8 @@ def make_selection(
         AlreadyExists: If the name was used for other inputs (`ERROR_REASON_ARTIFACT_EXISTS`).
         Cancelled: If `cancel` is set.
     """
-    pool, model = read_pool(store, order)
-    wish = _record(order, pool, model, strategy=order.strategy, now=now)
+    pool = read_pool(store, order)
+    wish = _record(order, pool, strategy=order.strategy, now=now)
     if store.exists(selection_table(order.project, order.selection)):
         return checked_same(load(store, order.project, order.selection), wish)
     suggestion = suggest(
@@ -50,18 +50,18 @@ def make_selection(
         random_share=order.random_share,
         checkpoint=cancel.check,
     )
-    why = reasons(pool, suggestion, encoders=order.encoders, model=model)
+    why = reasons(pool, suggestion, encoders=order.encoders, model=order.model)
     cells = cells_table(
         pool,
         suggestion,
         inline={each.name: each.inline for each in order.streams if each.inline is not None},
         probabilities=None if order.candidates else order.probabilities,
     )
-    record = _record(order, pool, model, strategy=suggestion.strategy, now=now)
+    record = _record(order, pool, strategy=suggestion.strategy, now=now)
     return keep(store, record, picks_table(pool, suggestion, why), cells)
 
 
-def _record(order: Order, pool: Pool, model: str, *, strategy: Strategy, now: datetime) -> Record:
+def _record(order: Order, pool: Pool, *, strategy: Strategy, now: datetime) -> Record:
     return Record(
         project=order.project,
         selection=order.selection,
@@ -78,7 +78,7 @@ def _record(order: Order, pool: Pool, model: str, *, strategy: Strategy, now: da
             {"name": each.name, "array": each.array, "encoder": each.encoder}
             for each in order.streams
         ],
-        model=model,
+        model=order.model,
         inputs=pool_digests(pool),
         environment=environment(),
         cells="",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import pyarrow as pa
 from parfocal_runtime.arrays import open_array
 from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.store import ObjectStore
@@ -49,6 +48,7 @@ class Order:
         labelled: (L,) ids with an answer.
         verdicts: (L,) the answers.
         excluded: (E,) ids that must not be chosen.
+        model: `<name>-<version>` of the base model, or empty.
     """
 
     project: str
@@ -63,6 +63,7 @@ class Order:
     labelled: Ids = field(default_factory=lambda: np.empty(0, np.int64))
     verdicts: Mask = field(default_factory=lambda: np.empty(0, np.bool_))
     excluded: Ids = field(default_factory=lambda: np.empty(0, np.int64))
+    model: str = ""
 
     @property
     def encoders(self) -> dict[str, str]:
@@ -79,14 +80,12 @@ class CandidateSet:
         mean_probability: (N,) float32.
         max_probability: (N,) float32.
         area: (N,) int32, pixels.
-        model: `<name>-<version>` of the base model, or empty.
     """
 
     candidates: Ids
     mean_probability: Floats
     max_probability: Floats
     area: Ids
-    model: str
 
 
 def read_candidates(store: ObjectStore, folder: str) -> CandidateSet:
@@ -104,24 +103,24 @@ def read_candidates(store: ObjectStore, folder: str) -> CandidateSet:
     ids, mean, greatest, area = (table.column(name).to_numpy() for name in wanted)
     if not np.array_equal(ids, np.arange(len(ids))):
         raise _wrong_table(folder, "does not number its candidates 0 to N-1")
-    return CandidateSet(ids, mean, greatest, area, _base_model(table))
+    return CandidateSet(ids, mean, greatest, area)
 
 
-def read_pool(store: ObjectStore, order: Order) -> tuple[Pool, str]:
-    """Read what an order names and return the pool and the base model's name and version.
+def read_pool(store: ObjectStore, order: Order) -> Pool:
+    """Read what an order names.
 
     Raises:
         NotFound: If a table or an array is not there.
         InvalidInput: If the inputs do not fit together or are not usable numbers.
     """
     streams = {stream.name: _read_stream(store, stream) for stream in order.streams}
-    probabilities, model = order.probabilities, ""
+    probabilities = order.probabilities
     if order.candidates:
         table = read_candidates(store, order.candidates)
-        ids, probabilities, model = table.candidates, table.mean_probability, table.model
+        ids, probabilities = table.candidates, table.mean_probability
     else:
         ids = np.arange(_rows(streams, probabilities))
-    pool = Pool.of(
+    return Pool.of(
         ids,
         streams=streams,
         probabilities=probabilities,
@@ -129,7 +128,6 @@ def read_pool(store: ObjectStore, order: Order) -> tuple[Pool, str]:
         verdicts=order.verdicts,
         excluded=order.excluded,
     )
-    return pool, model
 
 
 def _read_stream(store: ObjectStore, stream: Stream) -> Floats:
@@ -159,12 +157,6 @@ def _rows(streams: dict[str, Floats], probabilities: Floats | None) -> int:
             field="candidates",
         )
     return counts[0]
-
-
-def _base_model(table: pa.Table) -> str:
-    metadata = table.schema.metadata or {}
-    name, version = metadata.get(b"model", b""), metadata.get(b"model_version", b"")
-    return f"{name.decode()}-{version.decode()}" if name and version else name.decode()
 
 
 def _wrong_table(folder: str, cause: str) -> InvalidInput:

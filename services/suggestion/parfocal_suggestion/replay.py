@@ -46,7 +46,7 @@ def replay(store: ObjectStore, project: str, selection: str, *, cancel: CancelFl
     record, nothing = stored.record, np.empty(0, np.int64)
     try:
         order = stored_order(store, record)
-        pool, _ = read_pool(store, order)
+        pool = read_pool(store, order)
         now = suggest(
             pool,
             order.strategy,
@@ -93,6 +93,7 @@ def stored_order(store: ObjectStore, record: Record) -> Order:
         labelled=ids[labelled],
         verdicts=verdicts[labelled],
         excluded=ids[states == "excluded"],
+        model=record.model,
     )
 
 

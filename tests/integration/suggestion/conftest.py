@@ -33,7 +33,7 @@ def store(tmp_path: Path) -> ObjectStore:
             "max_probability": rng.random(CANDIDATES, np.float32),
             "area": rng.integers(5, 500, CANDIDATES, np.int32),
         }
-    ).replace_schema_metadata({"model": "base", "model_version": "2"})
+    )
     create_table(opened, f"{SET}/table.parquet", table)
     for name, columns in (("mask", 3), ("image", 6)):
         array = create_array(

@@ -50,6 +50,7 @@ def wish(**changes: Any) -> pb.SuggestRequest:
         "budget": 12,
         "seed": 5,
         "random_share": 0.25,
+        "base_model": artifact_pb2.ModelVersion(name="base", version=2),
     }
     return pb.SuggestRequest(**{**fields, **changes})
 

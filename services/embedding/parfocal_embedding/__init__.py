@@ -1,0 +1,1 @@
+"""Embedding service: patches to vectors, by ONNX encoders of the model repository."""

@@ -1,0 +1,23 @@
+"""Run the embedding service alone: `python -m parfocal_embedding`."""
+
+from __future__ import annotations
+
+import os
+
+from parfocal_runtime.config import from_env
+from parfocal_runtime.logs import configure_logs
+from parfocal_runtime.server import run
+
+from parfocal_embedding.app import build
+from parfocal_embedding.config import PREFIX, EmbeddingConfig
+
+
+def main() -> None:
+    """Read the settings, serve until told to stop."""
+    config = from_env(EmbeddingConfig, os.environ, PREFIX)
+    configure_logs(service="embedding", level=config.log_level)
+    run([build(config)], config)
+
+
+if __name__ == "__main__":
+    main()

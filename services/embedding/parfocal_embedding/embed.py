@@ -1,0 +1,176 @@
+"""Embed the patches of a candidate set by reference, or patches that came with a request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorstore as ts
+from parfocal_runtime.arrays import open_array
+from parfocal_runtime.errors import InvalidInput, NotFound
+from parfocal_runtime.models.loaded import LoadedModels
+from parfocal_runtime.store import ObjectStore
+from parfocal_runtime.tasks import CancelFlag
+
+from parfocal_embedding.embedding_array import CHUNK_ROWS, EmbeddingArray
+from parfocal_embedding.encoder import Encoder, Stream, Vectors, batches
+
+
+@dataclass(frozen=True)
+class Range:
+    """A range of a candidate set to embed.
+
+    Attributes:
+        candidates: Folder of the candidate set.
+        embeddings: Path of the array to write.
+        stream: Which patches.
+        encoder: Name of the encoder.
+        version: Its version; None is the newest.
+        start: First row.
+        stop: End of the range; 0 is the end of the set.
+    """
+
+    candidates: str
+    embeddings: str
+    stream: Stream
+    encoder: str
+    version: int | None
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A range that is embedded.
+
+    Attributes:
+        encoder: The encoder that embedded.
+        rows: Rows of the range.
+        already_done: Whether it was there before.
+    """
+
+    encoder: Encoder
+    rows: int
+    already_done: bool
+
+
+def embed_range(
+    store: ObjectStore, models: LoadedModels, wanted: Range, *, cancel: CancelFlag
+) -> Embedded:
+    """Embed a range of a candidate set into its array; a finished range is not done again.
+
+    Raises:
+        NotFound: If the set or the encoder is not there.
+        InvalidInput: If the range lies outside the set or off the grid, or the encoder does not
+            read such patches.
+        AlreadyExists: If the array holds other embeddings (`ERROR_REASON_ARTIFACT_EXISTS`).
+        Cancelled: If `cancel` is set.
+    """
+    encoder = Encoder(models.get(wanted.encoder, wanted.version))
+    encoder.check_stream(wanted.stream)
+    patches = _open_patches(store, wanted)
+    encoder.check_patches(tuple(patches.shape), patches.dtype.numpy_dtype, field="candidates")
+    count = int(patches.shape[0])
+    start, stop = _checked_range(wanted.start, wanted.stop, count)
+    target = EmbeddingArray(
+        store,
+        wanted.embeddings,
+        contents={
+            "candidates": wanted.candidates,
+            "encoder": encoder.label,
+            "stream": wanted.stream.value,
+        },
+    )
+    array = target.open(rows=count, dimensions=encoder.dimensions)
+    done = target.has(start, stop)
+    if not done:
+        target.write(array, start, _encode_range(encoder, patches, start, stop, cancel))
+    return Embedded(encoder, stop - start, done)
+
+
+def embed_patches(
+    models: LoadedModels,
+    name: str,
+    version: int | None,
+    *,
+    count: int,
+    data: bytes,
+    cancel: CancelFlag,
+) -> tuple[Encoder, Vectors]:
+    """Embed patches that came with a request.
+
+    Args:
+        models: Where encoders are.
+        name: Name of the encoder.
+        version: Its version; None is the newest.
+        count: Number of patches.
+        data: The patches one after the other, row by row, in the encoder's type.
+        cancel: Stops the work.
+
+    Raises:
+        NotFound: If there is no such encoder.
+        InvalidInput: If the bytes are not `count` patches of the encoder
+            (`ERROR_REASON_SHAPE_MISMATCH`), or a mask has other values than -1, 0 and 1.
+        Cancelled: If `cancel` is set.
+    """
+    encoder = Encoder(models.get(name, version))
+    expected = count * int(np.prod(encoder.side)) * encoder.dtype.itemsize
+    if len(data) != expected:
+        raise InvalidInput(
+            "ERROR_REASON_SHAPE_MISMATCH",
+            f"{count} patches of {encoder.side} {encoder.dtype} are {expected} bytes, "
+            f"got {len(data)}",
+            field="patches",
+            shape=len(data),
+            expected=expected,
+        )
+    patches = np.frombuffer(data, encoder.dtype).reshape(count, *encoder.side)
+    if encoder.stream == Stream.MASK and not np.isin(patches, (-1, 0, 1)).all():
+        raise InvalidInput(
+            "ERROR_REASON_INVALID_FIELD",
+            "a mask has the values -1, 0 and 1 only",
+            field="patches",
+        )
+    return encoder, encoder.encode(patches, cancel=cancel)
+
+
+def _open_patches(store: ObjectStore, wanted: Range) -> ts.TensorStore:
+    # The table is written last: patches without one may be half written.
+    table = f"{wanted.candidates}/table.parquet"
+    if not store.exists(table):
+        raise NotFound(
+            "ERROR_REASON_ARTIFACT_NOT_FOUND",
+            f"there is no complete candidate set {wanted.candidates!r}",
+            path=table,
+        )
+    return open_array(store, f"{wanted.candidates}/patches.zarr/{wanted.stream.value}")
+
+
+def _checked_range(start: int, stop: int, count: int) -> tuple[int, int]:
+    stop = stop or count
+    inside = 0 <= start < stop <= count or start == stop == count == 0
+    on_grid = start % CHUNK_ROWS == 0 and (stop % CHUNK_ROWS == 0 or stop == count)
+    if not (inside and on_grid):
+        raise InvalidInput(
+            "ERROR_REASON_INVALID_FIELD",
+            f"rows {start} to {stop} must lie in 0 to {count}, begin at a multiple of "
+            f"{CHUNK_ROWS} and end at one or at {count}",
+            field="start" if start % CHUNK_ROWS or start < 0 else "stop",
+            value=f"{start}-{stop}",
+        )
+    return start, stop
+
+
+def _encode_range(
+    encoder: Encoder, patches: ts.TensorStore, start: int, stop: int, cancel: CancelFlag
+) -> Vectors:
+    """Read ahead by one batch while the encoder works on the one before."""
+    vectors = np.empty((stop - start, encoder.dimensions), np.float32)
+    slices = list(batches(start, stop))
+    coming = [patches[rows].read() for rows in slices[:1]]
+    for number, rows in enumerate(slices):
+        patch = np.asarray(coming.pop().result())
+        coming = [patches[after].read() for after in slices[number + 1 : number + 2]]
+        at = slice(rows.start - start, rows.stop - start)
+        vectors[at] = encoder.encode(patch, cancel=cancel)
+    return vectors

@@ -1,0 +1,80 @@
+"""The array of embeddings of a candidate set, written range by range by many.
+
+The array says in its attributes what is in it. Beside it lies a small file for each range that is
+finished, so that a range is done once and a killed one is done again.
+"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import tensorstore as ts
+from parfocal_runtime.arrays import array_attributes, create_array, open_array
+from parfocal_runtime.errors import AlreadyExists
+from parfocal_runtime.store import ObjectStore
+
+from parfocal_embedding.encoder import BATCH_ROWS, Vectors
+
+CHUNK_ROWS = 4 * BATCH_ROWS
+"""Rows of a chunk; ranges begin and end on this grid, so that no two writers share a chunk."""
+
+
+class EmbeddingArray:
+    """An array (N, d) float32 in the object store.
+
+    Args:
+        store: Where it is.
+        path: Path of the array.
+        contents: What it holds: encoder, candidate set, stream.
+    """
+
+    def __init__(self, store: ObjectStore, path: str, *, contents: dict[str, str]) -> None:
+        self._store = store
+        self._path = path
+        self._contents = contents
+
+    def open(self, *, rows: int, dimensions: int) -> ts.TensorStore:
+        """Return the array, made if it does not exist.
+
+        Raises:
+            AlreadyExists: If it holds something else (`ERROR_REASON_ARTIFACT_EXISTS`).
+        """
+        try:
+            return create_array(
+                self._store,
+                self._path,
+                shape=(rows, dimensions),
+                dtype=np.float32,
+                chunks=(CHUNK_ROWS, dimensions),
+                dimension_names=("candidate", "feature"),
+                attributes=self._contents,
+                fill_value=float("nan"),
+            )
+        except AlreadyExists:
+            array = open_array(self._store, self._path)
+            self._require(array, (rows, dimensions))
+            return array
+
+    def has(self, start: int, stop: int) -> bool:
+        """Return whether the range is finished."""
+        return self._store.exists(self._mark(start, stop))
+
+    def write(self, array: ts.TensorStore, start: int, vectors: Vectors) -> None:
+        """Store the vectors of a range and mark it as finished."""
+        stop = start + len(vectors)
+        array[start:stop].write(vectors).result()
+        self._store.create(self._mark(start, stop), json.dumps(self._contents).encode())
+
+    def _mark(self, start: int, stop: int) -> str:
+        return f"{self._path}.ranges/{start}-{stop}.json"
+
+    def _require(self, array: ts.TensorStore, shape: tuple[int, int]) -> None:
+        found = array_attributes(self._store, self._path)
+        same = {key: found.get(key) for key in self._contents} == self._contents
+        if not same or tuple(array.shape) != shape:
+            raise AlreadyExists(
+                "ERROR_REASON_ARTIFACT_EXISTS",
+                f"the array {self._path!r} holds other embeddings: {found}, {array.shape}",
+                name=self._path,
+            )

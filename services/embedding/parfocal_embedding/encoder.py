@@ -1,0 +1,123 @@
+"""An encoder: patches in, vectors out, the same vector whatever range a patch comes in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from parfocal_runtime.errors import InvalidInput
+from parfocal_runtime.models.loaded import LoadedModel
+from parfocal_runtime.tasks import CancelFlag
+
+BATCH_ROWS = 64
+"""Patches of one run. Fixed, since the last bits of a sum may depend on the batch."""
+
+Vectors = NDArray[np.float32]
+
+
+class Stream(StrEnum):
+    """Which patches an encoder looks at."""
+
+    IMAGE = "image"
+    MASK = "mask"
+
+
+class Encoder:
+    """A model version that turns patches into vectors.
+
+    Attributes:
+        name: Name of the model.
+        version: Its version.
+        stream: The patches that it reads, empty if its card does not say.
+        side: Height and width of a patch in pixels.
+        dtype: Element type of a patch.
+        dimensions: Length of a vector.
+
+    Raises:
+        InvalidInput: If the model is no encoder (`ERROR_REASON_INVALID_FIELD`).
+    """
+
+    def __init__(self, model: LoadedModel) -> None:
+        if model.card.kind != "encoder" or len(model.card.window) != 2:
+            raise InvalidInput(
+                "ERROR_REASON_INVALID_FIELD",
+                f"model {model.name} is no encoder of patches",
+                field="encoder",
+                value=model.name,
+            )
+        self.name = model.name
+        self.version = model.version
+        self.stream = str(model.card.stream)
+        self.side = model.card.window
+        self.dtype: np.dtype[Any] = model.session.inputs[0].dtype
+        self.dimensions = int(model.card.outputs[0].test.shape[1])
+        self._session = model.session
+
+    @property
+    def label(self) -> str:
+        """Name and version in one."""
+        return f"{self.name}-{self.version}"
+
+    def check_stream(self, stream: Stream) -> None:
+        """Return if the encoder reads patches of this stream.
+
+        Raises:
+            InvalidInput: If it reads the other (`ERROR_REASON_INVALID_FIELD`).
+        """
+        if self.stream and self.stream != stream:
+            raise InvalidInput(
+                "ERROR_REASON_INVALID_FIELD",
+                f"encoder {self.label} reads {self.stream} patches, not {stream} patches",
+                field="stream",
+                value=stream,
+            )
+
+    def check_patches(self, shape: tuple[int, ...], dtype: np.dtype[Any], *, field: str) -> None:
+        """Return if patches (N, height, width) of this shape and type can be read.
+
+        Raises:
+            InvalidInput: If they cannot (`ERROR_REASON_SHAPE_MISMATCH`,
+                `ERROR_REASON_DTYPE_MISMATCH`).
+        """
+        if len(shape) != 3 or tuple(shape[1:]) != self.side:
+            raise InvalidInput(
+                "ERROR_REASON_SHAPE_MISMATCH",
+                f"encoder {self.label} reads patches of {self.side}, got {shape}",
+                field=field,
+                shape=shape,
+                expected=self.side,
+            )
+        if dtype != self.dtype:
+            raise InvalidInput(
+                "ERROR_REASON_DTYPE_MISMATCH",
+                f"encoder {self.label} reads {self.dtype}, got {dtype}",
+                field=field,
+                dtype=dtype,
+                expected=self.dtype,
+            )
+
+    def encode(self, patches: NDArray[Any], *, cancel: CancelFlag) -> Vectors:
+        """Turn patches (N, height, width) into vectors (N, d) float32, a batch at a time.
+
+        Raises:
+            Cancelled: If `cancel` is set between two batches.
+        """
+        vectors = np.empty((len(patches), self.dimensions), np.float32)
+        for rows in batches(0, len(patches)):
+            cancel.check()
+            vectors[rows] = self._run(patches[rows])
+        return vectors
+
+    def _run(self, patches: NDArray[Any]) -> Vectors:
+        source, target = self._session.inputs[0].name, self._session.outputs[0].name
+        vectors = self._session.run({source: patches[:, None]}, [target])[target]
+        return np.asarray(vectors, np.float32)
+
+
+def batches(start: int, stop: int) -> Iterator[slice]:
+    """Yield the rows of each batch of a range."""
+    for first in range(start, stop, BATCH_ROWS):
+        yield slice(first, min(first + BATCH_ROWS, stop))

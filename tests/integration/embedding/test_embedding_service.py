@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+import pytest
+from parfocal.common.v1.artifact_pb2 import ModelVersion
+from parfocal.embedding.v1 import embedding_service_pb2 as pb
+from parfocal.embedding.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
+from parfocal_runtime.arrays import open_array
+from parfocal_runtime.channels import domain_error
+from parfocal_runtime.store import ObjectStore
+
+SET = "projects/demo/candidates/first"
+ARRAY = "projects/demo/embeddings/first/texture-1.zarr"
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
+Patches = npt.NDArray[np.uint8]
+
+
+def wish(**changes: Any) -> pb.EmbedCandidatesRequest:
+    """A request that works, with `changes`."""
+    fields: dict[str, Any] = {
+        "candidates": SET,
+        "embeddings": ARRAY,
+        "stream": pb.PATCH_STREAM_IMAGE,
+        "encoder": ModelVersion(name="texture"),
+    }
+    return pb.EmbedCandidatesRequest(**{**fields, **changes})
+
+
+def failure(call: Callable[[], Any]) -> tuple[grpc.StatusCode, str, dict[str, str]]:
+    """Status, reason and metadata of a call that must fail."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    error = domain_error(caught.value)
+    return caught.value.code(), error.reason, error.metadata
+
+
+def test_a_whole_set_is_embedded(
+    embedding: EmbeddingServiceStub, store: ObjectStore, patches: Patches
+) -> None:
+    answer = embedding.EmbedCandidates(wish())
+
+    vectors = np.asarray(open_array(store, ARRAY).read().result())
+    assert (answer.rows, answer.dimensions, answer.already_done) == (600, 16, False)
+    assert (answer.encoder.name, answer.encoder.version) == ("texture", 1)
+    assert vectors.dtype == np.float32
+    np.testing.assert_array_equal(vectors, patches.reshape(600, 16))
+
+
+def test_masks_are_embedded_by_their_own_encoder(
+    embedding: EmbeddingServiceStub, store: ObjectStore, patches: Patches
+) -> None:
+    request = wish(
+        embeddings="projects/demo/embeddings/first/shape-1.zarr",
+        stream=pb.PATCH_STREAM_MASK,
+        encoder=ModelVersion(name="shape", version=1),
+    )
+
+    embedding.EmbedCandidates(request)
+
+    vectors = np.asarray(open_array(store, request.embeddings).read().result())
+    np.testing.assert_array_equal(vectors, patches.reshape(600, 16) % 3 - 1.0)
+
+
+def test_ranges_in_any_order_give_the_same_array(
+    embedding: EmbeddingServiceStub, store: ObjectStore, patches: Patches
+) -> None:
+    for start, stop in ((512, 600), (0, 256), (256, 512)):
+        answer = embedding.EmbedCandidates(wish(start=start, stop=stop))
+        assert answer.rows == stop - start
+
+    vectors = np.asarray(open_array(store, ARRAY).read().result())
+    np.testing.assert_array_equal(vectors, patches.reshape(600, 16))
+
+
+def test_rows_that_are_not_embedded_yet_are_not_numbers(
+    embedding: EmbeddingServiceStub, store: ObjectStore
+) -> None:
+    embedding.EmbedCandidates(wish(start=256, stop=512))
+
+    vectors = np.asarray(open_array(store, ARRAY).read().result())
+    assert np.isnan(vectors[:256]).all()
+    assert np.isfinite(vectors[256:512]).all()
+
+
+def test_a_finished_range_is_not_done_again(
+    embedding: EmbeddingServiceStub, store: ObjectStore
+) -> None:
+    embedding.EmbedCandidates(wish(start=0, stop=256))
+    open_array(store, ARRAY)[:256].write(np.float32(5)).result()
+
+    again = embedding.EmbedCandidates(wish(start=0, stop=256))
+
+    assert again.already_done
+    assert np.asarray(open_array(store, ARRAY)[0].read().result()).tolist() == [5] * 16
+
+
+def test_a_range_that_was_cut_off_is_done_again(
+    embedding: EmbeddingServiceStub, store: ObjectStore, patches: Patches
+) -> None:
+    embedding.EmbedCandidates(wish())
+    store.delete(f"{ARRAY}.ranges/0-600.json")
+    open_array(store, ARRAY)[:100].write(np.float32(5)).result()
+
+    again = embedding.EmbedCandidates(wish())
+
+    vectors = np.asarray(open_array(store, ARRAY).read().result())
+    assert not again.already_done
+    np.testing.assert_array_equal(vectors, patches.reshape(600, 16))
+
+
+def test_an_array_of_something_else_is_left_alone(embedding: EmbeddingServiceStub) -> None:
+    embedding.EmbedCandidates(wish())
+    other = wish(stream=pb.PATCH_STREAM_MASK, encoder=ModelVersion(name="shape"))
+
+    code, reason, metadata = failure(lambda: embedding.EmbedCandidates(other))
+
+    assert (code, reason) == (grpc.StatusCode.ALREADY_EXISTS, "ERROR_REASON_ARTIFACT_EXISTS")
+    assert metadata["name"] == ARRAY
+
+
+def test_patches_sent_inline_are_embedded(
+    embedding: EmbeddingServiceStub, patches: Patches
+) -> None:
+    request = pb.EmbedPatchesRequest(
+        encoder=ModelVersion(name="texture", version=1), count=70, patches=patches[:70].tobytes()
+    )
+
+    answer = embedding.EmbedPatches(request)
+
+    matrix = answer.embeddings
+    vectors = np.frombuffer(matrix.data, "<f4").reshape(matrix.rows, matrix.columns)
+    assert answer.encoder.version == 1
+    np.testing.assert_array_equal(vectors, patches[:70].reshape(70, 16))
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"stream": pb.PATCH_STREAM_UNSPECIFIED}, "stream"),
+        ({"stream": pb.PATCH_STREAM_MASK}, "stream"),
+        ({"encoder": ModelVersion(name="base")}, "encoder"),
+        ({"encoder": ModelVersion(name="../base")}, "encoder.name"),
+        ({"encoder": ModelVersion(name="texture", version=-1)}, "encoder.version"),
+        ({"start": -256}, "start"),
+        ({"start": 100}, "start"),
+        ({"start": 256, "stop": 256}, "stop"),
+        ({"stop": 100}, "stop"),
+        ({"stop": 601}, "stop"),
+    ],
+    ids=[
+        "no stream", "the other stream", "no encoder", "ill-formed name", "negative version",
+        "negative start", "start off the grid", "empty", "stop off the grid", "beyond the set",
+    ],
+)  # fmt: skip
+def test_a_bad_request_names_its_field(
+    embedding: EmbeddingServiceStub, changes: dict[str, Any], field: str
+) -> None:
+    code, _, metadata = failure(lambda: embedding.EmbedCandidates(wish(**changes)))
+
+    assert (code, metadata["field"]) == (INVALID, field)
+
+
+@pytest.mark.parametrize(
+    ("count", "data", "reason", "field"),
+    [
+        (0, b"", "ERROR_REASON_INVALID_FIELD", "count"),
+        (5000, b"", "ERROR_REASON_INVALID_FIELD", "count"),
+        (2, bytes(31), "ERROR_REASON_SHAPE_MISMATCH", "patches"),
+        (1, bytes([7] * 16), "ERROR_REASON_INVALID_FIELD", "patches"),
+    ],
+    ids=["none", "too many", "bytes missing", "a mask of sevens"],
+)
+def test_bad_patches_are_refused(
+    embedding: EmbeddingServiceStub, count: int, data: bytes, reason: str, field: str
+) -> None:
+    request = pb.EmbedPatchesRequest(encoder=ModelVersion(name="shape"), count=count, patches=data)
+
+    code, given, metadata = failure(lambda: embedding.EmbedPatches(request))
+
+    assert (code, given, metadata["field"]) == (INVALID, reason, field)
+
+
+def test_patches_of_another_side_are_refused(
+    embedding: EmbeddingServiceStub, store: ObjectStore
+) -> None:
+    array = f"{SET}/patches.zarr/image"
+    metadata = store.read(f"{array}/zarr.json")
+    store.write(f"{array}/zarr.json", metadata.replace(b"600,4,4", b"600,4,3"))
+
+    code, reason, details = failure(lambda: embedding.EmbedCandidates(wish()))
+
+    assert (code, reason) == (INVALID, "ERROR_REASON_SHAPE_MISMATCH")
+    assert details["field"] == "candidates"
+
+
+def test_a_set_without_a_table_is_not_there_yet(
+    embedding: EmbeddingServiceStub, store: ObjectStore
+) -> None:
+    store.delete(f"{SET}/table.parquet")
+
+    code, reason, _ = failure(lambda: embedding.EmbedCandidates(wish()))
+
+    assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "ERROR_REASON_ARTIFACT_NOT_FOUND")
+
+
+def test_an_encoder_that_is_not_there_is_not_found(embedding: EmbeddingServiceStub) -> None:
+    request = wish(encoder=ModelVersion(name="texture", version=9))
+
+    code, reason, _ = failure(lambda: embedding.EmbedCandidates(request))
+
+    assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "ERROR_REASON_MODEL_NOT_FOUND")
+
+
+@pytest.mark.parametrize("field", ["candidates", "embeddings"])
+def test_an_address_outside_the_store_is_denied(
+    embedding: EmbeddingServiceStub, field: str
+) -> None:
+    request = wish(**{field: "../elsewhere"})
+
+    code, reason, _ = failure(lambda: embedding.EmbedCandidates(request))
+
+    denied = (grpc.StatusCode.PERMISSION_DENIED, "ERROR_REASON_URI_OUTSIDE_ROOTS")
+    assert (code, reason) == denied
+
+
+def test_search_by_prototypes_is_not_part_of_this_version(
+    embedding: EmbeddingServiceStub,
+) -> None:
+    codes = [
+        failure(lambda: embedding.FindSimilar(pb.FindSimilarRequest()))[0],
+        failure(lambda: embedding.ProposeBackground(pb.ProposeBackgroundRequest()))[0],
+    ]
+
+    assert codes == [grpc.StatusCode.UNIMPLEMENTED] * 2
