@@ -199,13 +199,15 @@ def _publish(
     graph = export_onnx(module, samples[0], input_name="image", output_name="probability")
     parity = check_parity(module, graph, samples, run=work.spec.run)
     z, y, x = shape.window
+    size = config["voxel_size_nm"]
     card = base_card(
         description,
         test_input=samples[:1],
         test_output=evaluate(module, samples[:1]),
         halo=(z // HALO_SHARE, y // HALO_SHARE, x // HALO_SHARE),
-        voxel_size_nm=cast(VoxelSize, tuple(config["voxel_size_nm"])),
+        voxel_size_nm=cast(VoxelSize, tuple(size or (1.0, 1.0, 1.0))),
     )
+    card = card if size else replace(card, voxel_size_nm=None)
     progress = replace(progress, metrics={**progress.metrics, "export_difference": parity})
     return work.publish(
         graph, network=network, config=config, card=card, progress=progress, parent=parent

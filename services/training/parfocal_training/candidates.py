@@ -17,8 +17,6 @@ from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tables import read_table
 
 PATCH_BATCH = 256
-_TRUE = frozenset({"VERDICT_TRUE", "TRUE", "True", "true", "1", 1})
-_FALSE = frozenset({"VERDICT_FALSE", "FALSE", "False", "false", "2", 2, False})
 
 
 @dataclass(frozen=True)
@@ -93,10 +91,9 @@ def read_judgements(
     found: dict[tuple[str, int], bool] = {}
     for snapshot in snapshots:
         for name, candidate, verdict in _rows(read_table(store, store.resolve(snapshot)), snapshot):
-            name = name.rsplit("/", 1)[-1]
-            if name in by_name and verdict in _TRUE | _FALSE:
+            if name in by_name and verdict is not None:
                 _require_candidate(by_name[name], candidate)
-                found[name, candidate] = verdict in _TRUE
+                found[name, candidate] = verdict
     if not found:
         raise WrongState(
             "ERROR_REASON_TOO_FEW_LABELS",
@@ -135,7 +132,7 @@ def _images(store: ObjectStore, folder: str) -> tuple[str, ...]:
         ) from error
 
 
-def _rows(table: pa.Table, snapshot: str) -> list[tuple[str, int, Any]]:
+def _rows(table: pa.Table, snapshot: str) -> list[tuple[str, int, bool | None]]:
     try:
         columns = [table[name].to_pylist() for name in ("candidate_set", "candidate", "verdict")]
     except KeyError as error:

@@ -89,6 +89,10 @@ class RunFolder:
                 name=self.run,
             )
 
+    def exists(self) -> bool:
+        """Return whether anybody asked for the run."""
+        return self.store.exists(self.path("spec.json"))
+
     def spec(self) -> RunSpec:
         """Return what the run was asked to do.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import types
 import typing
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any, cast
@@ -17,6 +18,11 @@ MAX_LATENT = 4096
 MAX_PATCH_SIDE = 512
 MAX_WIDTH = 4096
 MAX_WINDOW_VOXELS = 2**26
+
+
+def _require(condition: bool, field: str, message: str) -> None:
+    if not condition:
+        raise InvalidInput("ERROR_REASON_INVALID_FIELD", message, field=field)
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,12 @@ class UNetShape:
             "architecture.window",
             f"a window has positive sides and at most {MAX_WINDOW_VOXELS} voxels",
         )
+        least = 2 ** len(self.widths)
+        _require(
+            min(y, x) >= least,
+            "architecture.window",
+            f"{len(self.widths)} stages need windows of at least {least} x {least} in the plane",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,20 +139,28 @@ class SegmentationLoss:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainBase:
-    """Train a base model from labelled boxes."""
+    """Train a base model from labelled boxes.
+
+    Attributes:
+        regions: The boxes.
+        architecture: The network.
+        voxel_size_nm: Voxel size (z, y, x) for the model's card; None where it is not known.
+        loss: What is minimised.
+        optimisation: How.
+    """
 
     regions: tuple[LabelledBox, ...]
     architecture: UNetShape = UNetShape()
-    voxel_size_nm: VoxelSize = (1.0, 1.0, 1.0)
+    voxel_size_nm: VoxelSize | None = None
     loss: SegmentationLoss = SegmentationLoss()
     optimisation: Optimisation = Optimisation(iterations=1500, batch=2, learning_rate=2e-3)
 
     def __post_init__(self) -> None:
         _require(bool(self.regions), "regions", "at least one labelled box is needed")
         _require(
-            all(0 <= size < float("inf") for size in self.voxel_size_nm),
+            all(0 < size < float("inf") for size in self.voxel_size_nm or ()),
             "voxel_size",
-            "a voxel size is finite and not negative",
+            "a voxel size is finite and positive",
         )
 
 
@@ -211,9 +231,9 @@ class TrainVae:
         )
         step = 2 ** len(self.widths)
         _require(
-            0 < self.patch_side <= MAX_PATCH_SIDE and self.patch_side % step == 0,
+            step < self.patch_side <= MAX_PATCH_SIDE and self.patch_side % step == 0,
             "patch_side",
-            f"the side must be a multiple of {step}, at most {MAX_PATCH_SIDE}",
+            f"the side must be a multiple of {step}, greater than it, at most {MAX_PATCH_SIDE}",
         )
         _require(0 <= self.kl_weight < float("inf"), "kl_weight", "the weight is not negative")
         _require(self.reconstruction in ("l1", "mse"), "reconstruction", "l1 or mse")
@@ -293,6 +313,8 @@ def spec_from_json(data: bytes) -> RunSpec:
 
 def _built(kind: Any, value: Any) -> Any:
     """Rebuild dataclasses and tuples from what `asdict` and JSON made of them."""
+    if typing.get_origin(kind) is types.UnionType:
+        return None if value is None else _built(typing.get_args(kind)[0], value)
     if is_dataclass(kind):
         hints = typing.get_type_hints(kind)
         known = {field.name: hints[field.name] for field in fields(kind)}
@@ -302,8 +324,3 @@ def _built(kind: Any, value: Any) -> Any:
         kinds = [parts[0]] * len(value) if parts[-1] is ... else parts
         return tuple(_built(part, item) for part, item in zip(kinds, value, strict=True))
     return value
-
-
-def _require(condition: bool, field: str, message: str) -> None:
-    if not condition:
-        raise InvalidInput("ERROR_REASON_INVALID_FIELD", message, field=field)
