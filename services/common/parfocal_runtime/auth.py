@@ -16,12 +16,11 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Protocol
 
-import structlog
-
 from parfocal_runtime.config import ConfigError
 from parfocal_runtime.errors import Unauthenticated
+from parfocal_runtime.logs import get_logger
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 

@@ -86,8 +86,11 @@ class ServerConfig:
     """Age at which a connection is closed in good order, so that load spreads anew; 0 is never."""
     worker_threads: int = bounded(0, least=0, most=1024)
     """Threads for blocking work; 0 is the CPUs that the process has plus 4."""
+    drain_seconds: float = bounded(0.0, least=0)
+    """How long health says NOT_SERVING before new calls are refused: the time that load balancers
+    need to look elsewhere."""
     grace_seconds: float = bounded(25.0, least=0)
-    """How long calls in progress may go on once the server is told to stop."""
+    """How long calls in progress may go on once new ones are refused."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe log lines that are written."""
 

@@ -129,6 +129,9 @@ class DrainLayer:
         self._watches: set[asyncio.Task[object]] = set()
         self._is_draining = False
 
+    def __len__(self) -> int:
+        return len(self._watches)
+
     def drain(self) -> None:
         """End every watch; later ones are refused."""
         self._is_draining = True

@@ -10,40 +10,41 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 _SECRET = frozenset({"authorization", "token", "password", "secret", "secret_key", "access_key"})
+_FOR_FORMATTER = structlog.stdlib.ProcessorFormatter.wrap_for_formatter
+
+
+def get_logger(name: str) -> Any:
+    """Return the logger of a module; key words of a line become its fields."""
+    return structlog.wrap_logger(
+        logging.getLogger(name),
+        processors=[structlog.stdlib.filter_by_level, *_processors(), _FOR_FORMATTER],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
 
 
 def configure_logs(*, service: str, level: str = "INFO", stream: IO[str] | None = None) -> None:
-    """Send the lines of structlog and of the standard library to `stream` (standard error).
+    """Send all lines, those of other libraries too, to `stream` (standard error).
 
     Call it once, from `__main__`. Every line has `timestamp` (UTC), `level`, `event`, `logger`,
     `service`, and inside a request `request_id` and `method`.
     """
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.PositionalArgumentsFormatter(),
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.StackInfoRenderer(),
-        structlog.processors.format_exc_info,
-        _with_service(service),
-        without_secrets,
-    ]
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=False,
-    )
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=_processors(),
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _with_service(service),
+                without_secrets,
                 structlog.processors.JSONRenderer(default=str),
             ],
         )
+    )
+    structlog.configure(
+        processors=[*_processors(), _FOR_FORMATTER],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -66,6 +67,13 @@ def _with_service(service: str) -> Processor:
     return add
 
 
-def get_logger(name: str) -> Any:
-    """Return the logger of a module; key words of a line become its fields."""
-    return structlog.stdlib.get_logger(name)
+def _processors() -> list[Processor]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+    ]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from socketserver import ThreadingMixIn
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import grpc
 from google.protobuf import descriptor_pool
@@ -13,11 +17,13 @@ from prometheus_client import (
     Histogram,
     ProcessCollector,
     disable_created_metrics,
-    start_http_server,
+    make_wsgi_app,
 )
 
 # Buckets of Go's client library, which the usual dashboards expect.
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+# How soon the endpoint notices that it should close.
+_POLL_SECONDS = 0.05
 _METHOD = ("grpc_type", "grpc_service", "grpc_method")
 
 _GO_NAMES = {
@@ -136,14 +142,34 @@ class MethodMetrics:
 
 @contextmanager
 def metrics_endpoint(registry: CollectorRegistry, *, host: str, port: int) -> Iterator[int]:
-    """Serve `/metrics` inside the block; yields the port, -1 if `port` is -1 (off)."""
+    """Serve `/metrics` inside the block; yields the port, -1 if `port` is -1 (off).
+
+    Raises:
+        OSError: If the port is taken.
+    """
     if port < 0:
         yield -1
         return
-    server, thread = start_http_server(port, addr=host, registry=registry)
+    server = make_server(host, port, make_wsgi_app(registry), _Server, _QuietHandler)
+    thread = threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,), daemon=True)
+    thread.start()
     try:
         yield server.server_port
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[WSGIRequestHandler]) -> None:
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
+        super().__init__(address, handler)
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Write no line for each scrape."""

@@ -37,6 +37,7 @@ from parfocal_runtime.reflection import REFLECTION_NAMES, add_reflection
 
 _log = get_logger(__name__)
 _READINESS_SECONDS = 0.5
+_NOTICE_SECONDS = 0.05
 _SERVING = HealthCheckResponse.SERVING
 _NOT_SERVING = HealthCheckResponse.NOT_SERVING
 
@@ -214,9 +215,7 @@ class _Server:
     async def start(self) -> RunningServer:
         """Listen, then start the services, then report them ready."""
         config = self._config
-        metrics_port = self._resources.enter_context(
-            metrics_endpoint(self._registry, host=config.host, port=config.metrics_port)
-        )
+        metrics_port = self._open_metrics()
         for name in ("", *self._names()):
             await self._health.set(name, _NOT_SERVING)
         address = f"{_bracketed(config.host)}:{self._bind()}"
@@ -236,8 +235,11 @@ class _Server:
             self._following.cancel()
         _log.info("draining", grace_seconds=self._config.grace_seconds)
         await self._health.enter_graceful_shutdown()
-        self._watches.drain()
         try:
+            # Those who watch the health should hear of it before their stream ends.
+            notice = _NOTICE_SECONDS if self._watches else 0.0
+            await asyncio.sleep(max(notice, self._config.drain_seconds))
+            self._watches.drain()
             await self._server.stop(self._config.grace_seconds)
         finally:
             # Reached early when a second signal cancels the wait.
@@ -272,6 +274,14 @@ class _Server:
         add_reflection(server, shown)
         metrics.register_services((*shown, *REFLECTION_NAMES))
         return server
+
+    def _open_metrics(self) -> int:
+        host, port = self._config.host, self._config.metrics_port
+        endpoint = metrics_endpoint(self._registry, host=host, port=port)
+        try:
+            return self._resources.enter_context(endpoint)
+        except OSError as error:
+            raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}") from error
 
     def _bind(self) -> int:
         place = f"{_bracketed(self._config.host)}:{self._config.port}"
