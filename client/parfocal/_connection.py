@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 import grpc
 
@@ -19,6 +20,8 @@ from parfocal._status import error_from_call
 MAX_MESSAGE_BYTES = 64 << 20
 """Largest message taken and sent; the server's own limit is the same."""
 
+# Scheme of an address -> whether it means TLS.
+_SCHEMES = {"grpc": False, "grpcs": True, "http": False, "https": True}
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
 
@@ -56,9 +59,10 @@ def endpoint(
     """Find the server and the token.
 
     The address is the given one, `PARFOCAL_SERVER`, or that of the `parfocal up` of the data
-    folder (`PARFOCAL_DATA_DIR`, `~/.parfocal`). The token is the given one, `PARFOCAL_TOKEN`, or
-    the data folder's, which goes to that folder's own server only. An address that begins with
-    `https://`, or an authorities' file (`PARFOCAL_CA_FILE`), means TLS.
+    folder (`PARFOCAL_DATA_DIR`, `~/.parfocal`). The token is the given one, the one in the
+    address (the link that `parfocal up` prints), `PARFOCAL_TOKEN`, or the data folder's, which
+    goes to that folder's own server only. An address that begins with `https://`, or an
+    authorities' file (`PARFOCAL_CA_FILE`), means TLS.
 
     Raises:
         UnavailableError: If no server is known.
@@ -67,11 +71,11 @@ def endpoint(
     local = local_data(data_dir, environment=variables)
     given, found = _address(address, data_dir is not None, local, variables)
     authorities = ca_file if ca_file is not None else variables.get("PARFOCAL_CA_FILE", "")
-    scheme, _, rest = given.rpartition("://")
+    target, secure, carried = _target(given)
     return Endpoint(
-        address=rest.rstrip("/"),
-        token=token or variables.get("PARFOCAL_TOKEN") or _local_token(local, rest) or "",
-        tls=scheme in ("https", "grpcs") or bool(authorities),
+        address=target,
+        token=token or carried or variables.get("PARFOCAL_TOKEN") or _local_token(local, target),
+        tls=secure or bool(authorities),
         ca_file=authorities,
         found=found,
     )
@@ -192,8 +196,18 @@ def _address(
     return running, str(local.server_file)
 
 
-def _local_token(local: LocalData, address: str) -> str | None:
-    return local.token() if local.address() == address.rstrip("/") else None
+def _target(address: str) -> tuple[str, bool, str]:
+    """Return the gRPC target of an address, whether it asks for TLS, and the token in it."""
+    parts = urlsplit(address)
+    if parts.scheme not in _SCHEMES or not parts.netloc:
+        # gRPC's own names, such as `dns:///labels:50051` or `unix:/run/parfocal`.
+        return address, False, ""
+    token = parse_qs(parts.query).get("token", [""])[0]
+    return parts.netloc, _SCHEMES[parts.scheme], token
+
+
+def _local_token(local: LocalData, target: str) -> str:
+    return (local.token() or "") if local.address() == target else ""
 
 
 def _channel(endpoint: Endpoint) -> grpc.Channel:

@@ -69,7 +69,7 @@ class Place:
             return ts.KvStore.open(dict(self.spec)).result()
         except ValueError as error:
             raise UnavailableError(
-                f"cannot reach {self.uri}: {error}", reason="ERROR_REASON_STORE_UNAVAILABLE"
+                f"cannot reach {self.uri}: {error}", reason="ERROR_REASON_DEPENDENCY_UNAVAILABLE"
             ) from error
 
 

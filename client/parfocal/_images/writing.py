@@ -125,5 +125,5 @@ def _store_named(uri: str) -> Iterator[None]:
         yield
     except ValueError as error:
         raise UnavailableError(
-            f"cannot write {uri}: {error}", reason="ERROR_REASON_STORE_UNAVAILABLE"
+            f"cannot write {uri}: {error}", reason="ERROR_REASON_DEPENDENCY_UNAVAILABLE"
         ) from error

@@ -62,6 +62,17 @@ def test_an_address_may_ask_for_tls() -> None:
     assert (found.address, found.tls, found.ca_file) == ("lab:443", True, "")
 
 
+def test_the_link_that_a_server_prints_is_an_address_with_its_token() -> None:
+    found = endpoint("grpc://127.0.0.1:4711/?token=a-b_c", environment={"PARFOCAL_TOKEN": "other"})
+
+    assert (found.address, found.token, found.tls) == ("127.0.0.1:4711", "a-b_c", False)
+
+
+@pytest.mark.parametrize("target", ["dns:///labels:50051", "unix:/run/parfocal", "lab:50051"])
+def test_names_of_grpc_pass_as_they_are(target: str) -> None:
+    assert endpoint(target, environment={}).address == target
+
+
 def test_an_authorities_file_means_tls() -> None:
     found = endpoint("lab:443", environment={"PARFOCAL_CA_FILE": "ca.pem"})
 
