@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from model_files import spoil_test_output
 from onnx_graphs import base_model, base_model_card
 from parfocal_runtime.errors import NotFound, Unavailable, WrongState
 from parfocal_runtime.models.card_yaml import sha256
@@ -48,12 +49,6 @@ def repository(store: BreakableStore) -> ModelRepository:
 def publish(repository: ModelRepository, *, divisor: float = 255.0, name: str = "base") -> int:
     return repository.publish(
         name, base_model(divisor=divisor), card=base_model_card(divisor=divisor), lineage={}
-    )
-
-
-def publish_disagreeing(repository: ModelRepository, *, divisor: float = 255.0) -> int:
-    return repository.publish(
-        "base", base_model(divisor=divisor), card=base_model_card(divisor=3 * divisor), lineage={}
     )
 
 
@@ -104,9 +99,10 @@ def test_the_newest_version_is_the_default_and_old_ones_stay(repository: ModelRe
 
 
 def test_a_model_whose_test_tensors_disagree_is_not_ready_and_says_why(
-    repository: ModelRepository,
+    repository: ModelRepository, store: BreakableStore
 ) -> None:
-    publish_disagreeing(repository)
+    publish(repository)
+    spoil_test_output(store, "base")
     models = LoadedModels(repository)
 
     for _ in range(2):
@@ -118,9 +114,12 @@ def test_a_model_whose_test_tensors_disagree_is_not_ready_and_says_why(
     assert "differs" in models.failures()["base", 1].metadata["cause"]
 
 
-def test_a_broken_new_version_leaves_the_old_one_serving(repository: ModelRepository) -> None:
+def test_a_broken_new_version_leaves_the_old_one_serving(
+    repository: ModelRepository, store: BreakableStore
+) -> None:
     publish(repository)
-    publish_disagreeing(repository)
+    publish(repository, divisor=510.0)
+    spoil_test_output(store, "base", 2)
     models = LoadedModels(repository)
 
     assert models.get("base").version == 1

@@ -70,15 +70,21 @@ def load_model(stored: StoredModel, options: SessionOptions | None = None) -> Lo
     except InvalidInput as error:
         raise not_ready(stored.name, stored.version, error.message) from error
     if cause:
-        raise WrongState(
-            "ERROR_REASON_MODEL_SELF_TEST_FAILED",
-            f"version {stored.version} of model {stored.name} failed its self-test: {cause}",
-            model=stored.name,
-            version=stored.version,
-            cause=cause,
-        )
+        raise self_test_failed(stored.name, stored.version, cause)
     config = stored.config or default_config(stored.name, session.inputs, session.outputs)
     return LoadedModel(stored.name, stored.version, stored.card, session, stored.lineage, config)
+
+
+def self_test_failed(name: str, version: int | None, cause: str) -> WrongState:
+    """Return the error for a version that does not compute what its card says."""
+    what = f"version {version} of model {name}" if version else f"model {name}"
+    return WrongState(
+        "ERROR_REASON_MODEL_SELF_TEST_FAILED",
+        f"{what} failed its self-test: {cause}",
+        model=name,
+        version=version or "",
+        cause=cause,
+    )
 
 
 def not_found(name: str, version: int | None) -> NotFound:

@@ -36,7 +36,9 @@ from parfocal_runtime.models.loading import (
     load_model,
     not_found,
     not_ready,
+    self_test_failed,
 )
+from parfocal_runtime.models.self_test import disagreement
 from parfocal_runtime.models.sessions import ModelSession, SessionOptions, open_session
 from parfocal_runtime.models.versions import CARD_FILE, claimed_versions, complete_versions
 from parfocal_runtime.store import ObjectStore
@@ -172,11 +174,16 @@ class ModelRepository:
 
         Raises:
             InvalidInput: If the name, the graph or the card is ill-formed.
+            WrongState: If the graph does not compute what the card says
+                (`ERROR_REASON_MODEL_SELF_TEST_FAILED`).
             AlreadyExists: If `version` is something else (`ERROR_REASON_ARTIFACT_EXISTS`).
         """
         checked_name(name, field="name")
         files = write_card(name, card, model, opset=opset_of(model))
         session = open_session(model)
+        cause = disagreement(session, card)
+        if cause:
+            raise self_test_failed(name, version, cause)
         publication = _Publication(key, model, files, lineage)
         number = self._claim(name, version, publication)
         folder = model_version_folder(name, number)
