@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pytest
+from parfocal.suggestion.v1 import strategy_pb2 as pb
+from parfocal_suggestion.convert_strategy import strategy_from_pb, strategy_to_pb
+from parfocal_suggestion.strategies import STRATEGIES
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_travels_there_and_back(name: str) -> None:
+    strategy = STRATEGIES[name]()
+
+    message = strategy_to_pb(name, asdict(strategy))
+
+    assert strategy_from_pb(message) == strategy
+
+
+def test_every_strategy_of_the_contract_is_there() -> None:
+    fields = pb.Strategy.DESCRIPTOR.oneofs_by_name["strategy"].fields
+
+    assert {field.name.replace("_", "-") for field in fields} == set(STRATEGIES)
+
+
+def test_numbers_arrive_under_their_own_name() -> None:
+    message = pb.Strategy(
+        two_stream=pb.TwoStreamStrategy(
+            first_stream="a",
+            second_stream="b",
+            first_clusters=2,
+            second_clusters=3,
+            queries_per_cell=4,
+            starts=5,
+        )
+    )
+
+    assert asdict(strategy_from_pb(message)) == {
+        "first": "a", "second": "b", "clusters": 2, "cells_per_cluster": 3, "queries": 4,
+        "n_init": 5,
+    }  # fmt: skip
