@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, cast
 
@@ -17,10 +18,14 @@ import numpy.typing as npt
 import tensorstore as ts
 
 from parfocal_runtime.box import Box
-from parfocal_runtime.errors import AlreadyExists, InvalidInput, NotFound, Unavailable
+from parfocal_runtime.errors import AlreadyExists, Exhausted, InvalidInput, NotFound, Unavailable
 from parfocal_runtime.quota import cpu_threads
 from parfocal_runtime.store import ObjectStore
 
+# Statuses of a store that does not answer.
+_UNREACHABLE = frozenset(
+    {"ABORTED", "DEADLINE_EXCEEDED", "PERMISSION_DENIED", "UNAUTHENTICATED", "UNAVAILABLE"}
+)
 _ZSTD: dict[str, Any] = {"name": "zstd", "configuration": {"level": 3}}
 _ENDIAN: dict[str, Any] = {"name": "bytes", "configuration": {"endian": "little"}}
 
@@ -67,19 +72,8 @@ def create_array(
     if dimension_names is not None:
         metadata["dimension_names"] = list(dimension_names)
     spec = {"driver": "zarr3", "kvstore": store.kvstore(path), "metadata": metadata}
-    try:
+    with _translated(path):
         return ts.open(spec, create=True, delete_existing=False, context=_context()).result()
-    except ValueError as error:
-        # tensorstore reports both with the same type of exception.
-        if "ALREADY_EXISTS" in str(error):
-            raise AlreadyExists(
-                "ERROR_REASON_ARTIFACT_EXISTS", f"there is an array at {path!r} already", name=path
-            ) from error
-        if _is_unreachable(error):
-            raise _unavailable(path) from error
-        raise InvalidInput(
-            "ERROR_REASON_INVALID_ARTIFACT", f"cannot make the array {path!r}: {error}", path=path
-        ) from error
 
 
 def open_array(store: ObjectStore, path: str) -> ts.TensorStore:
@@ -89,28 +83,21 @@ def open_array(store: ObjectStore, path: str) -> ts.TensorStore:
         NotFound: If there is none (`ERROR_REASON_ARTIFACT_NOT_FOUND`).
         InvalidInput: If its metadata is damaged (`ERROR_REASON_INVALID_ARTIFACT`).
     """
-    driver = _driver(store, path)
-    try:
-        return ts.open(
-            {"driver": driver, "kvstore": store.kvstore(path)}, open=True, context=_context()
-        ).result()
-    except ValueError as error:
-        if "NOT_FOUND" in str(error):
-            raise _missing(path) from error
-        if _is_unreachable(error):
-            raise _unavailable(path) from error
-        raise InvalidInput(
-            "ERROR_REASON_INVALID_ARTIFACT", f"cannot open the array {path!r}: {error}", path=path
-        ) from error
+    spec = {"driver": _driver(store, path), "kvstore": store.kvstore(path)}
+    with _translated(path):
+        return ts.open(spec, open=True, context=_context()).result()
 
 
 def read_box(array: ts.TensorStore, box: Box) -> npt.NDArray[Any]:
     """Return the voxels of `box` (zyx); leading axes of the array come whole.
 
     Raises:
-        InvalidInput: If the box reaches outside (`ERROR_REASON_BOX_OUTSIDE_IMAGE`).
+        InvalidInput: If the box reaches outside (`ERROR_REASON_BOX_OUTSIDE_IMAGE`), or the array
+            is damaged (`ERROR_REASON_INVALID_ARTIFACT`).
+        Unavailable: If the store does not answer (`ERROR_REASON_DEPENDENCY_UNAVAILABLE`).
     """
-    return np.asarray(_at(array, box).read().result())
+    with _translated(_name(array)):
+        return np.asarray(_at(array, box).read().result())
 
 
 def write_box(array: ts.TensorStore, box: Box, data: npt.ArrayLike) -> None:
@@ -122,7 +109,8 @@ def write_box(array: ts.TensorStore, box: Box, data: npt.ArrayLike) -> None:
     Raises:
         InvalidInput: If the box reaches outside (`ERROR_REASON_BOX_OUTSIDE_IMAGE`).
     """
-    _at(array, box).write(data).result()
+    with _translated(_name(array)):
+        _at(array, box).write(data).result()
 
 
 def array_attributes(store: ObjectStore, path: str) -> dict[str, Any]:
@@ -151,8 +139,18 @@ def create_group(store: ObjectStore, path: str, *, attributes: Mapping[str, Any]
 
 @cache
 def _context() -> ts.Context:
-    # tensorstore counts the machine's cores; a container may have fewer.
-    return ts.Context({"data_copy_concurrency": {"limit": cpu_threads()}})
+    return ts.Context(
+        {
+            # Without this it counts the machine's cores; a container may have fewer.
+            "data_copy_concurrency": {"limit": cpu_threads()},
+            # Without this it tries for half an hour.
+            "s3_request_retries": {
+                "max_retries": 4,
+                "initial_delay": "200ms",
+                "max_delay": "2s",
+            },
+        }
+    )
 
 
 def _json_number(value: float, data_type: np.dtype[Any]) -> float | int | bool | str:
@@ -213,17 +211,41 @@ def _read_json(store: ObjectStore, path: str) -> dict[str, Any] | None:
     return document if isinstance(document, dict) else {}
 
 
-def _is_unreachable(error: ValueError) -> bool:
-    return any(code in str(error) for code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"))
+@contextmanager
+def _translated(path: str) -> Iterator[None]:
+    """Name what tensorstore reports, all of it as ValueError, as the domain does."""
+    try:
+        yield
+    except ValueError as error:
+        code, _, rest = str(error).partition(":")
+        if code == "ALREADY_EXISTS":
+            raise AlreadyExists(
+                "ERROR_REASON_ARTIFACT_EXISTS", f"there is an array at {path!r} already", name=path
+            ) from error
+        if code == "NOT_FOUND":
+            raise _missing(path) from error
+        if code == "RESOURCE_EXHAUSTED" or "No space left" in rest:
+            raise Exhausted(
+                "ERROR_REASON_STORE_FULL", "the object store has no space left"
+            ) from error
+        if code in _UNREACHABLE:
+            raise Unavailable(
+                "ERROR_REASON_DEPENDENCY_UNAVAILABLE",
+                f"the object store did not serve the array {path!r}",
+                service="object store",
+            ) from error
+        # With a code the text tells where the store is; without one, what is wrong with a shape.
+        fault = "it is damaged" if code.isupper() else str(error).partition(" [")[0]
+        raise InvalidInput(
+            "ERROR_REASON_INVALID_ARTIFACT", f"{path!r} is not an array: {fault}", path=path
+        ) from error
+
+
+def _name(array: ts.TensorStore) -> str:
+    # The whole path would tell callers where the store is.
+    store = array.kvstore
+    return "" if store is None else str(store.path).rstrip("/").rpartition("/")[2]
 
 
 def _missing(path: str) -> NotFound:
     return NotFound("ERROR_REASON_ARTIFACT_NOT_FOUND", f"there is no array {path!r}", path=path)
-
-
-def _unavailable(path: str) -> Unavailable:
-    return Unavailable(
-        "ERROR_REASON_DEPENDENCY_UNAVAILABLE",
-        f"the object store did not serve {path!r}",
-        service="object store",
-    )

@@ -88,11 +88,28 @@ class RunningServer:
     registry: CollectorRegistry
 
 
-def run(services: Sequence[Service], config: ServerConfig) -> None:
-    """Serve until SIGTERM or SIGINT, then drain and return; a second signal stops at once."""
+def run(
+    services: Sequence[Service],
+    config: ServerConfig,
+    *,
+    on_ready: Callable[[RunningServer], None] | None = None,
+    listen_last: bool = False,
+) -> None:
+    """Serve until SIGTERM or SIGINT, then drain and return; a second signal stops at once.
+
+    Args:
+        services: What to serve.
+        config: How.
+        on_ready: Called once, when every service has started and the port answers.
+        listen_last: Whether to open the port only then. Otherwise it answers from the beginning,
+            so that probes see a server that is starting.
+
+    Raises:
+        ConfigError: As `serving`.
+    """
     # Cancelled is what a second signal leaves behind.
     with suppress(asyncio.CancelledError):
-        asyncio.run(_run(services, config))
+        asyncio.run(_run(services, config, on_ready, listen_last))
 
 
 @asynccontextmanager
@@ -155,15 +172,22 @@ def serving_in_thread(
         thread.join()
 
 
-async def _run(services: Sequence[Service], config: ServerConfig) -> None:
+async def _run(
+    services: Sequence[Service],
+    config: ServerConfig,
+    on_ready: Callable[[RunningServer], None] | None,
+    listen_last: bool,
+) -> None:
     told = _on_signals()
     _use_threads(config)
-    server = _Server(services, config, METHOD_ROLES)
+    server = _Server(services, config, METHOD_ROLES, listen_last=listen_last)
     starting = asyncio.ensure_future(server.start())
     try:
         await asyncio.wait((starting, told), return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
-            starting.result()
+            running = starting.result()
+            if on_ready is not None:
+                on_ready(running)
             await told
         else:
             starting.cancel()
@@ -198,10 +222,16 @@ class _Server:
     """One grpc.aio server with everything around it."""
 
     def __init__(
-        self, services: Sequence[Service], config: ServerConfig, roles: Mapping[str, Role]
+        self,
+        services: Sequence[Service],
+        config: ServerConfig,
+        roles: Mapping[str, Role],
+        *,
+        listen_last: bool = False,
     ) -> None:
         self._services = services
         self._config = config
+        self._listen_last = listen_last
         self._open: list[Service] = []
         self._ready_names: set[str] = set()
         self._started: set[str] = set()
@@ -213,21 +243,32 @@ class _Server:
         self._server = self._built(roles)
 
     async def start(self) -> RunningServer:
-        """Listen, then start the services, then report them ready."""
-        config = self._config
+        """Listen, then start the services (or the other way round), and report them ready."""
         metrics_port = self._open_metrics()
         for name in ("", *self._names()):
             await self._health.set(name, _NOT_SERVING)
-        address = f"{_bracketed(config.host)}:{self._bind()}"
+        if self._listen_last:
+            await self._start_services()
+            await self._report()
+            address = await self._listen()
+        else:
+            address = await self._listen()
+            await self._start_services()
+            await self._report()
+        self._following = asyncio.create_task(self._follow())
+        return RunningServer(address, metrics_port, self._registry)
+
+    async def _listen(self) -> str:
+        address = f"{_bracketed(self._config.host)}:{self._bind()}"
         await self._server.start()
-        _log.info("listening", address=address, metrics_port=metrics_port)
+        _log.info("listening", address=address)
+        return address
+
+    async def _start_services(self) -> None:
         for service in self._services:
             self._open.append(service)
             await service.start()
             self._started.update(service.names)
-        await self._report()
-        self._following = asyncio.create_task(self._follow())
-        return RunningServer(address, metrics_port, self._registry)
 
     async def close(self) -> None:
         """Drain: health down, watches ended, calls in progress awaited; then stop the services."""

@@ -173,6 +173,18 @@ def test_a_box_outside_is_refused(object_store: ObjectStore, box: Box) -> None:
     assert caught.value.reason == "ERROR_REASON_BOX_OUTSIDE_IMAGE"
 
 
+def test_a_damaged_chunk_is_bad_input(object_store: ObjectStore) -> None:
+    array = create_array(object_store, "a", shape=SHAPE, dtype="uint8", chunks=SHAPE)
+    write_box(array, Box.whole(SHAPE), voxels())
+    object_store.write("a/c/0/0/0", b"garbage")
+
+    with pytest.raises(InvalidInput) as caught:
+        read_box(open_array(object_store, "a"), Box.whole(SHAPE))
+
+    assert caught.value.reason == "ERROR_REASON_INVALID_ARTIFACT"
+    assert caught.value.message == "'a' is not an array: it is damaged"
+
+
 def test_a_table_is_created_once_and_read_back(object_store: ObjectStore) -> None:
     table = pa.table({"candidate": [0, 1], "score": [0.5, None]})
 

@@ -21,6 +21,7 @@ from minio.credentials.providers import (
 )
 from minio.deleteobjects import DeleteObject
 from minio.error import MinioException, S3Error
+from minio.helpers import check_bucket_name
 
 from parfocal_runtime.errors import Exhausted, InvalidInput, NotFound, Unavailable
 from parfocal_runtime.store.interface import ObjectStat, ObjectStore
@@ -63,6 +64,7 @@ class S3Store(ObjectStore):
         self.root = f"s3://{bucket}/{prefix}".rstrip("/")
         self._http = _http_pool()
         try:
+            check_bucket_name(bucket)
             self._client = Minio(
                 settings.endpoint,
                 credentials=_provider(settings),
@@ -72,7 +74,9 @@ class S3Store(ObjectStore):
             )
         except ValueError as error:
             raise InvalidInput(
-                "ERROR_REASON_INVALID_URI", f"{settings.endpoint!r} is not an S3 endpoint: {error}"
+                "ERROR_REASON_INVALID_URI",
+                f"cannot use the bucket {bucket!r} of {settings.endpoint!r}: {error}",
+                uri=self.root,
             ) from error
 
     def read(self, path: str) -> bytes:
@@ -202,10 +206,10 @@ def _provider(settings: S3Settings) -> Provider:
 
 def _http_pool() -> urllib3.PoolManager:
     return urllib3.PoolManager(
-        timeout=urllib3.Timeout(connect=5, read=60),
+        timeout=urllib3.Timeout(connect=3, read=20),
         maxsize=32,
         retries=urllib3.Retry(
-            total=4, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504), allowed_methods=None
+            total=3, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504), allowed_methods=None
         ),
     )
 
@@ -214,11 +218,11 @@ def _safe_retries() -> urllib3.Retry:
     # A PUT whose answer was lost must not be sent again: the second one would find the object of
     # the first and report that somebody else had won.
     return urllib3.Retry(
-        total=4,
-        connect=4,
+        total=3,
+        connect=3,
         read=0,
         other=0,
-        status=4,
+        status=3,
         backoff_factor=0.2,
         status_forcelist=(503,),
         allowed_methods=None,

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+from pathlib import Path
+
+import pytest
+from parfocal_runtime.auth import (
+    Principal,
+    Role,
+    TokenFile,
+    acting_as,
+    bearer_token,
+    principal,
+    write_secret,
+    write_token,
+)
+from parfocal_runtime.config import ConfigError
+from parfocal_runtime.errors import Unauthenticated
+
+
+def test_roles_are_ordered() -> None:
+    assert Role.VIEWER < Role.ANNOTATOR < Role.CURATOR < Role.ADMIN
+
+
+@pytest.mark.parametrize("name", ["", "owner", "Admin"])
+def test_an_unknown_role_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="a role is viewer"):
+        Role.parse(name)
+
+
+def test_a_written_token_is_known_and_nowhere_in_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+
+    token = write_token(file, name="ann", role=Role.ANNOTATOR)
+
+    assert TokenFile(file).authenticate(token) == Principal("ann", Role.ANNOTATOR)
+    assert token not in file.read_text()
+    assert len(token) >= 43
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_new_token_replaces_only_the_one_of_the_same_name(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    ann, bob = (write_token(file, name=name, role=Role.VIEWER) for name in ("ann", "bob"))
+
+    again = write_token(file, name="ann", role=Role.ADMIN)
+
+    known = TokenFile(file)
+    assert known.authenticate(ann) is None
+    assert known.authenticate(bob) == Principal("bob", Role.VIEWER)
+    assert known.authenticate(again) == Principal("ann", Role.ADMIN)
+
+
+def test_comments_and_empty_lines_are_skipped(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    digest = hashlib.sha256(b"t").hexdigest()
+    entry = json.dumps({"name": "a", "sha256": digest, "role": "viewer"})
+    file.write_text(f"# people\n\n{entry}\n")
+
+    assert TokenFile(file).authenticate("t") == Principal("a", Role.VIEWER)
+
+
+@pytest.mark.parametrize("token", ["", "wrong", "ü", "\udc80", "a" * 10_000])
+def test_an_unknown_token_belongs_to_nobody(tmp_path: Path, token: str) -> None:
+    file = tmp_path / "tokens"
+    write_token(file, name="ann", role=Role.ADMIN)
+
+    assert TokenFile(file).authenticate(token) is None
+
+
+DIGEST = "0" * 64
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "not json",
+        "[]",
+        "{}",
+        json.dumps({"name": "a", "sha256": DIGEST, "role": "owner"}),
+        json.dumps({"name": "a", "sha256": DIGEST[:-1], "role": "viewer"}),
+        json.dumps({"name": "a", "sha256": DIGEST.replace("0", "A"), "role": "viewer"}),
+        json.dumps({"name": "", "sha256": DIGEST, "role": "viewer"}),
+        json.dumps({"name": 1, "sha256": DIGEST, "role": "viewer"}),
+        json.dumps({"name": "a", "sha256": 1, "role": "viewer"}),
+        json.dumps({"name": "a", "sha256": DIGEST, "role": []}),
+    ],
+)
+def test_a_malformed_entry_is_named_by_its_number(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "tokens"
+    write_token(file, name="ann", role=Role.ADMIN)
+    file.write_text(f"{file.read_text()}{line}\n")
+
+    with pytest.raises(ConfigError, match="entry 2 of the tokens file"):
+        TokenFile(file)
+
+
+def test_a_missing_file_stops_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read the tokens file"):
+        TokenFile(tmp_path / "none")
+
+
+def test_a_secret_is_for_its_owner_only(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("old")
+    file.chmod(0o644)
+
+    write_secret(file, "new")
+
+    assert file.read_text() == "new"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [each.name for each in tmp_path.iterdir()] == ["token"]
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_a_bearer_token_is_found(scheme: str) -> None:
+    assert bearer_token({"authorization": f"{scheme} abc"}) == "abc"
+
+
+def test_outside_a_call_there_is_no_principal() -> None:
+    with acting_as(Principal("ann", Role.VIEWER)):
+        assert principal().name == "ann"
+    with pytest.raises(Unauthenticated):
+        principal()
