@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc.aio
 from parfocal_runtime.logs import configure_logs
-from parfocal_runtime.server import Service, run
+from parfocal_runtime.server import RunningServer, run
 
 from parfocal_standalone.composition import HOST, compose
 from parfocal_standalone.data_folder import DataFolder
@@ -62,23 +61,13 @@ def up(
         chosen = chosen_port(port, host=HOST)
         composed = compose(data, port=chosen, settings=variables)
         configure_logs(service="standalone", level=composed.config.log_level)
-        announcement = Announcement(f"{HOST}:{chosen}", token, data.folder)
-        run([*composed.services, _announcing(data, announcement, tell)], composed.config)
 
+        def announce(server: RunningServer) -> None:
+            data.announce(server.address)
+            tell(Announcement(server.address, token, data.folder))
 
-def _announcing(
-    data: DataFolder, announcement: Announcement, tell: Callable[[Announcement], None]
-) -> Service:
-    """Return what is started last and stopped first, and only says so."""
-
-    def register(_: grpc.aio.Server) -> None:
-        return
-
-    async def start() -> None:
-        data.announce(announcement.address)
-        tell(announcement)
-
-    async def stop() -> None:
-        data.withdraw()
-
-    return Service(names=(), register=register, start=start, stop=stop)
+        try:
+            # Whoever waits for the port may call at once.
+            run(composed.services, composed.config, on_ready=announce, listen_last=True)
+        finally:
+            data.withdraw()
