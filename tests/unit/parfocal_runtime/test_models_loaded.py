@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -293,3 +296,20 @@ def test_a_watcher_outlives_a_store_that_is_away(
 
         assert watcher.wait(30)
     assert models.loaded() == [("base", 1)]
+
+
+def test_what_only_reads_cards_and_graphs_is_imported_when_one_is_read() -> None:
+    script = (
+        "import sys, parfocal_runtime.models.watcher, parfocal_runtime.models.publish;"
+        "print(sorted({'onnx', 'bioimageio', 'torch'} & set(sys.modules)))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+    assert done.stdout.strip() == "[]"
