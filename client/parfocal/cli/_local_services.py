@@ -1,0 +1,104 @@
+"""What runs inside this process: the only module of the client that reaches for services."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from parfocal._errors import (
+    AccessError,
+    ConflictError,
+    InvalidRequestError,
+    NotFoundError,
+    ParfocalError,
+    UnavailableError,
+)
+
+# By the name of their class, since the classes are not there before they are needed.
+_KINDS: dict[str, type[ParfocalError]] = {
+    "AlreadyExists": ConflictError,
+    "Conflict": ConflictError,
+    "Exhausted": UnavailableError,
+    "InvalidInput": InvalidRequestError,
+    "NotFound": NotFoundError,
+    "PermissionDenied": AccessError,
+    "Unauthenticated": AccessError,
+    "Unavailable": UnavailableError,
+    "WrongState": ConflictError,
+}
+
+
+def serve(data_dir: Path, *, port: int, tell: Callable[[Any], None]) -> None:
+    """Serve everything until told to stop; `tell` gets the announcement when it is ready."""
+    with _extra("all"):
+        from parfocal_runtime.config import ConfigError
+        from parfocal_standalone import DataFolderInUse, up
+    try:
+        up(data_dir, port=port, tell=tell)
+    except DataFolderInUse as error:
+        raise ConflictError(str(error)) from error
+    except ConfigError as error:
+        raise InvalidRequestError(str(error)) from error
+
+
+def run_demo(**parameters: Any) -> None:
+    """Run the demonstration; the parameters are those of `parfocal_demo.run`."""
+    with _extra("all"):
+        from parfocal_demo import run
+    run(**parameters)
+
+
+def publish_model(store_uri: str, name: str, file: Path) -> int:
+    """Publish an ONNX file as the next version of a model and return its number."""
+    with _extra("inference"):
+        from parfocal_runtime.models.publish import publish_file
+    with _named_failures():
+        return publish_file(_store(store_uri), name, file)
+
+
+def list_models(store_uri: str) -> list[tuple[str, list[int]]]:
+    """Return the models of a repository with their complete versions, by name."""
+    with _extra("inference"):
+        from parfocal_runtime.models.repository import ModelRepository
+    with _named_failures():
+        repository = ModelRepository(_store(store_uri))
+        return [(name, repository.versions(name)) for name in repository.names()]
+
+
+def _store(uri: str) -> Any:
+    with _extra("runtime"):
+        from parfocal_runtime.config import from_env
+        from parfocal_runtime.store import S3Settings, open_store
+    return open_store(uri, s3=from_env(S3Settings, os.environ, "PARFOCAL_S3"))
+
+
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ParfocalError(
+            f'this command needs {error.name}: pip install "parfocal[{name}]"'
+        ) from error
+
+
+@contextmanager
+def _named_failures() -> Iterator[None]:
+    from parfocal_runtime.config import ConfigError
+    from parfocal_runtime.errors import DomainError
+
+    try:
+        yield
+    except ConfigError as error:
+        raise InvalidRequestError(str(error)) from error
+    except DomainError as error:
+        kind = next(
+            (_KINDS[cls.__name__] for cls in type(error).__mro__ if cls.__name__ in _KINDS),
+            ParfocalError,
+        )
+        raise kind(error.message, reason=error.reason, metadata=error.metadata) from error
+    except OSError as error:
+        raise InvalidRequestError(f"{error.filename}: {error.strerror}") from error

@@ -1,0 +1,51 @@
+"""`parfocal models`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from parfocal.cli import _local_services
+from parfocal.cli._options import DataDirOption, JsonOption, ServerOption
+from parfocal.cli._output import print_json, print_table
+from parfocal.cli._stores import StoreOption, store_uri
+
+app = typer.Typer(help="The model repository.")
+
+
+@app.command("list")
+def list_models(
+    store: StoreOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False
+) -> None:
+    """List models and their complete versions."""
+    models = _local_services.list_models(store_uri(store, data_dir))
+    if as_json:
+        for name, versions in models:
+            print_json({"name": name, "versions": versions})
+        return
+    print_table(
+        ["model", "versions"], [[name, ", ".join(map(str, versions))] for name, versions in models]
+    )
+
+
+@app.command()
+def publish(
+    name: Annotated[str, typer.Argument(help="Name of the model.", metavar="NAME")],
+    file: Annotated[Path, typer.Argument(help="The ONNX file.", metavar="FILE.onnx")],
+    store: StoreOption = None,
+    data_dir: DataDirOption = None,
+    server: ServerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Publish an ONNX file as the next version of a model; servers take it up by themselves.
+
+    It goes straight to the object store: that of --data-dir, or --store. --server is for a
+    `parfocal up` of this machine, whose store is known.
+    """
+    version = _local_services.publish_model(store_uri(store, data_dir, server=server), name, file)
+    if as_json:
+        print_json({"name": name, "version": version})
+    else:
+        typer.echo(f"{name} version {version}")

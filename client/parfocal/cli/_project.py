@@ -1,0 +1,114 @@
+"""`parfocal project`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from parfocal._names import last_part
+from parfocal.cli._options import (
+    DataDirOption,
+    JsonOption,
+    ProjectArgument,
+    ServerOption,
+    connect,
+)
+from parfocal.cli._output import as_dict, print_json, print_messages, print_table
+from parfocal.labels.v1.project_pb2 import Project, TaskKind
+
+app = typer.Typer(help="Projects: labelling efforts with their classes and rules.")
+
+
+class Task(StrEnum):
+    """What people are asked."""
+
+    verify = "verify"
+    classify = "classify"
+
+
+@app.command()
+def create(
+    project: ProjectArgument,
+    task: Annotated[Task, typer.Option(help="Is the mask right, or which class is it.")] = (
+        Task.verify
+    ),
+    classes: Annotated[
+        str, typer.Option("--classes", help="Classes of a classify project, comma between.")
+    ] = "",
+    votes: Annotated[int, typer.Option("--votes", min=1, help="Votes that decide a query.")] = 1,
+    display_name: Annotated[str, typer.Option(help="What people call it.")] = "",
+    server: ServerOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Create a project; the same one again is fine."""
+    with connect(server, data_dir) as client:
+        created = client.projects.create(
+            project,
+            task=task.value,
+            classes=[name.strip() for name in classes.split(",") if name.strip()],
+            votes_needed=votes,
+            display_name=display_name,
+        )
+    _show(created, as_json=as_json)
+
+
+@app.command("list")
+def list_projects(
+    server: ServerOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False
+) -> None:
+    """List projects."""
+    with connect(server, data_dir) as client:
+        print_messages(
+            client.projects.list(),
+            as_json=as_json,
+            columns={
+                "project": lambda each: last_part(each.name),
+                "task": _task,
+                "votes": lambda each: each.votes_needed,
+                "classes": lambda each: ", ".join(each.classes),
+                "name": lambda each: each.display_name,
+            },
+        )
+
+
+@app.command()
+def show(
+    project: ProjectArgument,
+    server: ServerOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a project and how far it is."""
+    with connect(server, data_dir) as client:
+        found = client.projects.get(project)
+        progress = client.labels.progress(project)
+    if as_json:
+        print_json(as_dict(found) | {"progress": as_dict(progress)})
+        return
+    _show(found, as_json=False)
+    print_table(
+        ["queries", "decided", "leased", "labels", "median seconds"],
+        [
+            [
+                progress.queries,
+                progress.decided,
+                progress.leased,
+                progress.labels,
+                f"{progress.median_seconds:.1f}",
+            ]
+        ],
+    )
+
+
+def _show(project: Project, *, as_json: bool) -> None:
+    if as_json:
+        print_json(as_dict(project))
+    else:
+        typer.echo(f"{project.name}: {_task(project)}, {project.votes_needed} vote(s) a query")
+
+
+def _task(project: Project) -> str:
+    return TaskKind.Name(project.task_kind).removeprefix("TASK_KIND_").lower()

@@ -1,0 +1,106 @@
+"""Labels as flat records, and records as files."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from parfocal._names import last_part
+from parfocal.cli._output import progress_bars
+from parfocal.labels.v1.label_pb2 import (
+    VERDICT_FALSE,
+    VERDICT_TRUE,
+    VERDICT_UNSURE,
+    Consensus,
+    Label,
+)
+
+_VERDICTS = {VERDICT_TRUE: "true", VERDICT_FALSE: "false", VERDICT_UNSURE: "unsure"}
+
+Record = Mapping[str, Any]
+
+
+def label_record(label: Label) -> dict[str, Any]:
+    """Return a label as one flat record; `answer` is true, false, unsure or a class."""
+    return {
+        "label": last_part(label.name),
+        "query": last_part(label.query),
+        "round": label.round,
+        "candidate_set": label.candidate_set,
+        "candidate": label.candidate,
+        "answer": label.class_name or _VERDICTS.get(label.verdict, ""),
+        "annotator": label.annotator,
+        "seconds": label.seconds,
+        "time": label.create_time.ToJsonString(),
+        "retracted": label.retracted,
+        "strategy": label.strategy,
+        "rank": label.rank,
+        "model": f"{label.model.name}/{label.model.version}" if label.model.name else "",
+        "client": label.client,
+    }
+
+
+def consensus_record(consensus: Consensus) -> dict[str, Any]:
+    """Return a consensus as one flat record; `answer` is empty where it is not decided."""
+    answer = consensus.class_name or _VERDICTS.get(consensus.verdict, "")
+    return {
+        "query": last_part(consensus.query),
+        "round": consensus.round,
+        "candidate_set": consensus.candidate_set,
+        "candidate": consensus.candidate,
+        "role": consensus.role,
+        "decided": consensus.decided,
+        "answer": answer if consensus.decided else "",
+        "votes": consensus.votes,
+        "agreeing": consensus.agreeing,
+    }
+
+
+def write_records(file: Path, records: Iterable[Record]) -> int:
+    """Write records to a .csv or .jsonl file as they come, and return their number.
+
+    Raises:
+        typer.BadParameter: If the file has another suffix, or cannot be written.
+    """
+    writers = {".csv": _write_csv, ".jsonl": _write_jsonl}
+    if file.suffix not in writers:
+        raise typer.BadParameter(f"expected a .csv or .jsonl file, got {file.name!r}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with progress_bars() as bars:
+            task = bars.add_task(file.name, total=None, note="")
+            return writers[file.suffix](file, _counted(records, lambda: bars.advance(task)))
+    except OSError as error:
+        raise typer.BadParameter(f"cannot write {file}: {error.strerror}") from error
+
+
+def _counted(records: Iterable[Record], advance: Any) -> Iterable[Record]:
+    for record in records:
+        yield record
+        advance()
+
+
+def _write_csv(file: Path, records: Iterable[Record]) -> int:
+    rows = 0
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        for record in records:
+            writer = csv.DictWriter(stream, list(record))
+            if not rows:
+                writer.writeheader()
+            writer.writerow(dict(record))
+            rows += 1
+    return rows
+
+
+def _write_jsonl(file: Path, records: Iterable[Record]) -> int:
+    rows = 0
+    with file.open("w", encoding="utf-8") as stream:
+        for record in records:
+            stream.write(json.dumps(dict(record)) + "\n")
+            rows += 1
+    return rows

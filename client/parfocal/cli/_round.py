@@ -1,0 +1,224 @@
+"""`parfocal round`."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+import typer
+
+from parfocal._errors import ConflictError
+from parfocal._names import last_part
+from parfocal._rounds import round_spec
+from parfocal._strategies import STRATEGIES
+from parfocal.cli._options import (
+    DataDirOption,
+    JsonOption,
+    ProjectArgument,
+    ServerOption,
+    connect,
+)
+from parfocal.cli._output import as_dict, print_json, print_messages, print_table, progress_bars
+from parfocal.common.v1.artifact_pb2 import WORK_STATE_FAILED, WorkState
+from parfocal.loop.v1.round_pb2 import AccuracyEstimate, Round, RoundStage
+
+app = typer.Typer(help="Rounds: turns of the loop.")
+
+RoundArgument = Annotated[str, typer.Argument(help="Name of the round.", metavar="ROUND")]
+
+
+@app.command()
+def create(
+    project: ProjectArgument,
+    round_id: RoundArgument,
+    image: Annotated[
+        list[str],
+        typer.Option("--image", help="Image of the project, or path of its array. Repeatable."),
+    ],
+    base_model: Annotated[
+        str, typer.Option("--base-model", help="Model that predicts: NAME or NAME/VERSION.")
+    ],
+    budget: Annotated[int, typer.Option("--budget", min=1, help="Queries to put to people.")],
+    strategy: Annotated[
+        str, typer.Option("--strategy", help=f"One of {', '.join(STRATEGIES)}.")
+    ] = "two-stream",
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option("--encoder", help="STREAM=NAME, for image and mask. Repeatable."),
+    ] = None,
+    random_share: Annotated[
+        float,
+        typer.Option("--random-share", min=0, max=1, help="Share drawn at random, to measure on."),
+    ] = 0.2,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")] = 0,
+    history: Annotated[
+        list[str] | None,
+        typer.Option("--history", help="Earlier round whose labels are known. Repeatable."),
+    ] = None,
+    train: Annotated[
+        bool, typer.Option("--train", help="Fine-tune the base model when the labels are there.")
+    ] = False,
+    watch_it: Annotated[bool, typer.Option("--watch", help="Stay and show its progress.")] = False,
+    server: ServerOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Create a round, which begins at once."""
+    spec = round_spec(
+        images=[_array(project, name) for name in image],
+        base_model=base_model,
+        budget=budget,
+        encoders=_encoders(encoder or []),
+        strategy=strategy,
+        random_share=random_share,
+        seed=seed,
+        history=history or [],
+        train=train,
+    )
+    with connect(server, data_dir) as client:
+        created = client.rounds.create(project, round_id, spec)
+    if watch_it:
+        watch(project, round_id, server=server, data_dir=data_dir, as_json=as_json)
+    else:
+        _show(created, as_json=as_json)
+
+
+@app.command("list")
+def list_rounds(
+    project: ProjectArgument,
+    server: ServerOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the rounds of a project, newest first."""
+    with connect(server, data_dir) as client:
+        print_messages(
+            client.rounds.list(project),
+            as_json=as_json,
+            columns={
+                "round": lambda each: last_part(each.name),
+                "state": _state,
+                "stage": _stage,
+                "candidates": lambda each: each.status.candidate_count,
+                "decided": lambda each: f"{each.status.decided}/{each.status.queries}",
+                "accuracy": lambda each: _accuracy(each.status.accuracy),
+            },
+        )
+
+
+@app.command()
+def show(
+    project: ProjectArgument,
+    round_id: RoundArgument,
+    server: ServerOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a round and its steps."""
+    with connect(server, data_dir) as client:
+        _show(client.rounds.get(project, round_id), as_json=as_json)
+
+
+@app.command()
+def watch(
+    project: ProjectArgument,
+    round_id: RoundArgument,
+    server: ServerOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Follow a round until it is over; with --json one line a change."""
+    last: Round | None = None
+    with connect(server, data_dir) as client, progress_bars() as bars:
+        tasks: dict[int, Any] = {}
+        for last in client.rounds.watch(project, round_id):
+            if as_json:
+                print_json(as_dict(last))
+            for step in last.status.steps:
+                if step.stage not in tasks:
+                    tasks[step.stage] = bars.add_task(_name(step.stage), total=1.0, note="")
+                bars.update(tasks[step.stage], completed=step.fraction, note=step.message)
+    if last is not None and not as_json:
+        _show(last, as_json=False)
+    if last is not None and last.status.state == WORK_STATE_FAILED:
+        failure = last.status.failure
+        raise ConflictError(
+            f"the round failed: {failure.message}",
+            reason=failure.reason,
+            metadata=dict(failure.metadata),
+        )
+
+
+@app.command()
+def cancel(
+    project: ProjectArgument,
+    round_id: RoundArgument,
+    server: ServerOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Stop a round; labels that were given stay."""
+    with connect(server, data_dir) as client:
+        _show(client.rounds.cancel(project, round_id), as_json=as_json)
+
+
+def _array(project: str, image: str) -> str:
+    if "/" in image:
+        return image
+    return f"projects/{last_part(project)}/images/{image}.ome.zarr/0"
+
+
+def _encoders(given: list[str]) -> dict[str, str]:
+    pairs = [one.partition("=") for one in given]
+    for stream, separator, name in pairs:
+        if not (stream and separator and name):
+            raise typer.BadParameter(
+                f"expected STREAM=NAME such as mask=mask-vae, got {stream!r}",
+                param_hint="--encoder",
+            )
+    return {stream: name for stream, _, name in pairs}
+
+
+def _show(each: Round, *, as_json: bool) -> None:
+    if as_json:
+        print_json(as_dict(each))
+        return
+    status = each.status
+    typer.echo(f"{each.name}: {_state(each)}")
+    print_table(
+        ["step", "state", "done", "", "artifact"],
+        [
+            [
+                _name(step.stage),
+                WorkState.Name(step.state).removeprefix("WORK_STATE_").lower(),
+                f"{100 * step.fraction:.0f} %",
+                step.message,
+                step.artifact,
+            ]
+            for step in status.steps
+        ],
+    )
+    if status.HasField("accuracy"):
+        typer.echo(f"share of right proposals, from the random share: {_accuracy(status.accuracy)}")
+    for note in status.notes:
+        typer.echo(f"note: {note}")
+    if status.failure.message:
+        typer.echo(f"failed: {status.failure.message} [{status.failure.reason}]")
+
+
+def _accuracy(estimate: AccuracyEstimate) -> str:
+    if not estimate.labels or math.isnan(estimate.accuracy):
+        return "-"
+    return f"{estimate.accuracy:.3f} ({estimate.lower:.3f} to {estimate.upper:.3f})"
+
+
+def _state(each: Round) -> str:
+    return WorkState.Name(each.status.state).removeprefix("WORK_STATE_").lower()
+
+
+def _stage(each: Round) -> str:
+    return _name(each.status.stage) if each.status.stage else "-"
+
+
+def _name(stage: int) -> str:
+    return RoundStage.Name(stage).removeprefix("ROUND_STAGE_").lower()  # type: ignore[arg-type]

@@ -1,0 +1,41 @@
+"""Which object store a command means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from parfocal._errors import InvalidRequestError
+from parfocal._local import local_data
+
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        help="Object store: file:///folder or s3://bucket/prefix. Default: that of --data-dir.",
+    ),
+]
+
+
+def store_uri(store: str | None, data_dir: Path | None, *, server: str | None = None) -> str:
+    """Return the URI of the object store to use.
+
+    Args:
+        store: URI or folder that was given.
+        data_dir: Data folder that was given; else the usual one.
+        server: Address that was given instead; it must be that of the data folder's `up`.
+
+    Raises:
+        InvalidRequestError: If the store of a server elsewhere is not known here.
+    """
+    if store is not None:
+        return store if "://" in store else Path(store).absolute().as_uri()
+    local = local_data(data_dir)
+    if server is not None and local.address() != server.rpartition("://")[2].rstrip("/"):
+        raise InvalidRequestError(
+            f"the object store of {server} is not known on this machine; name it by --store, "
+            "such as s3://bucket/prefix"
+        )
+    return local.store.absolute().as_uri()
