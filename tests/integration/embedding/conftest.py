@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto
 from onnx_graphs import base_model, base_model_card, encoder
 from parfocal.embedding.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
@@ -22,36 +23,44 @@ from parfocal_runtime.store import ObjectStore, open_store
 from parfocal_runtime.tables import create_table
 
 CANDIDATES = 600
+Patches = NDArray[np.uint8]
 SET = "projects/demo/candidates/first"
 
 
 @pytest.fixture
-def patches() -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
+def patches() -> Patches:
     """Picture patches (N, 4, 4) of the set."""
     return np.random.default_rng(0).integers(0, 256, (CANDIDATES, 4, 4), dtype=np.uint8)
 
 
 @pytest.fixture
-def store(
-    tmp_path: Path, patches: np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
-) -> ObjectStore:
-    """An object store with encoders, a base model and a candidate set."""
-    opened = open_store((tmp_path / "store").as_uri())
-    publish(opened, "texture", "image", TensorProto.UINT8, np.dtype(np.uint8))
-    publish(opened, "shape", "mask", TensorProto.INT8, np.dtype(np.int8))
-    ModelRepository(opened).publish("base", base_model(), card=base_model_card(), lineage={})
-    masks = (patches % 3).astype(np.int8) - 1
-    for name, values in (("image", patches), ("mask", masks)):
-        array = create_array(
-            opened,
-            f"{SET}/patches.zarr/{name}",
-            shape=values.shape,
-            dtype=values.dtype,
-            chunks=(100, 4, 4),
-        )
-        array.write(values).result()
-    create_table(opened, f"{SET}/table.parquet", pa.table({"candidate": range(CANDIDATES)}))
-    return opened
+def fill(patches: Patches) -> Callable[[ObjectStore], ObjectStore]:
+    """Put encoders, a base model and a candidate set into an object store and return it."""
+
+    def filled(store: ObjectStore) -> ObjectStore:
+        publish(store, "texture", "image", TensorProto.UINT8, np.dtype(np.uint8))
+        publish(store, "shape", "mask", TensorProto.INT8, np.dtype(np.int8))
+        ModelRepository(store).publish("base", base_model(), card=base_model_card(), lineage={})
+        masks = (patches % 3).astype(np.int8) - 1
+        for name, values in (("image", patches), ("mask", masks)):
+            array = create_array(
+                store,
+                f"{SET}/patches.zarr/{name}",
+                shape=values.shape,
+                dtype=values.dtype,
+                chunks=(100, 4, 4),
+            )
+            array.write(values).result()
+        create_table(store, f"{SET}/table.parquet", pa.table({"candidate": range(CANDIDATES)}))
+        return store
+
+    return filled
+
+
+@pytest.fixture
+def store(tmp_path: Path, fill: Callable[[ObjectStore], ObjectStore]) -> ObjectStore:
+    """An object store in a folder, filled."""
+    return fill(open_store((tmp_path / "store").as_uri()))
 
 
 def publish(

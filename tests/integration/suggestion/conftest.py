@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,29 +22,38 @@ SET = "projects/demo/candidates/first"
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> ObjectStore:
-    """An object store with a candidate set and two embeddings."""
-    opened = open_store((tmp_path / "store").as_uri())
-    rng = np.random.default_rng(0)
-    table = pa.table(
-        {
-            "candidate": np.arange(CANDIDATES),
-            "mean_probability": rng.random(CANDIDATES, np.float32),
-            "max_probability": rng.random(CANDIDATES, np.float32),
-            "area": rng.integers(5, 500, CANDIDATES, np.int32),
-        }
-    )
-    create_table(opened, f"{SET}/table.parquet", table)
-    for name, columns in (("mask", 3), ("image", 6)):
-        array = create_array(
-            opened,
-            f"projects/demo/embeddings/first/{name}-1.zarr",
-            shape=(CANDIDATES, columns),
-            dtype=np.float32,
-            chunks=(16, columns),
+def fill() -> Callable[[ObjectStore], ObjectStore]:
+    """Put a candidate set and two embeddings into an object store and return it."""
+
+    def filled(store: ObjectStore) -> ObjectStore:
+        rng = np.random.default_rng(0)
+        table = pa.table(
+            {
+                "candidate": np.arange(CANDIDATES),
+                "mean_probability": rng.random(CANDIDATES, np.float32),
+                "max_probability": rng.random(CANDIDATES, np.float32),
+                "area": rng.integers(5, 500, CANDIDATES, np.int32),
+            }
         )
-        array.write(rng.normal(size=(CANDIDATES, columns)).astype(np.float32)).result()
-    return opened
+        create_table(store, f"{SET}/table.parquet", table)
+        for name, columns in (("mask", 3), ("image", 6)):
+            array = create_array(
+                store,
+                f"projects/demo/embeddings/first/{name}-1.zarr",
+                shape=(CANDIDATES, columns),
+                dtype=np.float32,
+                chunks=(16, columns),
+            )
+            array.write(rng.normal(size=(CANDIDATES, columns)).astype(np.float32)).result()
+        return store
+
+    return filled
+
+
+@pytest.fixture
+def store(tmp_path: Path, fill: Callable[[ObjectStore], ObjectStore]) -> ObjectStore:
+    """An object store in a folder, filled."""
+    return fill(open_store((tmp_path / "store").as_uri()))
 
 
 @pytest.fixture

@@ -1,0 +1,63 @@
+"""Embeddings on each kind of object store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from parfocal_embedding.embed import Range, embed_range
+from parfocal_embedding.encoder import Stream
+from parfocal_runtime.arrays import open_array
+from parfocal_runtime.errors import Cancelled
+from parfocal_runtime.models.loaded import LoadedModels
+from parfocal_runtime.models.repository import ModelRepository
+from parfocal_runtime.store import ObjectStore
+from parfocal_runtime.tasks import CancelFlag
+
+ARRAY = "projects/demo/embeddings/first/texture-1.zarr"
+
+
+def wanted(start: int, stop: int) -> Range:
+    return Range(
+        candidates="projects/demo/candidates/first",
+        embeddings=ARRAY,
+        stream=Stream.IMAGE,
+        encoder="texture",
+        version=None,
+        start=start,
+        stop=stop,
+    )
+
+
+def test_ranges_at_work_at_the_same_time_fill_one_array(
+    object_store: ObjectStore,
+    fill: Callable[[ObjectStore], ObjectStore],
+    patches: NDArray[np.uint8],
+) -> None:
+    store = fill(object_store)
+    models = LoadedModels(ModelRepository(store))
+
+    def embed(start: int) -> int:
+        stop = min(start + 256, 600)
+        return embed_range(store, models, wanted(start, stop), cancel=CancelFlag()).rows
+
+    with ThreadPoolExecutor(3) as pool:
+        rows = list(pool.map(embed, (0, 256, 512)))
+
+    vectors = np.asarray(open_array(store, ARRAY).read().result())
+    assert rows == [256, 256, 88]
+    np.testing.assert_array_equal(vectors, patches.reshape(600, 16))
+
+
+def test_a_caller_who_left_leaves_the_range_unfinished(store: ObjectStore) -> None:
+    models = LoadedModels(ModelRepository(store))
+    flag = CancelFlag()
+    flag.set()
+
+    with pytest.raises(Cancelled):
+        embed_range(store, models, wanted(0, 0), cancel=flag)
+
+    assert not embed_range(store, models, wanted(0, 0), cancel=CancelFlag()).already_done
