@@ -5,11 +5,13 @@ Every action can be repeated: the services find what is there and do only what i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import grpc.aio
+import numpy as np
 from parfocal.common.v1 import artifact_pb2 as artifacts
 from parfocal.embedding.v1 import embedding_service_pb2 as embedding
 from parfocal.inference.v1 import inference_service_pb2 as inference
@@ -25,6 +27,7 @@ from parfocal_runtime.tasks import CancelFlag, in_thread
 
 from parfocal_loop.bulk import Bulk
 from parfocal_loop.calls import Call, embed_range, segment_block
+from parfocal_loop.history import PlacedBoxes
 from parfocal_loop.messages import box_to_pb
 from parfocal_loop.peers import Peers
 
@@ -128,6 +131,23 @@ async def candidate_count(means: Means, candidates: str) -> int:
     path = means.store.resolve(candidates)
     table = await in_thread(read_table, means.store, f"{path}/table.parquet")
     return int(table.num_rows)
+
+
+async def placed_candidates(means: Means, candidates: str) -> PlacedBoxes:
+    """Return the boxes of a set's candidates and the images they lie in."""
+    return await in_thread(_placed, means.store, means.store.resolve(candidates))
+
+
+def _placed(store: ObjectStore, folder: str) -> PlacedBoxes:
+    table = read_table(store, f"{folder}/table.parquet")
+    sources = json.loads(store.read(f"{folder}/set.json"))["sources"]
+    images = np.array([source["image"] for source in sources], dtype=np.str_)
+    sides = [table[name].to_numpy() for name in ("z0", "y0", "x0", "z1", "y1", "x1")]
+    return PlacedBoxes(
+        ids=table["candidate"].to_numpy(),
+        images=images[table["source"].to_numpy()],
+        boxes=np.stack(sides, axis=1).astype(np.int64),
+    )
 
 
 async def train(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,11 @@ class PlacedBoxes:
     ids: npt.NDArray[np.int64]
     images: npt.NDArray[np.str_]
     boxes: npt.NDArray[np.int64]
+
+    def of(self, ids: Sequence[int]) -> PlacedBoxes:
+        """Return those of the candidates `ids`."""
+        rows = np.isin(self.ids, ids)
+        return PlacedBoxes(self.ids[rows], self.images[rows], self.boxes[rows])
 
 
 def seen_before(

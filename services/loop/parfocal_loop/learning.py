@@ -11,14 +11,12 @@ from parfocal.suggestion.v1 import selection_pb2, suggestion_service_pb2
 from parfocal.training.v1 import training_service_pb2 as training
 from parfocal_runtime.box import Box
 from parfocal_runtime.layout import candidate_folder, candidate_patches
-from parfocal_runtime.tables import read_table
-from parfocal_runtime.tasks import in_thread
 
-from parfocal_loop.actions import TrainingFailed, candidate_set_name, train
+from parfocal_loop.actions import TrainingFailed, candidate_set_name, placed_candidates, train
 from parfocal_loop.estimate import wilson
 from parfocal_loop.messages import box_to_pb, estimate_to_pb
 from parfocal_loop.naming import derived
-from parfocal_loop.proposing import decided, placed
+from parfocal_loop.proposing import decided
 from parfocal_loop.turn import Turn
 
 _ROLES = {
@@ -48,9 +46,7 @@ async def _queries(turn: Turn) -> list[query_pb2.Query]:
     request = suggestion_service_pb2.GetSelectionRequest(name=turn.status.selection)
     selection = await turn.means.peers.suggestion.GetSelection(request)
     name = candidate_set_name(turn.project, turn.status.candidates)
-    folder = turn.means.store.resolve(turn.status.candidates)
-    table = await in_thread(read_table, turn.means.store, f"{folder}/table.parquet")
-    pool = placed(table)
+    pool = await placed_candidates(turn.means, turn.status.candidates)
     queries = []
     for pick in selection.picks:
         z0, y0, x0, z1, y1, x1 = pool.boxes[pick.candidate].tolist()

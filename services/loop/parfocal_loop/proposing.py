@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from functools import partial
 
-import numpy as np
-import pyarrow as pa
 from parfocal.embedding.v1 import embedding_service_pb2 as embedding
 from parfocal.inference.v1 import inference_service_pb2 as inference
 from parfocal.labels.v1 import label_pb2, labels_service_pb2
 from parfocal.loop.v1 import round_pb2 as rounds
 from parfocal.suggestion.v1 import suggestion_service_pb2 as suggestion
 from parfocal_runtime.layout import candidate_folder, embedding_array
-from parfocal_runtime.tables import read_table
-from parfocal_runtime.tasks import in_thread
 
 from parfocal_loop.actions import (
     block_requests,
@@ -24,9 +20,10 @@ from parfocal_loop.actions import (
     embed,
     image_box,
     newest,
+    placed_candidates,
     segment,
 )
-from parfocal_loop.history import PlacedBoxes, seen_before
+from parfocal_loop.history import seen_before
 from parfocal_loop.messages import box_from_pb, index_from_pb
 from parfocal_loop.naming import derived, prediction_array
 from parfocal_loop.turn import Turn
@@ -186,28 +183,12 @@ async def _known(turn: Turn) -> tuple[list[suggestion.LabelledCandidate], list[i
 async def _judged_elsewhere(turn: Turn, judged: dict[str, list[int]]) -> list[int]:
     if not judged:
         return []
-    pool = placed(await _table(turn, turn.status.candidates))
+    pool = await placed_candidates(turn.means, turn.status.candidates)
     seen: set[int] = set()
     for name, ids in judged.items():
-        table = await _table(turn, candidate_folder(turn.project, name))
-        before = placed(table.take(pa.array(ids)))
-        seen.update(seen_before(pool, before).tolist())
+        before = await placed_candidates(turn.means, candidate_folder(turn.project, name))
+        seen.update(seen_before(pool, before.of(ids)).tolist())
     return sorted(seen)
-
-
-async def _table(turn: Turn, folder: str) -> pa.Table:
-    path = f"{turn.means.store.resolve(folder)}/table.parquet"
-    return await in_thread(read_table, turn.means.store, path)
-
-
-def placed(table: pa.Table) -> PlacedBoxes:
-    """Return the boxes of a candidate table."""
-    sides = [table[name].to_numpy() for name in ("z0", "y0", "x0", "z1", "y1", "x1")]
-    return PlacedBoxes(
-        ids=table["candidate"].to_numpy(),
-        images=np.asarray(table["image"].to_pylist(), dtype=np.str_),
-        boxes=np.stack(sides, axis=1).astype(np.int64),
-    )
 
 
 async def decided(turn: Turn, name: str) -> AsyncIterator[label_pb2.Consensus]:
