@@ -50,16 +50,16 @@ _ROLES_BY_SERVICE: dict[str, dict[str, Role]] = {
     },
     "parfocal.embedding.v1.EmbeddingService": {
         "EmbedCandidates": _CURATOR,
-        "EmbedPatches": _VIEWER,
+        "EmbedPatches": _ANNOTATOR,
         "FindSimilar": _ANNOTATOR,
-        "ProposeBackground": _CURATOR,
+        "ProposeBackground": _ANNOTATOR,
     },
     "parfocal.suggestion.v1.SuggestionService": {
         "Suggest": _CURATOR,
         "GetSelection": _VIEWER,
         "ReplaySelection": _VIEWER,
         "ExplainSelection": _VIEWER,
-        "PropagateLabels": _CURATOR,
+        "PropagateLabels": _VIEWER,
         "ListStrategies": _VIEWER,
     },
     "parfocal.training.v1.TrainingService": {
