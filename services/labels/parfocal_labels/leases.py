@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 from datetime import datetime
+from typing import Any
 
 from parfocal_runtime.database import insert_new
-from sqlalchemy import ColumnElement, and_, delete, exists, literal, select, update
+from sqlalchemy import ColumnElement, Select, and_, delete, exists, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parfocal_labels.queries import count_changes
@@ -46,9 +47,10 @@ async def lease_queries(
     await return_expired(connection, project, now=now)
     taken: list[Query] = []
     while len(taken) < count:
-        wanted = await _next_queries(
-            connection, project, annotator, count=count - len(taken), round_=round_
+        statement = next_queries_statement(
+            project, annotator, count=count - len(taken), round_=round_
         )
+        wanted = list((await connection.execute(statement)).scalars())
         if not wanted:
             break
         ids = await _hold(connection, wanted, annotator, until=until)
@@ -60,10 +62,14 @@ def _order(query: Query) -> tuple[int, int, int]:
     return (-query.spec.priority, query.spec.rank, query.id)
 
 
-async def _next_queries(
-    connection: AsyncConnection, project: Project, annotator: str, *, count: int, round_: str
-) -> list[int]:
-    """Return ids of queries with a vote to give, locked; those that others have are skipped."""
+def next_queries_statement(
+    project: Project, annotator: str, *, count: int, round_: str
+) -> Select[Any]:
+    """Return the statement that finds and locks the next queries with a vote to give.
+
+    Its cost does not depend on the length of the queue: it reads a range of the index over the
+    open queries. Those that other transactions are handing out are skipped.
+    """
     held = exists().where(leases.c.query_id == queries.c.id, leases.c.annotator == annotator)
     statement = select(queries.c.id).where(
         queries.c.project_id == project.id,
@@ -73,12 +79,11 @@ async def _next_queries(
     )
     if round_:
         statement = statement.where(queries.c.round == round_)
-    statement = (
+    return (
         statement.order_by(queries.c.priority.desc(), queries.c.rank, queries.c.id)
         .limit(count)
         .with_for_update(skip_locked=True, of=queries)
     )
-    return list((await connection.execute(statement)).scalars())
 
 
 async def _hold(

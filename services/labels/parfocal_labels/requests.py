@@ -96,8 +96,9 @@ def revision_from_pb(message: project_pb2.Project) -> int | None:
     """Return the revision that an etag stands for, None where any will do."""
     if not message.etag:
         return None
-    # What no project ever had matches none.
-    return int(message.etag) if message.etag.isdecimal() and len(message.etag) < 19 else 0
+    is_number = message.etag.isascii() and message.etag.isdecimal() and len(message.etag) < 19
+    # Revisions begin at 1, so 0 matches none.
+    return int(message.etag) if is_number else 0
 
 
 def specs_from_pb(messages: Sequence[query_pb2.Query]) -> list[QuerySpec]:
