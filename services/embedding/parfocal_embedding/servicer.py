@@ -28,7 +28,7 @@ class EmbeddingServicer(service_grpc.EmbeddingServiceServicer):
         self, request: pb.EmbedCandidatesRequest, context: Context
     ) -> pb.EmbedCandidatesResponse:
         """Embed a range of a candidate set."""
-        wanted = convert.range_from_pb(request, self._store.resolve)
+        wanted = await in_thread(convert.range_from_pb, request, self._store.resolve)
         embedded = await in_thread(
             embed_range, self._store, self._models, wanted, cancel=CancelFlag()
         )

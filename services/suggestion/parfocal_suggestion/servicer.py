@@ -31,10 +31,10 @@ class SuggestionServicer(service_grpc.SuggestionServiceServicer):
 
     async def Suggest(self, request: pb.SuggestRequest, context: Context) -> selection_pb.Selection:
         """Choose candidates and keep the choice."""
-        order = convert.order_from_pb(request, self._store.resolve)
+        order = await in_thread(convert.order_from_pb, request, self._store.resolve)
         now = datetime.now(UTC)
         stored = await in_thread(make_selection, self._store, order, now=now, cancel=CancelFlag())
-        return convert.selection_to_pb(stored)
+        return await in_thread(convert.selection_to_pb, stored)
 
     async def GetSelection(
         self, request: pb.GetSelectionRequest, context: Context
@@ -64,8 +64,10 @@ class SuggestionServicer(service_grpc.SuggestionServiceServicer):
         self, request: pb.PropagateLabelsRequest, context: Context
     ) -> pb.PropagateLabelsResponse:
         """Carry labels to all candidates of a set."""
-        wish = convert.propagation_from_pb(request, self._store.resolve)
-        return convert.propagated_to_pb(await in_thread(propagate, self._store, wish))
+        wish = await in_thread(convert.propagation_from_pb, request, self._store.resolve)
+        propagated = await in_thread(propagate, self._store, wish)
+        # A verdict for each of a million candidates takes seconds to write.
+        return await in_thread(convert.propagated_to_pb, propagated)
 
     async def ListStrategies(
         self, request: pb.ListStrategiesRequest, context: Context
