@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -223,6 +224,7 @@ class Runs:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             limit=_LINE_BYTES,
+            env=_environment(),
         )
         active.update(state="RUNNING")
         _log.info("worker started", run=run, pid=process.pid, attempt=active.attempts)
@@ -262,6 +264,16 @@ def _stored_view(folder: RunFolder) -> RunView:
         model=result.model,
         failure=result.failure,
     )
+
+
+def _environment() -> dict[str, str]:
+    """Return our own environment, such that the worker finds what we import."""
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        # Threads that wait by spinning take the cores from those that serve.
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
 
 
 def _lost(attempts: int) -> Failure:
