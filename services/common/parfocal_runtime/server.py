@@ -38,6 +38,7 @@ from parfocal_runtime.reflection import REFLECTION_NAMES, add_reflection
 _log = get_logger(__name__)
 _READINESS_SECONDS = 0.5
 _NOTICE_SECONDS = 0.05
+_SETTLE_SECONDS = 2.0
 _SERVING = HealthCheckResponse.SERVING
 _NOT_SERVING = HealthCheckResponse.NOT_SERVING
 
@@ -151,6 +152,7 @@ def serving_in_thread(
         async with serving(services, config, roles=roles) as server:
             started.set_result((server, stop))
             await done.wait()
+        await _settled()
 
     def live() -> None:
         try:
@@ -194,6 +196,14 @@ async def _run(
             await asyncio.wait((starting,))
     finally:
         await server.close()
+        await _settled()
+
+
+async def _settled() -> None:
+    # gRPC's own tasks end a moment after the server; cut off with the loop they write a trace.
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    if others:
+        await asyncio.wait(others, timeout=_SETTLE_SECONDS)
 
 
 def _on_signals() -> asyncio.Future[None]:

@@ -48,6 +48,7 @@ class Process:
         """Return the next line of the log that is about `event`."""
         assert self.process.stderr is not None
         for line in self.process.stderr:
+            assert line.startswith("{"), line + self.process.stderr.read()
             self.log.append(json.loads(line))
             if self.log[-1]["event"] == event:
                 return self.log[-1]
