@@ -13,6 +13,7 @@ import pytest
 from parfocal_runtime.auth import Role, principal
 from parfocal_runtime.config import ServerConfig
 from parfocal_runtime.errors import InvalidInput
+from parfocal_runtime.request_id import current_request_id
 from parfocal_runtime.server import RunningServer, Service, serving_in_thread
 from parfocal_runtime.tasks import CancelFlag, in_thread
 
@@ -32,9 +33,10 @@ class Echo:
 
     def __init__(self) -> None:
         self.entered = threading.Event()
-        self.flags: list[bool] = []
+        self.request_ids: list[str] = []
 
     async def answer(self, request: bytes, context: Any) -> bytes:
+        self.request_ids.append(current_request_id.get())
         match request:
             case b"fail":
                 raise InvalidInput("ERROR_REASON_INVALID_FIELD", "bad ü", field="a.b", value=3)
@@ -53,7 +55,7 @@ class Echo:
 
     def _wait(self, flag: CancelFlag) -> None:
         self.entered.set()
-        self.flags.append(flag.wait(30))
+        flag.wait(30)
 
     async def unary(self, request: bytes, context: Any) -> bytes:
         return await self.answer(request, context)
