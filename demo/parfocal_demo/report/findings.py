@@ -21,8 +21,8 @@ class InputFacts:
     """`generated`, or the path of the ground truth."""
     shape: tuple[int, int, int]
     """Sections, rows and columns that were worked on."""
-    voxel_size_nm: tuple[float, float, float]
-    """Physical size of a voxel of that shape, zyx."""
+    voxel_size_nm: tuple[float, float, float] | None
+    """Physical size of a voxel of that shape, zyx; `null` where it is not known."""
     level: int
     """Resolution level that was worked on; 0 is the finest, each further one halves y and x."""
     foreground_share: float
@@ -43,8 +43,8 @@ class Split:
 class Crop:
     """One fully labelled box that the base model starts from."""
 
-    z: int
-    """The section."""
+    z: tuple[int, int]
+    """Half-open range of sections."""
     y: tuple[int, int]
     """Half-open range of rows."""
     x: tuple[int, int]

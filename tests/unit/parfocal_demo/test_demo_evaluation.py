@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from parfocal_demo.evaluation import (
@@ -39,6 +39,7 @@ def test_average_precision_of_a_worked_case() -> None:
     assert average_precision(counts) == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
 
 
+@settings(deadline=None)
 @given(
     probability=arrays(np.uint8, 60, elements=st.integers(0, 255)),
     truth=arrays(np.bool_, 60).filter(lambda drawn: drawn.any() and not drawn.all()),

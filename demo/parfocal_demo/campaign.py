@@ -1,0 +1,182 @@
+"""The whole story, in order, through the public interface of a running deployment.
+
+Everything that is made has a name that follows from the parameters, and the loop keeps what it
+made, so a campaign that was killed goes on where it was when it is run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from parfocal.embedding.v1.embedding_service_pb2 import PATCH_STREAM_IMAGE, PATCH_STREAM_MASK
+from parfocal_runtime.layout import embedding_array
+from parfocal_runtime.store import ObjectStore
+
+from parfocal_demo.arms import ArmResult, Start, run_arm
+from parfocal_demo.artifacts import PROJECT, Artifacts
+from parfocal_demo.crops import CropBox, choose_crops
+from parfocal_demo.following import Follower
+from parfocal_demo.importing import import_volume, input_facts, worked_on_level
+from parfocal_demo.oracle import Oracle
+from parfocal_demo.propagation import compare_propagation
+from parfocal_demo.report.findings import InputFacts, Propagation
+from parfocal_demo.scoring import score_model
+from parfocal_demo.settings import Settings
+from parfocal_demo.specs import Specs, model_name
+
+if TYPE_CHECKING:
+    from parfocal import Client
+
+ARMS = ("two-stream", "random")
+_FIRST = "first"
+_STREAMS = {"mask": PATCH_STREAM_MASK, "image": PATCH_STREAM_IMAGE}
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A campaign that was run to its end.
+
+    Attributes:
+        specs: Its parameters, image and parts.
+        facts: What the image is.
+        start: Where both arms began.
+        propagation: The comparison on the first candidate set.
+        arms: The arms, two-stream first.
+    """
+
+    specs: Specs
+    facts: InputFacts
+    start: Start
+    propagation: Propagation
+    arms: tuple[ArmResult, ...]
+
+
+def run_campaign(
+    settings: Settings,
+    *,
+    client: Client,
+    annotator: Client,
+    store: ObjectStore,
+    folder: Path,
+    follower: Follower,
+) -> Campaign:
+    """Run a campaign, or what is left of it.
+
+    Args:
+        settings: Its parameters.
+        client: A connection as a curator.
+        annotator: A connection as an annotator, for the oracle.
+        store: The object store of the deployment.
+        folder: Where a generated volume is kept.
+        follower: Runs the work and shows how far it is.
+    """
+    import_volume(settings, store, folder, follower)
+    client.projects.create(PROJECT)
+    specs, facts = _prepare(settings, store)
+    start, features = _begin(specs, follower)
+    with follower.local("Compare label propagation") as show:
+        propagation = compare_propagation(
+            client,
+            start.candidates,
+            features=features,
+            budget=settings.budget,
+            seeds=range(settings.propagation_seeds),
+            report=show,
+        )
+    oracle = Oracle(
+        annotator,
+        PROJECT,
+        _truth_by_name(specs.artifacts),
+        error_rate=settings.error_rate,
+        seed=settings.seed,
+    )
+    arms = tuple(
+        run_arm(
+            name,
+            client=client,
+            specs=specs,
+            follower=follower,
+            start=start,
+            answer=lambda round_name: oracle.answer_round(round_name, lambda done, of: None),
+        )
+        for name in ARMS
+    )
+    return Campaign(specs, facts, start, propagation, arms)
+
+
+def _prepare(settings: Settings, store: ObjectStore) -> tuple[Specs, InputFacts]:
+    artifacts = Artifacts(store, level=worked_on_level(settings, store))
+    depth, height, width = artifacts.image.shape
+    train_stop, test_start = (round(share * width) for share in settings.split)
+    crops = choose_crops(
+        artifacts.truth, count=settings.crops, shape=settings.crop_shape, columns=train_stop
+    )
+    facts = input_facts(settings, store, foreground_share=float(artifacts.truth.mean()))
+    specs = Specs(
+        settings,
+        artifacts,
+        crops,
+        train=CropBox((0, 0, 0), (depth, height, train_stop)),
+        test=CropBox((0, 0, test_start), (depth, height, width)),
+        voxel_size_nm=facts.voxel_size_nm,
+    )
+    return specs, facts
+
+
+def _begin(specs: Specs, follower: Follower) -> tuple[Start, dict[str, str]]:
+    """Train what both arms begin with, and return it with the embeddings by stream."""
+    base = follower.job(
+        "train-base",
+        specs.train_base(),
+        stage="Train the base model",
+        title="Train the base model",
+    ).model
+    model = model_name(base)
+    follower.job(
+        "segment-train-base",
+        specs.segment(model, specs.train),
+        stage="Segment",
+        title="Segment the training part",
+    )
+    folder = f"projects/{PROJECT}/candidates/{_FIRST}"
+    follower.job(
+        "propose-first",
+        specs.propose(folder, model, specs.train, exclude_crops=True),
+        stage="Propose candidates",
+        title="Propose candidates",
+    )
+    encoders, features = {}, {}
+    for stream, job in {
+        "mask": specs.train_mask_encoder(folder),
+        "image": specs.train_image_encoder(),
+    }.items():
+        encoder = follower.job(
+            f"train-{stream}-encoder",
+            job,
+            stage="Train the encoders",
+            title=f"Train the {stream} encoder",
+        ).model
+        path = embedding_array(PROJECT, _FIRST, encoder.name, encoder.version)
+        follower.job(
+            f"embed-{stream}",
+            specs.embed(folder, path, _STREAMS[stream], encoder),
+            stage="Embed",
+            title=f"Embed the {stream}s",
+        )
+        encoders[stream], features[stream] = encoder, path
+    scored = score_model(specs, follower, model, title="base model")
+    return Start(base, encoders, specs.artifacts.candidates(folder), scored), features
+
+
+def _truth_by_name(artifacts: Artifacts) -> Callable[[str], NDArray[np.bool_]]:
+    @cache
+    def verdicts(name: str) -> NDArray[np.bool_]:
+        return artifacts.candidates(f"projects/{PROJECT}/candidates/{name}").correct
+
+    return verdicts

@@ -1,0 +1,83 @@
+"""Which crops a person would label first: small ones with much of what is looked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Triple = tuple[int, int, int]
+
+_RICHNESS = 0.85
+"""A person picks a rich place by eye, not the richest there is."""
+_STEP = 16
+
+
+@dataclass(frozen=True, order=True)
+class CropBox:
+    """A half-open box of voxels, zyx."""
+
+    start: Triple
+    stop: Triple
+
+    @property
+    def slices(self) -> tuple[slice, slice, slice]:
+        """Numpy index of the box."""
+        (z0, y0, x0), (z1, y1, x1) = self.start, self.stop
+        return slice(z0, z1), slice(y0, y1), slice(x0, x1)
+
+    def column_of(self, depth: int) -> CropBox:
+        """Return the same rows and columns through all `depth` sections."""
+        return CropBox((0, *self.start[1:]), (depth, *self.stop[1:]))
+
+    def shares_columns_with(self, other: CropBox) -> bool:
+        """Return whether the two overlap as seen along z."""
+        return all(
+            a < d and c < b
+            for a, b, c, d in zip(
+                self.start[1:], self.stop[1:], other.start[1:], other.stop[1:], strict=True
+            )
+        )
+
+
+def choose_crops(
+    truth: NDArray[np.bool_], *, count: int, shape: Triple, columns: int
+) -> list[CropBox]:
+    """Choose crops spread over the sections, each rich in foreground, apart from each other.
+
+    Args:
+        truth: Ground truth, (z, y, x).
+        count: Number of crops; fewer where the sections chosen hold no foreground.
+        shape: Sections, rows and columns of a crop; cut down to the image.
+        columns: Only columns below this may be used.
+
+    Raises:
+        ValueError: If there is no foreground to choose by.
+    """
+    depth, height, width = truth.shape
+    shape = (min(shape[0], depth), min(shape[1], height), min(shape[2], columns, width))
+    chosen: list[CropBox] = []
+    for z in np.linspace(0, depth - shape[0], count).round().astype(int):
+        boxes = _boxes(int(z), shape, (height, min(columns, width)))
+        apart = [box for box in boxes if not any(box.shares_columns_with(one) for one in chosen)]
+        rich = _ranked(truth, apart) or _ranked(truth, boxes)
+        if rich:
+            chosen.append(rich[min(int(_RICHNESS * len(rich)), len(rich) - 1)])
+    if not chosen:
+        raise ValueError("the training part holds no foreground to label crops around")
+    return chosen
+
+
+def _ranked(truth: NDArray[np.bool_], boxes: list[CropBox]) -> list[CropBox]:
+    """Return the boxes that hold foreground, poorest first."""
+    counted = sorted((int(truth[box.slices].sum()), box.start, box) for box in boxes)
+    return [box for content, _, box in counted if content]
+
+
+def _boxes(z: int, shape: Triple, extent: tuple[int, int]) -> list[CropBox]:
+    return [
+        CropBox((z, y, x), (z + shape[0], y + shape[1], x + shape[2]))
+        for y in range(0, extent[0] - shape[1] + 1, _STEP)
+        for x in range(0, extent[1] - shape[2] + 1, _STEP)
+    ]
