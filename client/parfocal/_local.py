@@ -29,18 +29,13 @@ class LocalData:
         """JSON file that says where the running server answers."""
         return self.folder / "server.json"
 
-    @property
-    def store(self) -> Path:
-        """Root of the object store."""
-        return self.folder / "store"
+    def store_uri(self) -> str:
+        """Return the root of the object store: the running server's, else the folder's own."""
+        return self._announced("store") or (self.folder.absolute() / "store").as_uri()
 
     def address(self) -> str | None:
         """Return where the server answers, or None where none is running."""
-        try:
-            address = json.loads(self.server_file.read_text())["address"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return address if isinstance(address, str) else None
+        return self._announced("address")
 
     def token(self) -> str | None:
         """Return the token, or None where there is none that this user may read."""
@@ -48,6 +43,13 @@ class LocalData:
             return self.token_file.read_text().strip() or None
         except OSError:
             return None
+
+    def _announced(self, key: str) -> str | None:
+        try:
+            value = json.loads(self.server_file.read_text())[key]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return value if isinstance(value, str) else None
 
 
 def local_data(

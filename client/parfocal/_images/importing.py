@@ -18,6 +18,7 @@ from parfocal._images.pyramid import halved_max, halved_mean, level_shapes
 from parfocal._images.source import ImageSource, Triple, VoxelSize
 from parfocal._images.truth import TruthKind, measured_truth
 from parfocal._images.writing import create_level, write_pyramid
+from parfocal._local import local_data
 
 Progress = Callable[[str, int, int], None]
 
@@ -27,7 +28,7 @@ def import_image(
     *,
     project: str,
     image: str,
-    store: str | os.PathLike[str],
+    store: str | os.PathLike[str] | None = None,
     truth: str | os.PathLike[str] | None = None,
     key: str | None = None,
     truth_key: str | None = None,
@@ -48,7 +49,7 @@ def import_image(
         path: What `open_source` reads.
         project: Name of the project.
         image: Name of the image in it.
-        store: Folder or URI of the object store's root.
+        store: Folder or URI of the object store's root; None is that of this user's `parfocal up`.
         truth: Image of the same shape: a mask (nonzero is foreground) or object numbers.
         key: Data set of an HDF5 image.
         truth_key: Data set of an HDF5 truth.
@@ -69,12 +70,12 @@ def import_image(
         ...     truth="stack1/mitochondria",
         ...     project="vnc",
         ...     image="stack1",
-        ...     store="data/store",
         ...     voxel_size_nm=(50, 4.6, 4.6),
         ... )
     """
     path_of_group = image_group(project, image)
-    group = place(store).below(path_of_group)
+    root = store or local_data().store_uri()
+    group = place(root).below(path_of_group)
     with open_source(path, key=key, channel=channel) as source:
         size = _checked_size(voxel_size_nm or source.voxel_size_nm)
         if truth is not None:
@@ -93,7 +94,7 @@ def import_image(
     levels = len(level_shapes(shape))
     ome = ngff.image_attributes(name=image, levels=levels, voxel_size_nm=size, downscaling="mean")
     _write_group(group, {"ome": ome, "parfocal": record})
-    return describe_image(store, project=project, image=image)
+    return describe_image(root, project=project, image=image)
 
 
 def _write_image(source: ImageSource, group: Place, progress: Progress | None) -> dict[str, Any]:

@@ -38,4 +38,4 @@ def store_uri(store: str | None, data_dir: Path | None, *, server: str | None = 
             f"the object store of {server} is not known on this machine; name it by --store, "
             "such as s3://bucket/prefix"
         )
-    return local.store.absolute().as_uri()
+    return local.store_uri()

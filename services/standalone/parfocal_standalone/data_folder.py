@@ -92,9 +92,9 @@ class DataFolder:
         write_secret(self.loop_token_file, loop_token)
         return token
 
-    def announce(self, address: str) -> None:
-        """Let other programs of this user find the server."""
-        about = {"address": address, "pid": os.getpid(), "store": self.store_uri}
+    def announce(self, address: str, *, store_uri: str) -> None:
+        """Let other programs of this user find the server and its object store."""
+        about = {"address": address, "pid": os.getpid(), "store": store_uri}
         write_secret(self.server_file, json.dumps(about))
 
     def withdraw(self) -> None:

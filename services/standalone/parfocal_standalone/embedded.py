@@ -74,7 +74,7 @@ class Standalone:
             composed = compose(self._data, port=port, settings=self._settings)
             server = stack.enter_context(serving_in_thread(composed.services, composed.config))
             self.address = server.address
-            self._data.announce(self.address)
+            self._data.announce(self.address, store_uri=self.store_uri)
             stack.callback(self._data.withdraw)
             self._running = stack.pop_all()
         return self

@@ -63,7 +63,7 @@ def up(
         configure_logs(service="standalone", level=composed.config.log_level)
 
         def announce(server: RunningServer) -> None:
-            data.announce(server.address)
+            data.announce(server.address, store_uri=composed.config.store_uri)
             tell(Announcement(server.address, token, data.folder))
 
         try:

@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from onnx_graphs import base_model
+from parfocal import Client
+from parfocal.cli._app import app
+from parfocal.labels.v1.query_pb2 import Query
+from parfocal_standalone import Standalone
+from typer.testing import CliRunner
+
+
+def add_queries(client: Client, project: str, count: int, **rules: Any) -> None:
+    client.projects.create(project, **rules)
+    client.labels.add(
+        project,
+        [
+            Query(
+                round="round-1", candidate_set="set-1", candidate=i, rank=i, strategy="two-stream"
+            )
+            for i in range(count)
+        ],
+    )
+
+
+def answer(client: Client, project: str, *answers: bool | None) -> None:
+    leased = client.labels.lease(project, count=len(answers))
+    client.labels.submit(
+        project, {each.query.name: one for each, one in zip(leased, answers, strict=True)}
+    )
+
+
+def json_lines(output: str) -> list[Any]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def test_a_project_is_created_listed_and_shown(parfocal: Any) -> None:
+    created = parfocal(
+        "project", "create", "cells", "--task", "classify", "--classes", "a, b", "--votes", 3
+    )
+    listed = parfocal("project", "list", "--json")
+    shown = parfocal("project", "show", "cells")
+
+    assert created.exit_code == 0, created.output
+    assert "projects/cells: classify, 3 vote(s) a query" in created.output
+    (project,) = [each for each in json_lines(listed.stdout) if each["name"] == "projects/cells"]
+    assert (project["classes"], project["votes_needed"]) == (["a", "b"], 3)
+    assert "decided" in shown.output
+
+
+def test_a_missing_project_is_one_line_with_its_reason(parfocal: Any) -> None:
+    done = parfocal("project", "show", "nothing")
+
+    assert done.exit_code == 3
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.rstrip().endswith("[ERROR_REASON_PROJECT_NOT_FOUND]")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_project_with_other_rules_is_a_conflict(parfocal: Any) -> None:
+    parfocal("project", "create", "twice")
+
+    done = parfocal("project", "create", "twice", "--votes", 3)
+
+    assert done.exit_code == 4
+    assert "ERROR_REASON_PROJECT_EXISTS" in done.stderr
+
+
+def test_without_a_server_it_says_how_to_get_one(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["project", "list", "--data-dir", str(tmp_path)])
+
+    assert done.exit_code == 6
+    assert "start one with `parfocal up`" in done.stderr
+
+
+def test_labels_are_listed_and_exported(parfocal: Any, client: Client, tmp_path: Path) -> None:
+    add_queries(client, "listed", 4)
+    answer(client, "listed", True, False, None)
+
+    listed = parfocal("labels", "list", "listed", "--json")
+    exported = parfocal("labels", "export", "listed", "--out", tmp_path / "labels.csv", "--json")
+
+    assert [each["candidate"] for each in json_lines(listed.stdout)] == ["0", "1", "2"]
+    assert json.loads(exported.stdout)["rows"] == 3
+    with (tmp_path / "labels.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["answer"] for row in rows] == ["true", "false", "unsure"]
+    assert {row["strategy"] for row in rows} == {"two-stream"}
+
+
+def test_a_list_for_people_is_a_table(parfocal: Any, client: Client) -> None:
+    add_queries(client, "table", 1)
+    answer(client, "table", True)
+
+    done = parfocal("labels", "list", "table")
+
+    heading, row = done.stdout.rstrip().splitlines()
+    assert heading.split() == [
+        "label", "round", "candidate", "answer", "annotator", "seconds", "retracted",
+    ]  # fmt: skip
+    assert row.split()[1:4] == ["round-1", "0", "true"]
+
+
+def test_consensus_says_what_is_open(parfocal: Any, client: Client) -> None:
+    add_queries(client, "agreed", 2)
+    answer(client, "agreed", False)
+
+    every = parfocal("labels", "consensus", "agreed")
+    decided = parfocal("labels", "consensus", "agreed", "--decided", "--json")
+
+    assert "open" in every.stdout
+    assert [each["verdict"] for each in json_lines(decided.stdout)] == ["VERDICT_FALSE"]
+
+
+def test_agreement_without_a_pair_of_votes_says_why_it_is_not_defined(
+    parfocal: Any, client: Client
+) -> None:
+    add_queries(client, "alone", 1)
+    answer(client, "alone", True)
+
+    shown = parfocal("labels", "agreement", "alone")
+    as_json = parfocal("labels", "agreement", "alone", "--json")
+
+    assert shown.exit_code == 0, shown.output
+    assert math.isnan(float(json.loads(as_json.stdout)["pairwise_agreement"]))
+    assert json.loads(as_json.stdout)["undefined_reason"] in shown.stdout
+
+
+def test_an_export_holds_everything_in_plain_files(
+    parfocal: Any, client: Client, tmp_path: Path
+) -> None:
+    add_queries(client, "whole", 3)
+    answer(client, "whole", True, False)
+
+    done = parfocal("export", "whole", "--out", tmp_path / "out", "--json")
+
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout) == {
+        "folder": str(tmp_path / "out"),
+        "labels": 2,
+        "consensus": 3,
+        "rounds": 0,
+    }
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "consensus.csv", "labels.csv", "project.json", "rounds.jsonl", "snapshot.json",
+    ]  # fmt: skip
+    assert json.loads((tmp_path / "out" / "snapshot.json").read_text())["rows"] == "2"
+
+
+def test_an_image_is_imported_into_the_store_of_the_server(
+    parfocal: Any, server: Standalone, tmp_path: Path
+) -> None:
+    tifffile.imwrite(tmp_path / "My Stack.tif", np.zeros((5, 40, 50), np.uint8))
+
+    done = parfocal(
+        "images", "import", tmp_path / "My Stack.tif", "--project", "p", "--voxel-size", "50,4,4"
+    )
+    shown = parfocal("images", "show", "my-stack", "--project", "p", "--json")
+
+    assert done.exit_code == 0, done.output
+    assert "5 x 40 x 50" in done.stdout
+    path = json.loads(shown.stdout)["path"]
+    assert path == "projects/p/images/my-stack.ome.zarr/0"
+    assert (server.data_dir / "store" / path / "zarr.json").is_file()
+
+
+def test_a_published_model_is_listed(parfocal: Any, tmp_path: Path) -> None:
+    (tmp_path / "grey.onnx").write_bytes(base_model())
+
+    first = parfocal("models", "publish", "listed", tmp_path / "grey.onnx")
+    listed = parfocal("models", "list", "--json")
+
+    assert first.output == "listed version 1\n"
+    assert {"name": "listed", "versions": [1]} in json_lines(listed.stdout)
+
+
+def test_publishing_to_the_server_of_this_machine_finds_its_store(
+    parfocal: Any, server: Standalone, tmp_path: Path
+) -> None:
+    (tmp_path / "grey.onnx").write_bytes(base_model())
+
+    here = parfocal("models", "publish", "here", tmp_path / "grey.onnx", "--server", server.address)
+    elsewhere = parfocal(
+        "models", "publish", "here", tmp_path / "grey.onnx", "--server", "lab:50051"
+    )
+
+    assert here.output == "here version 1\n"
+    assert elsewhere.exit_code == 2
+    assert "name it by --store" in elsewhere.stderr
+
+
+def test_a_file_that_is_no_model_is_refused(parfocal: Any, tmp_path: Path) -> None:
+    (tmp_path / "broken.onnx").write_bytes(base_model()[:100])
+
+    done = parfocal("models", "publish", "broken", tmp_path / "broken.onnx")
+    missing = parfocal("models", "publish", "broken", tmp_path / "nothing.onnx")
+
+    assert done.exit_code == 2
+    assert "ERROR_REASON_INVALID_MODEL" in done.stderr
+    assert missing.exit_code == 2
+    assert "nothing.onnx: No such file" in missing.stderr
+
+
+def test_a_round_is_created_followed_and_labelled(
+    parfocal: Any, client: Client, server: Standalone, tmp_path: Path
+) -> None:
+    section = np.zeros((64, 64), np.uint8)
+    section[8:24, 8:24] = section[36:52, 36:52] = 255
+    tifffile.imwrite(tmp_path / "image.tif", np.stack([section] * 5))
+    (tmp_path / "grey.onnx").write_bytes(base_model())
+    parfocal("models", "publish", "grey", tmp_path / "grey.onnx")
+    parfocal("images", "import", tmp_path / "image.tif", "--project", "turn")
+    parfocal("project", "create", "turn")
+
+    created = parfocal(
+        "round", "create", "turn", "r1", "--image", "image", "--base-model", "grey",
+        "--budget", 4, "--strategy", "random", "--random-share", 1, "--json",
+    )  # fmt: skip
+    assert created.exit_code == 0, created.output
+    for _ in client.rounds.watch("turn", "r1", timeout_seconds=60):
+        for leased in client.labels.lease("turn"):
+            client.labels.submit("turn", {leased.query.name: True})
+    watched = parfocal("round", "watch", "turn", "r1", "--json")
+    listed = parfocal("round", "list", "turn")
+    shown = parfocal("round", "show", "turn", "r1")
+    cancelled = parfocal("round", "cancel", "turn", "r1")
+
+    last = json_lines(watched.stdout)[-1]
+    assert last["status"]["state"] == "WORK_STATE_SUCCEEDED", shown.output
+    assert last["status"]["accuracy"]["labels"] == 4
+    assert "succeeded" in listed.stdout
+    assert "1.000" in shown.stdout
+    assert cancelled.exit_code == 4
+    assert "ERROR_REASON_WORK_FINISHED" in cancelled.stderr
+
+
+def test_a_round_without_its_model_fails_with_the_reason(parfocal: Any, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "image.tif", np.zeros((2, 32, 32), np.uint8))
+    parfocal("images", "import", tmp_path / "image.tif", "--project", "failing")
+    parfocal("project", "create", "failing")
+
+    done = parfocal(
+        "round", "create", "failing", "r1", "--image", "image", "--base-model", "nothing",
+        "--budget", 1, "--strategy", "random", "--watch",
+    )  # fmt: skip
+
+    assert done.exit_code == 4
+    assert "[ERROR_REASON_MODEL_NOT_" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["round", "create", "p", "r", "--image", "i", "--base-model", "m", "--budget", "0"],
+        ["round", "create", "p", "r", "--image", "i", "--base-model", "m", "--budget", "1",
+         "--encoder", "mask"],
+        ["images", "import", "x.tif", "--project", "p", "--voxel-size", "50,4"],
+        ["labels", "export", "p", "--out", "labels.xlsx"],
+        ["demo", "--images", "x"],
+        ["up", "--port", "70000"],
+    ],
+    ids=lambda words: " ".join(words[:2]) + " " + words[-1],
+)  # fmt: skip
+def test_wrong_options_are_refused(parfocal: Any, words: list[str]) -> None:
+    done = parfocal(*words)
+
+    assert done.exit_code == 2
+    assert "error" in done.stderr.lower()
+
+
+def test_an_unknown_strategy_is_refused_with_the_known_ones(parfocal: Any) -> None:
+    done = parfocal(
+        "round", "create", "p", "r", "--image", "i", "--base-model", "m", "--budget", 1,
+        "--strategy", "best",
+    )  # fmt: skip
+
+    assert done.exit_code == 2
+    assert "two-stream" in done.stderr

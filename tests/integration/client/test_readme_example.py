@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx_graphs import base_model
+from parfocal_standalone import Standalone
+from PIL import Image
+
+ROOT = Path(__file__).parents[3]
+EXAMPLE = ROOT / "examples" / "readme.py"
+
+
+def test_the_readme_shows_the_example() -> None:
+    shown = re.search(
+        r"<!-- examples/readme\.py -->\n```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S
+    )
+
+    assert shown is not None
+    assert shown[1] == EXAMPLE.read_text()
+
+
+def test_the_example_of_the_readme_runs(server: Standalone, parfocal: Any, tmp_path: Path) -> None:
+    section = np.zeros((64, 64), np.uint8)
+    section[8:24, 8:24] = section[36:52, 36:52] = 255
+    (tmp_path / "sections").mkdir()
+    for z in range(4):
+        Image.fromarray(section).save(tmp_path / "sections" / f"z{z}.png")
+    (tmp_path / "mito.onnx").write_bytes(base_model())
+    published = parfocal("models", "publish", "mito", tmp_path / "mito.onnx")
+    assert published.exit_code == 0, published.output
+
+    done = subprocess.run(
+        [sys.executable, EXAMPLE],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "PARFOCAL_DATA_DIR": str(server.data_dir),
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "100% of the proposals are right, by 2 random ones\n"

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import grpc
+import pytest
+from parfocal import Client
+from parfocal_inference.oip.v2 import inference_pb2, inference_pb2_grpc
+
+Up = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Up]:
+    """Starts `parfocal up` as a process of its own; ends what a test left running."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "PARFOCAL_GRACE_SECONDS": "1",
+    }
+    with ExitStack() as stack:
+
+        def start(*options: str) -> subprocess.Popen[str]:
+            command = [sys.executable, "-m", "parfocal.cli", "up", "--no-browser", *options]
+            process = stack.enter_context(
+                subprocess.Popen(
+                    command,
+                    env=environment,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            stack.callback(process.kill)
+            return process
+
+        yield start
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def first_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, process.communicate()[1]
+    return line
+
+
+def test_a_server_is_ready_when_its_port_answers_and_drains_when_told_to(
+    up: Up, tmp_path: Path
+) -> None:
+    port = free_port()
+    process = up("--port", str(port), "--data-dir", str(tmp_path))
+
+    # Refused connections are no answer: gRPC waits here until the port opens.
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = inference_pb2_grpc.GRPCInferenceServiceStub(channel)
+        request = inference_pb2.ServerReadyRequest()
+        ready = stub.ServerReady(request, wait_for_ready=True, timeout=60).ready
+        with Client(f"127.0.0.1:{port}", token=(tmp_path / "token").read_text()) as client:
+            client.projects.create("vnc")
+    told = [first_line(process) for _ in range(3)]
+    process.send_signal(signal.SIGTERM)
+    _, complaints = process.communicate(timeout=30)
+
+    assert ready
+    assert told[0].startswith(f"Parfocal is ready at 127.0.0.1:{port}")
+    assert told[2].strip().startswith(f"grpc://127.0.0.1:{port}/?token=")
+    assert process.returncode == 0
+    assert complaints == ""
+    assert not (tmp_path / "server.json").exists()
+
+
+def test_a_second_server_on_the_folder_is_refused_and_a_killed_one_gives_way(
+    up: Up, tmp_path: Path
+) -> None:
+    first = up("--port", "0", "--data-dir", str(tmp_path))
+    first_line(first)
+
+    second = up("--port", "0", "--data-dir", str(tmp_path))
+    _, complaint = second.communicate(timeout=60)
+    first.kill()
+    first.wait()
+    third = up("--port", "0", "--data-dir", str(tmp_path))
+    told = first_line(third)
+
+    assert second.returncode == 4
+    assert complaint.startswith(f"error: {tmp_path} is in use by process {first.pid}")
+    assert complaint.count("\n") == 1
+    assert told.startswith("Parfocal is ready")
+
+
+def test_a_port_that_is_taken_is_one_readable_line(up: Up, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        process = up("--port", str(port), "--data-dir", str(tmp_path))
+        _, complaint = process.communicate(timeout=60)
+
+    assert process.returncode == 2
+    assert complaint.startswith(f"error: cannot listen on 127.0.0.1:{port}")
+    assert not (tmp_path / "server.json").exists()
