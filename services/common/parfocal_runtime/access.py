@@ -113,16 +113,14 @@ METHOD_ROLES: dict[str, Role] = {
 
 def require_access(
     caller: Principal | None, full_method: str, roles: Mapping[str, Role] = METHOD_ROLES
-) -> None:
-    """Return if `caller` may call the method.
+) -> Principal:
+    """Return `caller` if they may call the method.
 
     Raises:
         Unauthenticated: If nobody calls (`ERROR_REASON_TOKEN_MISSING`).
         PermissionDenied: If the role is too low (`ERROR_REASON_ROLE_TOO_LOW`) or the method has
             no row in the table (`ERROR_REASON_METHOD_WITHOUT_ROLE`).
     """
-    if full_method in PUBLIC_METHODS:
-        return
     if caller is None:
         raise Unauthenticated("ERROR_REASON_TOKEN_MISSING", "a bearer token is needed")
     least = roles.get(full_method)
@@ -141,3 +139,4 @@ def require_access(
             required_role=least.name.lower(),
             role=caller.role.name.lower(),
         )
+    return caller

@@ -1,11 +1,12 @@
 """One place around every call: four shapes of methods, one list of layers.
 
 gRPC asks an interceptor to wrap a handler, and handlers come in four shapes. `CallInterceptor`
-wraps each shape once, and inside the wrapping enters the layers, outermost first. A layer is an
-asynchronous context manager; what a handler raises passes through it.
+wraps the handler of a method once, on its first call: the shape turns into one function from a
+`Call` to its answer, and each layer, innermost first, makes of that function another one with
+something around it.
 
-Messages are decoded and encoded inside the wrapping as well, so that bytes which are no message
-meet the layers as `InvalidInput` and not gRPC's UNKNOWN.
+Messages are decoded and encoded inside the layers as well, so that bytes which are no message
+meet them as `InvalidInput` and not gRPC's UNKNOWN.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -27,13 +28,30 @@ Context = Any  # grpc.aio.ServicerContext of unknown message types
 Handler = Any  # grpc.RpcMethodHandler of unknown message types
 
 
+@dataclass(frozen=True)
+class Method:
+    """A method that is called.
+
+    Attributes:
+        name: Full name, such as `/parfocal.labels.v1.LabelsService/SubmitLabels`.
+        kind: `unary`, `client_stream`, `server_stream` or `bidi_stream`.
+    """
+
+    name: str
+    kind: str
+
+    @property
+    def service(self) -> str:
+        """Full name of the service."""
+        return self.name.removeprefix("/").rpartition("/")[0]
+
+
 @dataclass
 class Call:
     """One call in progress.
 
     Attributes:
-        method: Full name, such as `/parfocal.labels.v1.LabelsService/SubmitLabels`.
-        kind: `unary`, `client_stream`, `server_stream` or `bidi_stream`.
+        incoming: The request, or an asynchronous iterator of requests, as bytes.
         context: gRPC's own context of the call.
         metadata: What the caller sent; the last entry of a name counts.
         started: Monotonic clock at the start, in seconds.
@@ -41,8 +59,7 @@ class Call:
         on_sent: Called before each message to the caller.
     """
 
-    method: str
-    kind: str
+    incoming: Any
     context: Context
     metadata: dict[str, str]
     started: float = field(default_factory=time.monotonic)
@@ -50,16 +67,20 @@ class Call:
     on_sent: list[Hook] = field(default_factory=list)
 
 
+Answer = Callable[[Call], Awaitable[bytes | None]]
+"""Takes a call and returns the answer as bytes, or None after it has sent a stream of them."""
+
+
 class Layer(Protocol):
     """Something that happens around every call."""
 
-    def around(self, call: Call) -> AbstractAsyncContextManager[None]:
-        """Return what to enter before the handler runs and to leave after it."""
+    def around(self, method: Method, answer: Answer) -> Answer:
+        """Return `answer` with something around it, or itself where there is nothing to do."""
         ...
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Runs `layers` around every call of every shape, the first one outermost."""
+    """Puts `layers` around every call of every shape, the first one outermost."""
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self._layers = tuple(layers)
@@ -74,71 +95,56 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        method = _as_text(handler_call_details.method)
-        known = self._wrapped.get(method)
+        name = _as_text(handler_call_details.method)
+        known = self._wrapped.get(name)
         if known is None or known[0] is not handler:
-            known = (handler, _Wrapping(handler, method, self._layers).handler())
-            self._wrapped[method] = known
+            known = (handler, self._wrap(handler, name))
+            self._wrapped[name] = known
         return known[1]
 
+    def _wrap(self, handler: Handler, name: str) -> Handler:
+        streams = (bool(handler.request_streaming), bool(handler.response_streaming))
+        method = Method(name, call_type(client_streams=streams[0], server_streams=streams[1]))
+        shape = _Shape(handler)
+        answer: Answer = shape.answer_stream if streams[1] else shape.answer_one
+        for layer in reversed(self._layers):
+            answer = layer.around(method, answer)
 
-class _Wrapping:
-    """The four ways to run one handler inside the layers."""
+        async def behave(incoming: Any, context: Context) -> Any:
+            return await answer(Call(incoming, context, _metadata(context)))
 
-    def __init__(self, inner: Handler, method: str, layers: tuple[Layer, ...]) -> None:
-        self._inner = inner
-        self._method = method
-        self._layers = layers
-        self._kind = call_type(
-            client_streams=inner.request_streaming, server_streams=inner.response_streaming
+        return _REWRAP[streams](behave)
+
+
+_REWRAP: dict[tuple[bool, bool], Callable[[Any], Handler]] = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+
+
+class _Shape:
+    """Runs one handler on bytes, whatever its shape."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._behave: Callable[[Any, Context], Any] = (
+            handler.unary_unary
+            or handler.unary_stream
+            or handler.stream_unary
+            or handler.stream_stream
         )
-        self._decode: Callable[[bytes], Any] = inner.request_deserializer or _as_is
-        self._encode: Callable[[Any], bytes] = inner.response_serializer or _as_is
+        self._take = self._each if handler.request_streaming else self._one
+        self._decode: Callable[[bytes], Any] = handler.request_deserializer or _as_is
+        self._encode: Callable[[Any], bytes] = handler.response_serializer or _as_is
 
-    def handler(self) -> Handler:
-        if self._inner.request_streaming:
-            if self._inner.response_streaming:
-                return grpc.stream_stream_rpc_method_handler(self._stream_stream)
-            return grpc.stream_unary_rpc_method_handler(self._stream_unary)
-        if self._inner.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(self._unary_stream)
-        return grpc.unary_unary_rpc_method_handler(self._unary_unary)
+    async def answer_one(self, call: Call) -> bytes:
+        request = self._take(call, call.incoming)
+        return self._sent(call, await self._behave(request, call.context))
 
-    async def _unary_unary(self, data: bytes, context: Context) -> bytes:
-        async with AsyncExitStack() as stack:
-            call = await self._enter(stack, context)
-            return self._sent(call, await self._inner.unary_unary(self._one(call, data), context))
-
-    async def _stream_unary(self, stream: AsyncIterator[bytes], context: Context) -> bytes:
-        async with AsyncExitStack() as stack:
-            call = await self._enter(stack, context)
-            answer = await self._inner.stream_unary(self._each(call, stream), context)
-            return self._sent(call, answer)
-
-    async def _unary_stream(self, data: bytes, context: Context) -> None:
-        async with AsyncExitStack() as stack:
-            call = await self._enter(stack, context)
-            await self._send_all(call, self._inner.unary_stream, self._one(call, data))
-
-    async def _stream_stream(self, stream: AsyncIterator[bytes], context: Context) -> None:
-        async with AsyncExitStack() as stack:
-            call = await self._enter(stack, context)
-            await self._send_all(call, self._inner.stream_stream, self._each(call, stream))
-
-    async def _enter(self, stack: AsyncExitStack, context: Context) -> Call:
-        metadata = {
-            key: value
-            for key, value in context.invocation_metadata() or ()
-            if isinstance(value, str)
-        }
-        call = Call(self._method, self._kind, context, metadata)
-        for layer in self._layers:
-            await stack.enter_async_context(layer.around(call))
-        return call
-
-    async def _send_all(self, call: Call, inner: Callable[..., Any], request: Any) -> None:
+    async def answer_stream(self, call: Call) -> None:
         context = _EncodingContext(call.context, lambda message: self._sent(call, message))
-        answers = inner(request, context)
+        answers = self._behave(self._take(call, call.incoming), context)
         if inspect.isawaitable(answers):
             # A handler that writes to the context by itself instead of yielding.
             await answers
@@ -180,6 +186,11 @@ class _EncodingContext:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
+
+
+def _metadata(context: Context) -> dict[str, str]:
+    entries = context.invocation_metadata() or ()
+    return {key: value for key, value in entries if isinstance(value, str)}
 
 
 def _as_is(message: Any) -> Any:

@@ -100,7 +100,7 @@ def _adder(token: str) -> Callable[[Any], Any]:
 
     def add(details: Any) -> Any:
         """Return the details of a call with token and request id among its metadata."""
-        request_id = current_request_id.get()
+        request_id = current_request_id()
         extra = (*fixed, (REQUEST_ID_KEY, request_id)) if request_id else fixed
         metadata = grpc.aio.Metadata(*(details.metadata or ()), *extra)
         return details._replace(metadata=metadata)

@@ -1,31 +1,29 @@
-"""The layers around every call: metrics, request id, errors, draining, readiness, access."""
+"""The layers around every call: metrics, request id, errors, draining, access, readiness."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from uuid import uuid4
 
 import grpc
-import structlog
 
 from parfocal_runtime.access import METHOD_ROLES, PUBLIC_METHODS, require_access
-from parfocal_runtime.auth import (
-    Authenticator,
-    Principal,
-    Role,
-    acting_as,
-    bearer_token,
-)
-from parfocal_runtime.calls import Call
+from parfocal_runtime.auth import Authenticator, Principal, Role, acting_as, bearer_token
+from parfocal_runtime.calls import Answer, Call, Method
 from parfocal_runtime.channels import domain_error
 from parfocal_runtime.errors import DomainError, Unauthenticated, Unavailable
 from parfocal_runtime.logs import get_logger
 from parfocal_runtime.metrics import GrpcMetrics
-from parfocal_runtime.request_id import REQUEST_ID_KEY, current_request_id
+from parfocal_runtime.request_id import (
+    REQUEST_ID_KEY,
+    Request,
+    current_request,
+    current_request_id,
+)
 from parfocal_runtime.status import (
     DETAILS_KEY,
     INTERNAL_MESSAGE,
@@ -37,6 +35,7 @@ from parfocal_runtime.status import (
 
 _log = get_logger(__name__)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class MetricsLayer:
@@ -45,21 +44,24 @@ class MetricsLayer:
     def __init__(self, metrics: GrpcMetrics) -> None:
         self._metrics = metrics
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
-        """Count `call`."""
-        method = self._metrics.method(call.method, call.kind)
-        method.started()
-        call.on_received.append(method.received)
-        call.on_sent.append(method.sent)
-        failure: BaseException | None = None
-        try:
-            yield
-        except BaseException as error:
-            failure = error
-            raise
-        finally:
-            method.finished(_final_code(call, failure), time.monotonic() - call.started)
+    def around(self, method: Method, answer: Answer) -> Answer:
+        """Count the calls of `method`."""
+        metrics = self._metrics.method(method.name, method.kind)
+
+        async def counted(call: Call) -> bytes | None:
+            metrics.started()
+            call.on_received.append(metrics.received)
+            call.on_sent.append(metrics.sent)
+            failure: BaseException | None = None
+            try:
+                return await answer(call)
+            except BaseException as error:
+                failure = error
+                raise
+            finally:
+                metrics.finished(_final_code(call, failure), time.monotonic() - call.started)
+
+        return counted
 
 
 class RequestLayer:
@@ -69,23 +71,25 @@ class RequestLayer:
     new one; the answer carries it in the trailing metadata.
     """
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
-        """Name `call` and log its end."""
-        given = call.metadata.get(REQUEST_ID_KEY, "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
-        call.context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
-        token = current_request_id.set(request_id)
-        with structlog.contextvars.bound_contextvars(request_id=request_id, method=call.method):
+    def around(self, method: Method, answer: Answer) -> Answer:
+        """Name the calls of `method` and log their end."""
+
+        async def named(call: Call) -> bytes | None:
+            given = call.metadata.get(REQUEST_ID_KEY, "")
+            request = Request(given if _REQUEST_ID.fullmatch(given) else uuid4().hex, method.name)
+            call.context.set_trailing_metadata(((REQUEST_ID_KEY, request.id),))
+            token = current_request.set(request)
             failure: BaseException | None = None
             try:
-                yield
+                return await answer(call)
             except BaseException as error:
                 failure = error
                 raise
             finally:
                 _log_end(call, _final_code(call, failure))
-                current_request_id.reset(token)
+                current_request.reset(token)
+
+        return named
 
 
 class ErrorLayer:
@@ -97,29 +101,31 @@ class ErrorLayer:
     and cancellation pass untouched.
     """
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
-        """Translate the errors of `call`."""
-        try:
-            yield
-        except grpc.aio.AbortError:
-            raise
-        except NotImplementedError:
-            await call.context.abort(
-                grpc.StatusCode.UNIMPLEMENTED, "this method is not implemented", _trailing()
-            )
-        except DomainError as error:
-            await _abort(call, error)
-        except grpc.RpcError as error:
-            _log.warning("another service failed", error=str(error))
-            await _abort(call, domain_error(error))
-        except Exception:
-            _log.exception("unforeseen failure")
-            await call.context.abort(
-                grpc.StatusCode.INTERNAL,
-                INTERNAL_MESSAGE,
-                _trailing((DETAILS_KEY, internal_details(current_request_id.get()))),
-            )
+    def around(self, method: Method, answer: Answer) -> Answer:
+        """Translate the errors of `method`."""
+
+        async def translated(call: Call) -> bytes | None:
+            try:
+                return await answer(call)
+            except grpc.aio.AbortError:
+                raise
+            except NotImplementedError:
+                code, message = grpc.StatusCode.UNIMPLEMENTED, "this method is not implemented"
+                await call.context.abort(code, message, _trailing())
+            except DomainError as error:
+                await _abort(call, error)
+            except grpc.RpcError as error:
+                _log.warning("another service failed", error=str(error))
+                await _abort(call, domain_error(error))
+            except Exception:
+                _log.exception("unforeseen failure")
+                details = internal_details(current_request_id())
+                await call.context.abort(
+                    grpc.StatusCode.INTERNAL, INTERNAL_MESSAGE, _trailing((DETAILS_KEY, details))
+                )
+            return None
+
+        return translated
 
 
 class DrainLayer:
@@ -138,47 +144,34 @@ class DrainLayer:
         for task in self._watches:
             task.cancel()
 
-    def is_draining(self) -> bool:
-        """Return whether the server is stopping."""
-        return self._is_draining
+    def around(self, method: Method, answer: Answer) -> Answer:
+        """Keep the calls of `method` in mind if they are watches."""
+        if not method.name.rpartition("/")[2].startswith("Watch"):
+            return answer
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
-        """Keep `call` in mind if it is a watch."""
-        task = asyncio.current_task()
-        if task is None or not call.method.rpartition("/")[2].startswith("Watch"):
-            yield
-            return
-        if self.is_draining():
-            raise _stopping()
-        self._watches.add(task)
-        try:
-            yield
-        except asyncio.CancelledError:
-            # The same exception tells that the caller went away; then nobody hears an answer.
-            if call.context.cancelled() or not self.is_draining():
+        async def ended(call: Call) -> bytes | None:
+            self._require_running()
+            task = asyncio.current_task()
+            if task is None:
+                return await answer(call)
+            self._watches.add(task)
+            try:
+                return await answer(call)
+            except asyncio.CancelledError:
+                # The same exception tells that the caller went away; then nobody hears an answer.
+                if call.context.cancelled():
+                    raise
+                task.uncancel()
+                self._require_running()
                 raise
-            task.uncancel()
-            raise _stopping() from None
-        finally:
-            self._watches.discard(task)
+            finally:
+                self._watches.discard(task)
 
+        return ended
 
-class ReadinessLayer:
-    """Refuses calls of a service that has not started yet."""
-
-    def __init__(self, is_started: Callable[[str], bool]) -> None:
-        self._is_started = is_started
-
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
-        """Refuse `call` if it comes too early."""
-        service = call.method.removeprefix("/").rpartition("/")[0]
-        if call.method not in PUBLIC_METHODS and not self._is_started(service):
-            raise Unavailable(
-                "ERROR_REASON_SERVICE_NOT_READY", f"{service} is starting", service=service
-            )
-        yield
+    def _require_running(self) -> None:
+        if self._is_draining:
+            raise Unavailable("ERROR_REASON_SHUTTING_DOWN", "the server is stopping; connect again")
 
 
 class AccessLayer:
@@ -201,16 +194,20 @@ class AccessLayer:
         self._anonymous = Principal("anonymous", anonymous_role) if anonymous_role else None
         self._roles = roles
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
-        """Check `call` and make its caller the principal."""
-        caller = None if call.method in PUBLIC_METHODS else self._caller(call.metadata)
-        require_access(caller, call.method, self._roles)
-        if caller is None:
-            yield
-            return
-        with acting_as(caller), structlog.contextvars.bound_contextvars(caller=caller.name):
-            yield
+    def around(self, method: Method, answer: Answer) -> Answer:
+        """Check the calls of `method` and make their caller the principal."""
+        if method.name in PUBLIC_METHODS:
+            return answer
+
+        async def checked(call: Call) -> bytes | None:
+            caller = require_access(self._caller(call.metadata), method.name, self._roles)
+            request = current_request.get()
+            if request is not None:
+                request.caller = caller.name
+            with acting_as(caller):
+                return await answer(call)
+
+        return checked
 
     def _caller(self, metadata: Mapping[str, str]) -> Principal | None:
         token = bearer_token(metadata)
@@ -222,6 +219,28 @@ class AccessLayer:
         return caller
 
 
+class ReadinessLayer:
+    """Refuses calls of a service that has not started yet."""
+
+    def __init__(self, is_started: Callable[[str], bool]) -> None:
+        self._is_started = is_started
+
+    def around(self, method: Method, answer: Answer) -> Answer:
+        """Refuse the calls of `method` that come too early."""
+        if method.name in PUBLIC_METHODS:
+            return answer
+        service = method.service
+
+        async def refused(call: Call) -> bytes | None:
+            if not self._is_started(service):
+                raise Unavailable(
+                    "ERROR_REASON_SERVICE_NOT_READY", f"{service} is starting", service=service
+                )
+            return await answer(call)
+
+        return refused
+
+
 async def _abort(call: Call, error: DomainError) -> None:
     await call.context.abort(
         status_code(error), message_of(error), _trailing((DETAILS_KEY, details_of(error)))
@@ -230,11 +249,7 @@ async def _abort(call: Call, error: DomainError) -> None:
 
 def _trailing(*entries: tuple[str, str | bytes]) -> tuple[tuple[str, str | bytes], ...]:
     # What abort() is given replaces what the request layer had set.
-    return ((REQUEST_ID_KEY, current_request_id.get()), *entries)
-
-
-def _stopping() -> Unavailable:
-    return Unavailable("ERROR_REASON_SHUTTING_DOWN", "the server is stopping; connect again")
+    return ((REQUEST_ID_KEY, current_request_id()), *entries)
 
 
 def _final_code(call: Call, failure: BaseException | None) -> grpc.StatusCode:
@@ -243,14 +258,16 @@ def _final_code(call: Call, failure: BaseException | None) -> grpc.StatusCode:
         late = remaining is not None and remaining <= 0
         return grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
     code = call.context.code()
-    if isinstance(code, int):
-        code = next((each for each in grpc.StatusCode if each.value[0] == code), None)
-    if code is None:
-        return grpc.StatusCode.OK if failure is None else grpc.StatusCode.UNKNOWN
-    return grpc.StatusCode(code)
+    if isinstance(code, grpc.StatusCode):
+        return code
+    if code in _CODES:
+        return _CODES[code]
+    return grpc.StatusCode.OK if failure is None else grpc.StatusCode.UNKNOWN
 
 
 def _log_end(call: Call, code: grpc.StatusCode) -> None:
-    seconds = round(time.monotonic() - call.started, 6)
-    write = _log.debug if code is grpc.StatusCode.OK else _log.info
-    write("call finished", code=code.name, seconds=seconds)
+    level = logging.DEBUG if code is grpc.StatusCode.OK else logging.INFO
+    # A line costs far more than this question, and most calls write none.
+    if logging.getLogger(__name__).isEnabledFor(level):
+        seconds = round(time.monotonic() - call.started, 6)
+        _log.log(level, "call finished", code=code.name, seconds=seconds)

@@ -9,6 +9,8 @@ from typing import IO, Any
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from parfocal_runtime.request_id import current_request
+
 _SECRET = frozenset({"authorization", "token", "password", "secret", "secret_key", "access_key"})
 _FOR_FORMATTER = structlog.stdlib.ProcessorFormatter.wrap_for_formatter
 
@@ -27,7 +29,7 @@ def configure_logs(*, service: str, level: str = "INFO", stream: IO[str] | None 
     """Send all lines, those of other libraries too, to `stream` (standard error).
 
     Call it once, from `__main__`. Every line has `timestamp` (UTC), `level`, `event`, `logger`,
-    `service`, and inside a request `request_id` and `method`.
+    `service`, and inside a request `request_id`, `method` and `caller`.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(
@@ -67,9 +69,20 @@ def _with_service(service: str) -> Processor:
     return add
 
 
+def _with_request(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    request = current_request.get()
+    if request is not None:
+        event.setdefault("request_id", request.id)
+        event.setdefault("method", request.method)
+        if request.caller:
+            event.setdefault("caller", request.caller)
+    return event
+
+
 def _processors() -> list[Processor]:
     return [
         structlog.contextvars.merge_contextvars,
+        _with_request,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.PositionalArgumentsFormatter(),

@@ -36,7 +36,7 @@ class Echo:
         self.request_ids: list[str] = []
 
     async def answer(self, request: bytes, context: Any) -> bytes:
-        self.request_ids.append(current_request_id.get())
+        self.request_ids.append(current_request_id())
         match request:
             case b"fail":
                 raise InvalidInput("ERROR_REASON_INVALID_FIELD", "bad ü", field="a.b", value=3)

@@ -84,7 +84,7 @@ class Relay:
         channel: Any
         async with aio_channel(self._target) as channel:
             answer: bytes = await channel.unary_unary("/tests.Echo/Unary")(request)
-            return answer + current_request_id.get().encode()
+            return answer + current_request_id().encode()
 
     def service(self) -> Service:
         handlers: dict[str, Any] = {"Ask": grpc.unary_unary_rpc_method_handler(self.ask)}

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import structlog
 from parfocal_runtime.logs import configure_logs, get_logger
+from parfocal_runtime.request_id import Request, current_request
 
 
 @pytest.fixture
@@ -48,12 +49,15 @@ def test_lines_of_other_libraries_look_the_same(stream: io.StringIO) -> None:
 
 
 def test_a_line_names_the_request_it_belongs_to(stream: io.StringIO) -> None:
-    with structlog.contextvars.bound_contextvars(request_id="r-1"):
-        get_logger("a").info("inside")
+    token = current_request.set(Request("r-1", "/a.B/C", caller="ann"))
+    get_logger("a").info("inside")
+    logging.getLogger("other").warning("inside too")
+    current_request.reset(token)
     get_logger("a").info("outside")
 
-    inside, outside = lines(stream)
-    assert inside["request_id"] == "r-1"
+    inside, too, outside = lines(stream)
+    assert (inside["request_id"], inside["method"], inside["caller"]) == ("r-1", "/a.B/C", "ann")
+    assert too["request_id"] == "r-1"
     assert "request_id" not in outside
 
 
