@@ -151,6 +151,7 @@ async def suggest(turn: Turn) -> str:
         budget=spec.budget,
         seed=spec.seed,
         random_share=spec.random_share,
+        base_model=turn.status.base_model,
     )
     selection = await turn.means.peers.suggestion.Suggest(request)
     turn.status.selection = selection.name
