@@ -60,7 +60,8 @@ def test_the_client_imports_no_service_but_where_a_local_command_is_typed() -> N
 
 
 def test_the_demo_speaks_to_services_over_grpc_only() -> None:
-    allowed = {"parfocal_demo", "parfocal_standalone"}
+    # The runtime reads artifacts by their paths, as any service does.
+    allowed = {"parfocal_demo", "parfocal_runtime", "parfocal_standalone"}
 
     found = {
         f"{path.relative_to(ROOT)}: {name}"
