@@ -15,7 +15,7 @@ from parfocal.cli._options import (
     ServerOption,
     connect,
 )
-from parfocal.cli._output import as_dict, print_json
+from parfocal.cli._output import as_dict, print_json, working
 from parfocal.cli._records import consensus_record, label_record, write_records
 
 
@@ -45,7 +45,8 @@ def export(
                 out / "rounds.jsonl", map(as_dict, client.rounds.list(project))
             ),
         }
-        snapshot = client.labels.snapshot(project)
+        with working("Freezing the labels"):
+            snapshot = client.labels.snapshot(project)
     (out / "project.json").write_text(json.dumps(as_dict(found), indent=2))
     (out / "snapshot.json").write_text(json.dumps(as_dict(snapshot), indent=2))
     if as_json:

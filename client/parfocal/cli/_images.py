@@ -114,7 +114,7 @@ def show(
 def name_from(path: str) -> str:
     """Return a name for the image at `path`: its last part, as far as names may have it."""
     stem = Path(path.rstrip("/")).name.lower()
-    for suffix in (".zarr", ".ome", ".tif", ".tiff", ".png", ".h5", ".hdf5"):
+    for suffix in (".zarr", ".tif", ".tiff", ".png", ".h5", ".hdf5", ".ome"):
         stem = stem.removesuffix(suffix)
     return re.sub(r"[^a-z0-9]+", "-", stem).strip("-")[:63] or "image"
 

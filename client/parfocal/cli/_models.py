@@ -9,7 +9,7 @@ import typer
 
 from parfocal.cli import _local_services
 from parfocal.cli._options import DataDirOption, JsonOption, ServerOption
-from parfocal.cli._output import print_json, print_table
+from parfocal.cli._output import print_json, print_table, working
 from parfocal.cli._stores import StoreOption, store_uri
 
 app = typer.Typer(help="The model repository.")
@@ -20,7 +20,8 @@ def list_models(
     store: StoreOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False
 ) -> None:
     """List models and their complete versions."""
-    models = _local_services.list_models(store_uri(store, data_dir))
+    with working("Reading the repository"):
+        models = _local_services.list_models(store_uri(store, data_dir))
     if as_json:
         for name, versions in models:
             print_json({"name": name, "versions": versions})
@@ -44,7 +45,9 @@ def publish(
     It goes straight to the object store: that of --data-dir, or --store. --server is for a
     `parfocal up` of this machine, whose store is known.
     """
-    version = _local_services.publish_model(store_uri(store, data_dir, server=server), name, file)
+    root = store_uri(store, data_dir, server=server)
+    with working(f"Checking and publishing {file.name}"):
+        version = _local_services.publish_model(root, name, file)
     if as_json:
         print_json({"name": name, "version": version})
     else:

@@ -73,6 +73,17 @@ def progress_bars() -> Iterator[Progress]:
         yield progress
 
 
+@contextmanager
+def working(on: str) -> Iterator[None]:
+    """Show that something of unknown length goes on, if standard error is a terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(on):
+        yield
+
+
 class Stages:
     """Bars that appear when their stage begins."""
 

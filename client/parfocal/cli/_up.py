@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from parfocal._local import local_data
 from parfocal.cli import _local_services
 from parfocal.cli._options import DataDirOption
+from parfocal.cli._output import working
 
 
 def up(
@@ -30,7 +32,14 @@ def up(
     the data folder. Only this machine can call, with a token that is new at every start; the
     command line and the SDK find it by themselves.
     """
-    _local_services.serve(local_data(data_dir).folder, port=port, tell=_tell)
+    with ExitStack() as waiting:
+        waiting.enter_context(working("Starting"))
+
+        def tell(announcement: Any) -> None:
+            waiting.close()
+            _tell(announcement)
+
+        _local_services.serve(local_data(data_dir).folder, port=port, tell=tell)
 
 
 def _tell(announcement: Any) -> None:
