@@ -10,7 +10,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health, health_pb2_grpc
@@ -34,6 +33,7 @@ from parfocal_runtime.logs import get_logger
 from parfocal_runtime.metrics import GrpcMetrics, metrics_endpoint, new_registry
 from parfocal_runtime.quota import cpu_threads
 from parfocal_runtime.reflection import REFLECTION_NAMES, add_reflection
+from parfocal_runtime.transport import place, server_credentials, server_options
 
 _log = get_logger(__name__)
 _READINESS_SECONDS = 0.5
@@ -269,7 +269,7 @@ class _Server:
         return RunningServer(address, metrics_port, self._registry)
 
     async def _listen(self) -> str:
-        address = f"{_bracketed(self._config.host)}:{self._bind()}"
+        address = place(self._config.host, self._bind())
         await self._server.start()
         _log.info("listening", address=address)
         return address
@@ -313,7 +313,7 @@ class _Server:
         ]
         server = grpc.aio.server(
             interceptors=[CallInterceptor(layers)],
-            options=_options(self._config),
+            options=server_options(self._config),
             maximum_concurrent_rpcs=self._config.max_concurrent_rpcs,
         )
         for service in self._services:
@@ -335,14 +335,14 @@ class _Server:
             raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}") from error
 
     def _bind(self) -> int:
-        place = f"{_bracketed(self._config.host)}:{self._config.port}"
-        credentials = _credentials(self._config)
+        wanted = place(self._config.host, self._config.port)
+        credentials = server_credentials(self._config)
         try:
             if credentials is None:
-                return self._server.add_insecure_port(place)
-            return self._server.add_secure_port(place, credentials)
+                return self._server.add_insecure_port(wanted)
+            return self._server.add_secure_port(wanted, credentials)
         except RuntimeError as error:
-            raise ConfigError(f"cannot listen on {place}: {error}") from error
+            raise ConfigError(f"cannot listen on {wanted}: {error}") from error
 
     def _names(self) -> list[str]:
         return [name for service in self._services for name in service.names]
@@ -392,50 +392,3 @@ def _authentication(config: ServerConfig) -> tuple[TokenFile | None, Role | None
         TokenFile(config.tokens_file) if config.tokens_file else None,
         Role.parse(config.anonymous_role) if config.anonymous_role else None,
     )
-
-
-def _credentials(config: ServerConfig) -> grpc.ServerCredentials | None:
-    files = (config.tls_certificate_file, config.tls_key_file)
-    if not any(files):
-        return None
-    if not all(files):
-        raise ConfigError(
-            "PARFOCAL_TLS_CERTIFICATE_FILE and PARFOCAL_TLS_KEY_FILE must be set together"
-        )
-    chain, key = (_read(file) for file in files)
-    authorities = _read(config.tls_client_ca_file) if config.tls_client_ca_file else None
-    return grpc.ssl_server_credentials(
-        [(key, chain)],
-        root_certificates=authorities,
-        require_client_auth=authorities is not None,
-    )
-
-
-def _read(file: str) -> bytes:
-    try:
-        return Path(file).read_bytes()
-    except OSError as error:
-        raise ConfigError(f"cannot read {file}: {error.strerror}") from error
-
-
-def _options(config: ServerConfig) -> list[tuple[str, int]]:
-    options = [
-        ("grpc.max_receive_message_length", config.max_message_bytes),
-        ("grpc.max_send_message_length", config.max_message_bytes),
-        # Two servers on one port would share its calls at random; better fail at the start.
-        ("grpc.so_reuseport", 0),
-        # Ends the streams of clients that vanished, and lets clients look after theirs.
-        ("grpc.keepalive_time_ms", 60_000),
-        ("grpc.keepalive_timeout_ms", 20_000),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-    ]
-    if config.max_connection_age_seconds:
-        age = 1000 * config.max_connection_age_seconds
-        options.append(("grpc.max_connection_age_ms", age))
-        options.append(("grpc.max_connection_age_grace_ms", int(1000 * config.grace_seconds)))
-    return options
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
