@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from parfocal._errors import ImageError
 from parfocal._images.source import Array, ImageSource
@@ -15,7 +14,7 @@ from parfocal._images.source import Array, ImageSource
 PERCENTILES = (0.5, 99.5)
 # The range is measured on at most so many sections and so many voxels of them.
 _SECTIONS = 64
-_VOXELS = 1 << 24
+_VOXELS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -41,16 +40,23 @@ class Intensity:
         """Return `block` as uint8: `round(255 (v - low) / (high - low))`, cut at 0 and 255."""
         if block.dtype == np.uint8 and (self.low, self.high) == (0.0, 255.0):
             return block
-        # Half of the memory where 24 bits of a number suffice.
-        wide: npt.DTypeLike = np.float64 if block.dtype.itemsize > 2 else np.float32
+        if block.dtype.kind in "bu" and block.dtype.itemsize <= 2:
+            every = np.arange(2 ** (8 * block.dtype.itemsize), dtype=np.float64)
+            table = self._mapped(every)
+            return np.take(table, block.view(f"u{block.dtype.itemsize}"))
+        mapped = np.empty(block.shape, np.uint8)
+        for section, target in zip(block, mapped, strict=True):
+            # One at a time, since numbers of 64 bits take eight times the memory of bytes.
+            target[...] = self._mapped(section.astype(np.float64))
+        return mapped
+
+    def _mapped(self, values: Array) -> Array:
         span = self.high - self.low
         with np.errstate(over="ignore"):
-            scaled: Array = block.astype(wide)
-            scaled -= self.low
-            scaled *= 255.0 / span if span > 0 else 255.0
-        np.nan_to_num(scaled, copy=False, nan=0.0)
-        scaled = np.clip(scaled, 0, 255)
-        return np.rint(scaled).astype(np.uint8)
+            values -= self.low
+            values *= 255.0 / span if span > 0 else 255.0
+        np.nan_to_num(values, copy=False, nan=0.0)
+        return np.rint(np.clip(values, 0, 255, out=values), out=values).astype(np.uint8)
 
     def record(self) -> dict[str, Any]:
         """Return what is written to the image's metadata."""

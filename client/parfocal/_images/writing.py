@@ -20,7 +20,7 @@ from parfocal._images.source import Array, ImageSource, Triple
 _CHUNK = (16, 128, 128)
 _SHARD_SIDE = 1024
 # A slab of the source takes at most so much memory, unless one row of shards already does.
-_SLAB_BYTES = 256 << 20
+_SLAB_BYTES = 128 << 20
 
 _ENDIAN: dict[str, Any] = {"name": "bytes", "configuration": {"endian": "little"}}
 _ZSTD: dict[str, Any] = {"name": "zstd", "configuration": {"level": 3}}
