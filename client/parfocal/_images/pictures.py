@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,8 +11,8 @@ from PIL import Image, UnidentifiedImageError
 
 from parfocal._errors import ImageError
 from parfocal._images.colour import single_dtype, single_sample
-from parfocal._images.sections import Header, require_alike
-from parfocal._images.source import Array, ImageSource
+from parfocal._images.sections import Header, SectionStack
+from parfocal._images.source import Array
 
 # Pillow's mode -> type and number of samples as numpy sees them.
 _MODES: dict[str, tuple[type[np.generic], int]] = {
@@ -29,7 +29,7 @@ _MODES: dict[str, tuple[type[np.generic], int]] = {
 }
 
 
-class PictureStack(ImageSource):
+class PictureStack(SectionStack):
     """Pictures of one size, one per section.
 
     Colour becomes grey as `single_sample` says. A palette means its colours in an image and its
@@ -37,25 +37,6 @@ class PictureStack(ImageSource):
     """
 
     kind = "picture stack"
-
-    def __init__(
-        self,
-        files: Sequence[Path],
-        *,
-        name: str,
-        channel: int | None = None,
-        labels: bool = False,
-    ) -> None:
-        self.name = name
-        self._files = list(files)
-        self._channel = channel
-        self._labels = labels
-        size, self.dtype = require_alike(self._files, map(self._header, self._files))
-        self.shape = (len(self._files), *size)
-
-    def read(self, sections: slice, rows: slice = slice(None)) -> Array:
-        """Return sections (z, y, x); each file is decoded whole."""
-        return np.stack([self._section(file)[rows] for file in self._files[sections]])
 
     def _header(self, file: Path) -> Header:
         with opened_picture(file) as picture:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from parfocal._errors import ImageError
+from parfocal._images.source import Array, ImageSource
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp"})
 TIFFS = frozenset({".tif", ".tiff"})
@@ -82,3 +84,44 @@ def require_alike(files: Sequence[Path], headers: Iterable[Header]) -> Header:
             )
     assert first is not None, "section_files never returns an empty list"
     return first
+
+
+class SectionStack(ImageSource):
+    """Files of one section each, all of one size and type.
+
+    Args:
+        files: The files, in order.
+        name: Last part of the folder's path.
+        channel: The channel to read of files with several.
+        labels: Whether the voxels are numbers of objects.
+
+    Raises:
+        ImageError: If a file cannot be read, or differs from the first.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[Path],
+        *,
+        name: str,
+        channel: int | None = None,
+        labels: bool = False,
+    ) -> None:
+        self.name = name
+        self._files = list(files)
+        self._channel = channel
+        self._labels = labels
+        size, self.dtype = require_alike(self._files, map(self._header, self._files))
+        self.shape = (len(self._files), *size)
+
+    def read(self, sections: slice, rows: slice = slice(None)) -> Array:
+        """Return sections (z, y, x); each file is decoded whole."""
+        return np.stack([self._section(file)[rows] for file in self._files[sections]])
+
+    @abstractmethod
+    def _header(self, file: Path) -> Header:
+        """Return size (y, x) and type of a section without decoding it."""
+
+    @abstractmethod
+    def _section(self, file: Path) -> Array:
+        """Return a section (y, x)."""

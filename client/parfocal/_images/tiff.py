@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import tifffile
 from parfocal._errors import ImageError
 from parfocal._images.colour import chosen_channel, single_dtype, single_sample
 from parfocal._images.pictures import opened_picture
-from parfocal._images.sections import Header, require_alike
+from parfocal._images.sections import Header, SectionStack
 from parfocal._images.source import Array, ImageSource, checked_dtype
 from parfocal._images.tiff_metadata import voxel_size_nm
 
@@ -63,29 +63,10 @@ class TiffFile(ImageSource):
         return one.astype(self.dtype, copy=False)
 
 
-class TiffFolder(ImageSource):
+class TiffFolder(SectionStack):
     """TIFF files of one page each, one per section."""
 
     kind = "TIFF folder"
-
-    def __init__(
-        self,
-        files: Sequence[Path],
-        *,
-        name: str,
-        channel: int | None = None,
-        labels: bool = False,
-    ) -> None:
-        self.name = name
-        self._files = list(files)
-        self._channel = channel
-        self._labels = labels
-        size, self.dtype = require_alike(self._files, map(self._header, self._files))
-        self.shape = (len(self._files), *size)
-
-    def read(self, sections: slice, rows: slice = slice(None)) -> Array:
-        """Return sections (z, y, x); each file is decoded whole."""
-        return np.concatenate([self._section(file, rows) for file in self._files[sections]])
 
     def _header(self, file: Path) -> Header:
         with TiffFile(file, channel=self._channel, labels=self._labels) as section:
@@ -97,9 +78,10 @@ class TiffFolder(ImageSource):
                 )
             return section.shape[1:], section.dtype
 
-    def _section(self, file: Path, rows: slice) -> Array:
+    def _section(self, file: Path) -> Array:
         with TiffFile(file, channel=self._channel, labels=self._labels) as section:
-            return section.read(slice(None), rows)
+            whole: Array = section.read(slice(None))
+            return whole[0]
 
 
 def opened_tiff(file: Path) -> tifffile.TiffFile:
