@@ -19,14 +19,18 @@ from alembic.config import Config
 from sqlalchemy import Connection, Table, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from parfocal_runtime.errors import InvalidInput, Unavailable
+from parfocal_runtime.tasks import finished
 
 _BUSY_SECONDS = 30
 _READERS = 4
+# Classes of SQLSTATE: connection lost, transaction rolled back (deadlock), out of resources,
+# stopped by an operator.
+_PASSING_STATES = frozenset({"08", "40", "53", "57"})
 
 
 class Database:
@@ -65,7 +69,12 @@ class Database:
                 not, and asking again with the same request id tells.
         """
         turn = nullcontext() if self.is_postgresql else self._writing
-        async with turn, _available(), self._writer.begin() as connection:
+        async with (
+            turn,
+            _available(),
+            _opened(self._writer) as connection,
+            _begun(connection),
+        ):
             yield connection
 
     @asynccontextmanager
@@ -76,12 +85,13 @@ class Database:
             Unavailable: If the database does not answer
                 (`ERROR_REASON_DEPENDENCY_UNAVAILABLE`).
         """
-        async with _available(), self._reader.connect() as connection:
+        async with _available(), _opened(self._reader) as connection:
             if self.is_postgresql:
                 await connection.execution_options(
                     isolation_level="REPEATABLE READ", postgresql_readonly=True
                 )
-            yield connection
+            async with _begun(connection):
+                yield connection
 
     async def close(self) -> None:
         """Close every connection."""
@@ -118,16 +128,60 @@ def insert_new(connection: AsyncConnection, table: Table) -> postgresql.Insert |
     return sqlite.insert(table).on_conflict_do_nothing()
 
 
+class _Connection(AsyncConnection):
+    """A connection whose statements are finished, also when the caller is cancelled meanwhile.
+
+    A driver that is stopped in the middle of a statement leaves a connection that nobody can
+    use, and on SQLite the lock that it holds.
+    """
+
+    async def execute(self, *args: Any, **kwargs: Any) -> Any:
+        return await finished(super().execute(*args, **kwargs))
+
+    async def run_sync(self, *args: Any, **kwargs: Any) -> Any:
+        return await finished(super().run_sync(*args, **kwargs))
+
+
+@asynccontextmanager
+async def _opened(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    connection = await _Connection(engine).start()
+    try:
+        yield connection
+    finally:
+        await finished(connection.close())
+
+
+@asynccontextmanager
+async def _begun(connection: AsyncConnection) -> AsyncIterator[None]:
+    transaction = connection.begin()
+    await finished(transaction.start())
+    try:
+        yield
+    except BaseException:
+        await finished(transaction.rollback())
+        raise
+    await finished(transaction.commit())
+
+
 @asynccontextmanager
 async def _available() -> AsyncIterator[None]:
     try:
         yield
-    except (OSError, PoolTimeout, OperationalError, InterfaceError) as error:
+    except (OSError, PoolTimeout, DBAPIError) as error:
+        if isinstance(error, DBAPIError) and not _may_pass(error):
+            raise
         raise Unavailable(
             "ERROR_REASON_DEPENDENCY_UNAVAILABLE",
             "the database does not answer; try again",
             service="database",
         ) from error
+
+
+def _may_pass(error: DBAPIError) -> bool:
+    """Return whether the same statement may work later."""
+    if error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError)):
+        return True
+    return str(getattr(error.orig, "sqlstate", None))[:2] in _PASSING_STATES
 
 
 def _with_driver(dsn: str) -> URL:

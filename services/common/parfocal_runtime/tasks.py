@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
 
 from parfocal_runtime.errors import Cancelled
 
@@ -58,3 +58,20 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
             if isinstance(value, CancelFlag):
                 value.set()
         raise
+
+
+async def finished(work: Coroutine[Any, Any, T]) -> T:
+    """Await `work` to its end, also when the caller is cancelled; the cancellation comes after.
+
+    For short work that must not stop half-way.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled = None
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None and task.exception() is None:
+        raise cancelled
+    return task.result()

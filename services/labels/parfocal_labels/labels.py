@@ -10,7 +10,7 @@ from parfocal_runtime.errors import NotFound, WrongState
 from sqlalchemy import Row, Select, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parfocal_labels.leases import held_queries, release_queries
+from parfocal_labels.leases import end_leases, held_queries
 from parfocal_labels.paging import Page, PageRequest, page_of
 from parfocal_labels.projects import take_sequences
 from parfocal_labels.queries import count_changes, lock_queries
@@ -67,8 +67,8 @@ async def submit_votes(
             for sequence, vote in zip(sequences, votes, strict=True)
         ],
     )
-    await release_queries(connection, project, annotator, ids)
-    await count_changes(connection, project, ids, votes=1)
+    await end_leases(connection, project, annotator, ids)
+    await count_changes(connection, project, ids, votes=1, leases=-1)
     return list(sequences)
 
 

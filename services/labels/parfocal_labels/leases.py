@@ -129,6 +129,13 @@ async def release_queries(
     return await _drop(connection, project, _of(project, annotator, ids))
 
 
+async def end_leases(
+    connection: AsyncConnection, project: Project, annotator: str, ids: Collection[int]
+) -> None:
+    """Delete leases that `annotator` holds; the caller counts them off their queries."""
+    await connection.execute(delete(leases).where(_of(project, annotator, ids)))
+
+
 async def _drop(
     connection: AsyncConnection, project: Project, condition: ColumnElement[bool]
 ) -> int:
