@@ -80,8 +80,8 @@ class TiffFolder(SectionStack):
 
     def _section(self, file: Path) -> Array:
         with TiffFile(file, channel=self._channel, labels=self._labels) as section:
-            whole: Array = section.read(slice(None))
-            return whole[0]
+            (only,) = section.read(slice(None))
+            return np.asarray(only)
 
 
 def opened_tiff(file: Path) -> tifffile.TiffFile:
