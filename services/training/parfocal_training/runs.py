@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from parfocal_runtime.errors import Unavailable
@@ -117,6 +117,7 @@ class Runs:
         self._active: dict[str, _Active] = {}
         self._places = asyncio.Semaphore(settings.at_once)
         self._starting = asyncio.Lock()
+        self._is_closed = False
 
     @property
     def at_work(self) -> int:
@@ -176,12 +177,11 @@ class Runs:
 
     async def close(self) -> None:
         """End all workers; their runs resume when they are asked for again."""
-        tasks = []
-        for active in list(self._active.values()):
-            active.kill()
-            if active.task is not None:
-                active.task.cancel()
-                tasks.append(active.task)
+        self._is_closed = True
+        active = list(self._active.values())
+        for each in active:
+            each.kill()
+        tasks = [each.task for each in active if each.task is not None]
         if tasks:
             await asyncio.wait(tasks)
 
@@ -205,10 +205,9 @@ class Runs:
         try:
             async with self._places:
                 result = await in_thread(active.folder.result)
-                if result is None:
+                if result is None and not self._is_closed:
                     await self._attend(active)
         finally:
-            active.kill()
             del self._active[active.folder.run]
             active.update()
 
@@ -228,13 +227,18 @@ class Runs:
         )
         active.update(state="RUNNING")
         _log.info("worker started", run=run, pid=process.pid, attempt=active.attempts)
+        if self._is_closed:
+            active.kill()
         assert process.stdin is not None
-        order = json.dumps({**json.loads(self._settings.order.to_json()), "run": run})
+        order = replace(self._settings.order, run=run).to_json()
         with suppress(ConnectionError):
             process.stdin.write(order.encode() + b"\n")
             await process.stdin.drain()
         errors, _ = await asyncio.gather(_tail(process.stderr), _follow(process.stdout, active))
         status = await process.wait()
+        process.stdin.close()
+        with suppress(ConnectionError):
+            await process.stdin.wait_closed()
         if await in_thread(active.folder.result) is None:
             _log.warning("worker lost", run=run, status=status, stderr=errors)
             if active.attempts >= self._settings.max_attempts:
