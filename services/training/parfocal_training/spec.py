@@ -92,7 +92,7 @@ class UNetShape:
         window: Side lengths (z, y, x) of the window that the exported graph takes.
     """
 
-    widths: tuple[int, ...] = (12, 24, 48, 64)
+    widths: tuple[int, ...] = (8, 16, 32, 64)
     isotropy: tuple[bool, ...] = (False, False, True, True)
     window: Triple = (4, 96, 96)
 
@@ -153,7 +153,7 @@ class TrainBase:
     architecture: UNetShape = UNetShape()
     voxel_size_nm: VoxelSize | None = None
     loss: SegmentationLoss = SegmentationLoss()
-    optimisation: Optimisation = Optimisation(iterations=1500, batch=2, learning_rate=2e-3)
+    optimisation: Optimisation = Optimisation(iterations=1200, batch=2, learning_rate=3e-3)
 
     def __post_init__(self) -> None:
         _require(bool(self.regions), "regions", "at least one labelled box is needed")
@@ -182,7 +182,7 @@ class FineTuneBase:
     replay: tuple[LabelledBox, ...] = ()
     replay_share: float = 0.25
     loss: SegmentationLoss = SegmentationLoss()
-    optimisation: Optimisation = Optimisation(iterations=400, batch=4, learning_rate=5e-4)
+    optimisation: Optimisation = Optimisation(iterations=300, batch=4, learning_rate=1e-3)
 
     def __post_init__(self) -> None:
         _require(bool(self.snapshots), "snapshots", "at least one snapshot is needed")
@@ -216,7 +216,7 @@ class TrainVae:
     reconstruction: str = "l1"
     patches: int = 5000
     optimisation: Optimisation = Optimisation(
-        iterations=600, batch=64, learning_rate=2e-3, weight_decay=0.0
+        iterations=400, batch=64, learning_rate=2e-3, weight_decay=0.0
     )
 
     def __post_init__(self) -> None:

@@ -39,7 +39,7 @@ class UNetConfig:
         InvalidInput: If the parts do not fit together (`ERROR_REASON_INVALID_FIELD`).
     """
 
-    widths: tuple[int, ...] = (12, 24, 48, 64)
+    widths: tuple[int, ...] = (8, 16, 32, 64)
     isotropy: tuple[bool, ...] = (False, False, True, True)
     groups: int = 4
     reduction: int = 4
