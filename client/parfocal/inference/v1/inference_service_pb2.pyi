@@ -104,7 +104,10 @@ class SegmentBlockRequest(_message.Message):
     """
     @_builtins.property
     def box(self) -> _geometry_pb2.Box:
-        """Required. The box to predict, in voxels of the image's array."""
+        """Required. The box to predict, in voxels of the image's array. The map is written in whole
+        chunks of at most 16 x 128 x 128; a box that cuts chunks is widened to them, so boxes that
+        start and stop at multiples of that cost least.
+        """
 
     @_builtins.property
     def model(self) -> _artifact_pb2.ModelVersion:
