@@ -104,13 +104,39 @@ def write_box(array: ts.TensorStore, box: Box, data: npt.ArrayLike) -> None:
     """Write the voxels of `box` (zyx); returns when they are stored.
 
     Writers at the same time must not share a chunk (a shard, where there are shards): each
-    rewrites whole ones.
+    rewrites whole ones. A box that cuts chunks which exist already is read, merged and written
+    back by compare-and-swap, at which a store that has none, such as Ceph's, fails.
 
     Raises:
         InvalidInput: If the box reaches outside (`ERROR_REASON_BOX_OUTSIDE_IMAGE`).
     """
     with _translated(_name(array)):
-        _at(array, box).write(data).result()
+        region = _at(array, box)
+        write_region(array, region.origin, np.broadcast_to(data, region.shape))
+
+
+def write_region(array: ts.TensorStore, start: Sequence[int], data: npt.NDArray[Any]) -> None:
+    """Write `data` from index `start` on, in an array of any axes; returns when it is stored.
+
+    What holds for `write_box` about chunks holds here.
+    """
+    chunks = array.chunk_layout.write_chunk.shape or array.shape
+    stop = [low + side for low, side in zip(start, data.shape, strict=True)]
+    beyond = [-high % int(side or 1) for high, side in zip(stop, chunks, strict=True)]
+    with _translated(_name(array)):
+        if any(beyond) and all(
+            low % int(side or 1) == 0 and (not over or high == size)
+            for low, high, side, over, size in zip(
+                start, stop, chunks, beyond, array.shape, strict=True
+            )
+        ):
+            # tensorstore takes a chunk that sticks out of the array for one that is written in
+            # part. Told that the array ends with its chunks, it writes without a condition.
+            array = _with_whole_chunks(array, [int(side or 1) for side in chunks])
+            data = np.pad(data, [(0, over) for over in beyond])
+            stop = [high + over for high, over in zip(stop, beyond, strict=True)]
+        region = tuple(slice(low, high) for low, high in zip(start, stop, strict=True))
+        array[region].write(data).result()
 
 
 def array_attributes(store: ObjectStore, path: str) -> dict[str, Any]:
@@ -197,6 +223,16 @@ def _at(array: ts.TensorStore, box: Box) -> ts.TensorStore:
             shape=array.shape,
         )
     return array[(..., *box.slices)]
+
+
+def _with_whole_chunks(array: ts.TensorStore, chunks: Sequence[int]) -> ts.TensorStore:
+    spec = array.spec(retain_context=True).to_json()
+    spec.pop("transform")
+    spec["metadata"]["shape"] = [
+        size + -size % side for size, side in zip(array.shape, chunks, strict=True)
+    ]
+    spec["assume_metadata"] = True
+    return ts.open(spec).result()
 
 
 def _read_json(store: ObjectStore, path: str) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from parfocal_runtime.arrays import (
     open_array,
     read_box,
     write_box,
+    write_region,
 )
 from parfocal_runtime.box import Box
 from parfocal_runtime.errors import AlreadyExists, InvalidInput, NotFound
@@ -45,6 +46,34 @@ def test_an_array_is_read_back(
     np.testing.assert_array_equal(read_box(again, Box.whole(SHAPE)), data)
     box = Box((1, 2, 3), (4, 19, 29))
     np.testing.assert_array_equal(read_box(again, box), data[box.slices])
+
+
+@pytest.mark.parametrize("shards", [None, (4, 8, 8)])
+def test_whole_chunks_are_written_over_also_where_they_stick_out(
+    object_store: ObjectStore, shards: tuple[int, ...] | None
+) -> None:
+    array = create_array(
+        object_store, "a", shape=(6, 10, 9), dtype=np.uint8, chunks=(2, 4, 4), shards=shards
+    )
+    whole, corner = Box.whole((6, 10, 9)), Box((4, 8, 8), (6, 10, 9))
+
+    for value in (1, 2, 3):
+        write_box(array, whole, np.full(whole.shape, value, np.uint8))
+    write_box(open_array(object_store, "a"), corner, np.full(corner.shape, 9, np.uint8))
+
+    found = open_array(object_store, "a").read().result()
+    assert found.shape == whole.shape
+    assert (found[corner.slices] == 9).all()
+    assert np.count_nonzero(found == 3) == whole.voxels - corner.voxels
+
+
+def test_rows_are_written_over_up_to_an_end_that_cuts_a_chunk(object_store: ObjectStore) -> None:
+    array = create_array(object_store, "a", shape=(5, 3), dtype=np.float32, chunks=(2, 3))
+
+    for value in (1, 2):
+        write_region(array, (4, 0), np.full((1, 3), value, np.float32))
+
+    assert array.read().result()[:, 0].tolist() == [0, 0, 0, 0, 2]
 
 
 def test_shards_are_one_object_each(object_store: ObjectStore) -> None:
