@@ -16,13 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import tensorstore as ts
-from parfocal_inference.image_arrays import AXES
-from parfocal_inference.patches import Patch
-from parfocal_runtime.arrays import create_array, create_group, open_array
+from parfocal_runtime.arrays import create_array, create_group, open_array, write_region
 from parfocal_runtime.box import Triple
 from parfocal_runtime.errors import AlreadyExists, NotFound
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tables import create_table, read_table
+
+from parfocal_inference.image_arrays import AXES
+from parfocal_inference.patches import Patch
 
 _CHUNK_BYTES = 1 << 20
 _CHUNK_SIDE = 128
@@ -172,18 +173,13 @@ class PatchWriter:
         """Write what waits; returns when it is stored."""
         if not self._waiting:
             return
-        stop = self._written + len(self._waiting)
         stacks = (
             np.stack([patch.image for patch in self._waiting]),
             np.stack([patch.mask for patch in self._waiting]),
         )
-        writes = [
-            array[self._written : stop].write(stack)
-            for array, stack in zip(self._arrays, stacks, strict=True)
-        ]
-        for write in writes:
-            write.result()
-        self._written = stop
+        for array, stack in zip(self._arrays, stacks, strict=True):
+            write_region(array, (self._written, 0, 0), stack)
+        self._written += len(self._waiting)
         self._waiting.clear()
 
 

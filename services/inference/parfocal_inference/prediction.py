@@ -10,7 +10,6 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import tensorstore as ts
-from parfocal_inference.image_arrays import AXES, ORIGIN, origin_of
 from parfocal_runtime.arrays import (
     array_attributes,
     create_array,
@@ -22,8 +21,10 @@ from parfocal_runtime.box import Box, Triple
 from parfocal_runtime.errors import AlreadyExists, DomainError
 from parfocal_runtime.store import ObjectStore
 
+from parfocal_inference.image_arrays import AXES, ORIGIN, origin_of
+
 CHUNKS: Triple = (16, 128, 128)
-"""Largest chunks of a map. Boxes that are written at the same time should not share one."""
+"""Largest chunks of a map: the smallest piece that is written."""
 
 _ID = "id"
 
@@ -34,6 +35,9 @@ class Prediction:
     The map knows what it is made from; blocks made from something else cannot get into it. The
     record lies beside the map, outside of its Zarr group, one small object for each finished
     block, and belongs to this very array: where the map is deleted, the record counts no more.
+
+    Only whole chunks are written. Two writers that share a chunk then both write all of it, with
+    the same values, and neither loses what the other wrote; and no store has to compare and swap.
     """
 
     def __init__(self, store: ObjectStore, path: str, array: ts.TensorStore, *, key: str) -> None:
@@ -80,12 +84,21 @@ class Prediction:
         _describe(store, path, image=image)
         return cls(store, path, array, key=key)
 
+    def whole_chunks(self, box: Box) -> Box:
+        """Return the smallest box of whole chunks that holds `box`."""
+        z0, y0, x0 = (low - low % side for low, side in zip(box.start, CHUNKS, strict=True))
+        z1, y1, x1 = (
+            min(high + -high % side, size)
+            for high, side, size in zip(box.stop, CHUNKS, self._array.shape, strict=True)
+        )
+        return Box((z0, y0, x0), (z1, y1, x1))
+
     def has(self, box: Box) -> bool:
         """Return whether the block was written before."""
         return self._store.exists(self._marker(box))
 
     def write(self, box: Box, probability: npt.NDArray[np.uint8]) -> None:
-        """Write a block, then put it on record; returns when both are stored."""
+        """Write a block of whole chunks, then put it on record; returns when both are stored."""
         write_box(self._array, box, probability)
         self._store.create(self._marker(box), b"{}")
 

@@ -7,16 +7,17 @@ import time
 from dataclasses import dataclass
 from functools import partial
 
+from parfocal_runtime.arrays import read_box
+from parfocal_runtime.box import Box, require_inside
+from parfocal_runtime.models.loaded import LoadedModels
+from parfocal_runtime.store import ObjectStore
+
 from parfocal_inference.base_model import BaseModel
 from parfocal_inference.cancellation import UNCANCELLED, Cancellation
 from parfocal_inference.image_arrays import open_image
 from parfocal_inference.prediction import Prediction
 from parfocal_inference.segment import segment_block
 from parfocal_inference.windows import WindowGrid
-from parfocal_runtime.arrays import read_box
-from parfocal_runtime.box import Box, require_inside
-from parfocal_runtime.models.loaded import LoadedModels
-from parfocal_runtime.store import ObjectStore
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ def segment_into_store(
 ) -> BlockDone:
     """Predict a block and write it, unless it is there already.
 
+    A block that cuts chunks of the map is widened to whole ones.
+
     Args:
         store: Where image and map are.
         models: Where the model is.
@@ -100,17 +103,17 @@ def segment_into_store(
         shape=shape,
         made_from={"model": loaded.name, "version": loaded.version, "overlap": task.overlap},
     )
-    already_done = prediction.has(task.box)
+    box = prediction.whole_chunks(task.box)
+    already_done = prediction.has(box)
     if not already_done:
         read = partial(read_box, image)
         prediction.write(
-            task.box,
-            segment_block(read, model, grid=grid, box=task.box, batch=batch, cancel=cancel),
+            box, segment_block(read, model, grid=grid, box=box, batch=batch, cancel=cancel)
         )
     return BlockDone(
         model=loaded.name,
         version=loaded.version,
-        windows=0 if already_done else math.prod(map(len, grid.touching(task.box))),
+        windows=0 if already_done else math.prod(map(len, grid.touching(box))),
         already_done=already_done,
         model_seconds=model.seconds,
         seconds=time.perf_counter() - begin,

@@ -54,6 +54,19 @@ def test_a_block_that_was_written_is_on_record_for_the_next_opening(store: Objec
     assert open_array(store, PATH)[0, 0, 0].read().result() == 7
 
 
+@pytest.mark.parametrize(
+    ("box", "widened"),
+    [
+        (BOX, BOX),
+        (Box((3, 5, 7), (4, 6, 8)), BOX),
+        (Box((15, 127, 0), (17, 129, 1)), Box((0, 0, 0), (20, 200, 40))),
+        (Box((16, 128, 0), (20, 200, 40)), Box((16, 128, 0), (20, 200, 40))),
+    ],
+)
+def test_a_box_is_widened_to_whole_chunks(store: ObjectStore, box: Box, widened: Box) -> None:
+    assert opened(store).whole_chunks(box) == widened
+
+
 def test_the_record_of_a_deleted_map_does_not_count(store: ObjectStore) -> None:
     opened(store).write(BOX, np.ones(BOX.shape, np.uint8))
     store.delete_prefix(GROUP)

@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+import pytest
+from inference_requests import PREDICTION, block, box, failure
+from onnx import TensorProto, helper
+from onnx_graphs import graph
+from parfocal.common.v1 import artifact_pb2, geometry_pb2
+from parfocal.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
+from parfocal_runtime.arrays import create_array, open_array
+from parfocal_runtime.models.cards import base_card
+from parfocal_runtime.models.repository import ModelRepository
+from parfocal_runtime.store import ObjectStore
+
+NAN = float("nan")
+SHAPE = (6, 40, 200)
+
+
+class Served(Protocol):
+    def __call__(
+        self, store: ObjectStore, **settings: Any
+    ) -> AbstractContextManager[grpc.Channel]: ...
+
+
+def map_of(store: ObjectStore, path: str = PREDICTION) -> npt.NDArray[np.int64]:
+    return np.asarray(open_array(store, path).read().result(), np.int64)
+
+
+def test_a_map_that_is_made_block_by_block_is_the_map_that_is_made_at_once(
+    store: ObjectStore, inference: InferenceServiceStub, picture: npt.NDArray[np.uint8]
+) -> None:
+    pieces = [box(0, 0, 0, 6, 40, 128), box(0, 0, 128, 6, 40, 200)]
+    other = PREDICTION.replace("vnc/", "again/")
+
+    answer = inference.SegmentBlock(block())
+    for piece in pieces:
+        inference.SegmentBlock(block(prediction=other, box=piece))
+
+    assert np.array_equal(map_of(store), map_of(store, other))
+    assert np.abs(map_of(store) - picture).max() <= 1
+    assert answer.model == artifact_pb2.ModelVersion(name="grey", version=1)
+    assert answer.windows == 2 * 9 * 49
+    assert 0 < answer.model_seconds < answer.seconds
+
+
+def test_a_block_that_is_there_is_not_computed_again(inference: InferenceServiceStub) -> None:
+    first = inference.SegmentBlock(block())
+
+    again = inference.SegmentBlock(block())
+
+    assert (first.already_done, again.already_done) == (False, True)
+    assert (again.windows, again.model_seconds) == (0, 0)
+
+
+def test_an_absolute_uri_inside_the_store_names_the_same_array(
+    store: ObjectStore, inference: InferenceServiceStub
+) -> None:
+    request = block()
+    inference.SegmentBlock(request)
+
+    again = inference.SegmentBlock(
+        block(
+            image=f"{store.root}/{request.image}", prediction=f"{store.root}/{request.prediction}"
+        )
+    )
+
+    assert again.already_done
+
+
+def test_blocks_at_the_same_time_make_one_map(
+    store: ObjectStore, inference: InferenceServiceStub, picture: npt.NDArray[np.uint8]
+) -> None:
+    columns = [block(box=box(0, 0, x, 6, 40, x + 64)) for x in (10, 100, 136)]
+
+    with ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(inference.SegmentBlock, columns))
+
+    assert not answers[2].already_done
+    assert np.abs(map_of(store) - picture).max() <= 1
+
+
+def test_a_box_that_cuts_chunks_is_widened_to_them(
+    store: ObjectStore, inference: InferenceServiceStub, picture: npt.NDArray[np.uint8]
+) -> None:
+    inference.SegmentBlock(block(box=box(1, 2, 3, 2, 3, 4)))
+
+    again = inference.SegmentBlock(block(box=box(0, 0, 0, 6, 40, 128)))
+
+    assert again.already_done
+    assert np.abs(map_of(store) - picture)[..., :128].max() <= 1
+    assert not map_of(store)[..., 128:].any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "reason", "field"),
+    [
+        ({"box": box(0, 0, 0, 6, 40, 201)}, "INVALID_ARGUMENT", "BOX_OUTSIDE_IMAGE", "box"),
+        ({"box": box(-1, 0, 0, 6, 40, 200)}, "INVALID_ARGUMENT", "BOX_OUTSIDE_IMAGE", "box"),
+        ({"box": box(0, 0, 0, 0, 40, 200)}, "INVALID_ARGUMENT", "INVALID_BOX", "box"),
+        ({"box": box(0, 9, 0, 6, 3, 200)}, "INVALID_ARGUMENT", "INVALID_BOX", "box"),
+        ({"box": box(0, 0, 0, 2**62, 2**62, 9)}, "INVALID_ARGUMENT", "INVALID_FIELD", "box"),
+        ({"box": geometry_pb2.Box()}, "INVALID_ARGUMENT", "INVALID_BOX", "box"),
+        ({"box": None}, "INVALID_ARGUMENT", "MISSING_FIELD", "box"),
+        ({"image": ""}, "INVALID_ARGUMENT", "MISSING_FIELD", "image"),
+        ({"image": "projects//0"}, "INVALID_ARGUMENT", "INVALID_URI", "image"),
+        ({"image": "projects/none"}, "NOT_FOUND", "ARTIFACT_NOT_FOUND", "image"),
+        ({"image": "../outside"}, "PERMISSION_DENIED", "URI_OUTSIDE_ROOTS", "image"),
+        ({"image": "projects/../../x"}, "PERMISSION_DENIED", "URI_OUTSIDE_ROOTS", "image"),
+        ({"image": "/etc/passwd"}, "PERMISSION_DENIED", "URI_OUTSIDE_ROOTS", "image"),
+        ({"image": "s3://bucket/x"}, "PERMISSION_DENIED", "URI_OUTSIDE_ROOTS", "image"),
+        ({"prediction": ""}, "INVALID_ARGUMENT", "MISSING_FIELD", "prediction"),
+        ({"prediction": "models/grey/1"}, "INVALID_ARGUMENT", "INVALID_URI", "prediction"),
+        ({"prediction": "../map"}, "PERMISSION_DENIED", "URI_OUTSIDE_ROOTS", "prediction"),
+        ({"model": None}, "INVALID_ARGUMENT", "MISSING_FIELD", "model"),
+        (
+            {"model": artifact_pb2.ModelVersion(name="grey", version=-1)},
+            "INVALID_ARGUMENT",
+            "INVALID_FIELD",
+            "model",
+        ),
+        (
+            {"model": artifact_pb2.ModelVersion(name="pixels")},
+            "INVALID_ARGUMENT",
+            "INVALID_FIELD",
+            "model",
+        ),
+        ({"overlap": 0.9}, "INVALID_ARGUMENT", "INVALID_FIELD", "overlap"),
+        ({"overlap": -0.1}, "INVALID_ARGUMENT", "INVALID_FIELD", "overlap"),
+        ({"overlap": NAN}, "INVALID_ARGUMENT", "INVALID_FIELD", "overlap"),
+    ],
+)
+def test_a_block_that_can_never_be_predicted_is_refused_with_its_field(
+    store: ObjectStore,
+    inference: InferenceServiceStub,
+    changes: dict[str, Any],
+    code: str,
+    reason: str,
+    field: str,
+) -> None:
+    found = failure(lambda: inference.SegmentBlock(block(**changes)))
+
+    assert found[:2] == (grpc.StatusCode[code], f"ERROR_REASON_{reason}")
+    assert found[2]["field"] == field
+    assert not list(store.list("projects/demo/predictions"))
+
+
+@pytest.mark.parametrize(("name", "version"), [("none", 0), ("grey", 7), ("../grey", 1)])
+def test_an_unknown_model_is_not_found(
+    inference: InferenceServiceStub, name: str, version: int
+) -> None:
+    model = artifact_pb2.ModelVersion(name=name, version=version)
+
+    code, reason, metadata = failure(lambda: inference.SegmentBlock(block(model=model)))
+
+    assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "ERROR_REASON_MODEL_NOT_FOUND")
+    assert metadata["model"] == name
+
+
+def test_a_map_of_other_parameters_is_not_mixed_with(inference: InferenceServiceStub) -> None:
+    inference.SegmentBlock(block(box=box(0, 0, 0, 6, 16, 16)))
+
+    code, reason, metadata = failure(lambda: inference.SegmentBlock(block(overlap=0.25)))
+
+    assert (code, reason) == (grpc.StatusCode.ALREADY_EXISTS, "ERROR_REASON_ARTIFACT_EXISTS")
+    assert metadata["name"] == PREDICTION
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "reason"),
+    [
+        (SHAPE, np.uint16, "ERROR_REASON_DTYPE_MISMATCH"),
+        ((40, 200), np.uint8, "ERROR_REASON_SHAPE_MISMATCH"),
+    ],
+)
+def test_an_array_that_is_no_image_is_refused(
+    store: ObjectStore,
+    inference: InferenceServiceStub,
+    shape: tuple[int, ...],
+    dtype: npt.DTypeLike,
+    reason: str,
+) -> None:
+    create_array(store, "projects/demo/images/odd", shape=shape, dtype=dtype, chunks=shape)
+
+    found = failure(lambda: inference.SegmentBlock(block(image="projects/demo/images/odd")))
+
+    assert found[:2] == (grpc.StatusCode.INVALID_ARGUMENT, reason)
+    assert found[2]["field"] == "image"
+
+
+def test_a_model_that_returns_no_numbers_makes_no_map(
+    store: ObjectStore, inference: InferenceServiceStub
+) -> None:
+    window = (1, 1, 4, 8, 8)
+    root = graph(
+        [
+            helper.make_node("Cast", ["image"], ["grey"], to=TensorProto.FLOAT),
+            helper.make_node("Sub", ["grey", "ten"], ["less"]),
+            helper.make_node("Sqrt", ["less"], ["probability"]),
+        ],
+        inputs=[("image", TensorProto.UINT8, ("n", *window[1:]))],
+        outputs=[("probability", TensorProto.FLOAT, ("n", *window[1:]))],
+        constants=[helper.make_tensor("ten", TensorProto.FLOAT, [], [10.0])],
+    )
+    card = base_card(
+        "The root of what is above ten.",
+        test_input=np.full(window, 10, np.uint8),
+        test_output=np.zeros(window, np.float32),
+        halo=(0, 0, 0),
+        voxel_size_nm=(1.0, 1.0, 1.0),
+    )
+    ModelRepository(store).publish("root", root, card=card, lineage={})
+    dark = "projects/demo/images/dark"
+    create_array(store, dark, shape=SHAPE, dtype=np.uint8, chunks=SHAPE)
+    request = block(image=dark, model=artifact_pb2.ModelVersion(name="root"))
+
+    code, reason, metadata = failure(lambda: inference.SegmentBlock(request))
+
+    assert (code, reason) == (
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "ERROR_REASON_MODEL_NOT_READY",
+    )
+    assert "not finite" in metadata["cause"]
+
+
+def test_an_annotator_may_not_start_bulk_work(store: ObjectStore, served: Served) -> None:
+    with served(store, anonymous_role="annotator") as channel:
+        code, reason, _ = failure(lambda: InferenceServiceStub(channel).SegmentBlock(block()))
+
+    assert (code, reason) == (grpc.StatusCode.PERMISSION_DENIED, "ERROR_REASON_ROLE_TOO_LOW")
+
+
+def test_work_that_nobody_waits_for_makes_room_for_other_work(
+    store: ObjectStore, served: Served
+) -> None:
+    large = "projects/demo/images/large"
+    create_array(store, large, shape=(64, 512, 512), dtype=np.uint8, chunks=(16, 128, 128))
+    endless = block(
+        image=large,
+        prediction="projects/demo/predictions/large",
+        box=box(0, 0, 0, 64, 512, 512),
+        overlap=0.8,
+    )
+
+    with served(store, parallel_blocks=1) as channel:
+        stub = InferenceServiceStub(channel)
+        code, _, _ = failure(lambda: stub.SegmentBlock(endless, timeout=0.5))
+        answer = stub.SegmentBlock(block(), timeout=30)
+
+    assert code == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert not answer.already_done
+    assert not list(store.list("projects/demo/predictions/large.blocks"))
