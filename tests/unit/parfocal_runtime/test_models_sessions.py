@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
@@ -150,3 +155,18 @@ def test_a_graph_with_weights_in_another_file_is_refused() -> None:
 
     with pytest.raises(InvalidInput, match="another file"):
         opset_of(model.SerializeToString())
+
+
+def test_the_runtime_of_models_tells_its_maker_nothing(tmp_path: Path) -> None:
+    environment = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    for name in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"):
+        environment.pop(name, None)
+
+    subprocess.run(
+        [sys.executable, "-c", "import parfocal_runtime.models.sessions"],
+        env=environment,
+        check=True,
+    )
+
+    # With events on, a device id and a queue of events appear below the home folder.
+    assert list(tmp_path.rglob("*onnxruntime*")) == []
