@@ -18,6 +18,7 @@ from parfocal.inference.v1 import inference_service_pb2 as inference
 from parfocal.training.v1 import training_service_pb2 as training
 from parfocal_runtime.arrays import open_array
 from parfocal_runtime.box import Box, Triple, require_inside
+from parfocal_runtime.channels import domain_error
 from parfocal_runtime.errors import DomainError, InvalidInput, WrongState
 from parfocal_runtime.layout import checked_name
 from parfocal_runtime.models.versions import complete_versions
@@ -156,12 +157,15 @@ async def train(
     """Train to the end and return the run.
 
     Raises:
-        DomainError: If the run failed, with the run's own reason.
+        DomainError: If the run was refused or failed, with the service's own reason.
     """
     run = training.TrainingRun()
-    async for response in means.peers.training.Train(request):
-        run = response.run
-        report(run)
+    try:
+        async for response in means.peers.training.Train(request):
+            run = response.run
+            report(run)
+    except grpc.RpcError as error:
+        raise domain_error(error) from error
     if run.state != artifacts.WORK_STATE_SUCCEEDED:
         raise TrainingFailed(
             run.failure.reason or "ERROR_REASON_INTERNAL",

@@ -10,9 +10,10 @@ from parfocal.loop.v1 import round_pb2 as rounds
 from parfocal.suggestion.v1 import selection_pb2, suggestion_service_pb2
 from parfocal.training.v1 import training_service_pb2 as training
 from parfocal_runtime.box import Box
+from parfocal_runtime.errors import DomainError
 from parfocal_runtime.layout import candidate_folder, candidate_patches
 
-from parfocal_loop.actions import TrainingFailed, candidate_set_name, placed_candidates, train
+from parfocal_loop.actions import candidate_set_name, placed_candidates, train
 from parfocal_loop.estimate import wilson
 from parfocal_loop.messages import box_to_pb, estimate_to_pb
 from parfocal_loop.naming import derived
@@ -198,7 +199,7 @@ async def _trained(turn: Turn, request: training.TrainRequest) -> training.Train
 
     try:
         return await train(turn.means, request, report)
-    except TrainingFailed as error:
+    except DomainError as error:
         if error.reason != "ERROR_REASON_TOO_FEW_LABELS":
             raise
         turn.note(f"{request.model} was not trained: {error.message}")
