@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from parfocal import InvalidRequestError
 from parfocal.embedding.v1.embedding_service_pb2 import PATCH_STREAM_IMAGE, PATCH_STREAM_MASK
 from parfocal_runtime.layout import embedding_array
 from parfocal_runtime.store import ObjectStore
@@ -80,6 +81,10 @@ def run_campaign(
     client.projects.create(PROJECT)
     specs, facts = _prepare(settings, store)
     start, features = _begin(specs, follower)
+    if not len(start.candidates):
+        raise InvalidRequestError(
+            "the base model proposes nothing in the training part; give it more crops or steps"
+        )
     with follower.local("Compare label propagation") as show:
         propagation = compare_propagation(
             client,
@@ -114,9 +119,12 @@ def _prepare(settings: Settings, store: ObjectStore) -> tuple[Specs, InputFacts]
     artifacts = Artifacts(store, level=worked_on_level(settings, store))
     depth, height, width = artifacts.image.shape
     train_stop, test_start = (round(share * width) for share in settings.split)
-    crops = choose_crops(
-        artifacts.truth, count=settings.crops, shape=settings.crop_shape, columns=train_stop
-    )
+    try:
+        crops = choose_crops(
+            artifacts.truth, count=settings.crops, shape=settings.crop_shape, columns=train_stop
+        )
+    except ValueError as error:
+        raise InvalidRequestError(f"split: {error}") from error
     facts = input_facts(settings, store, foreground_share=float(artifacts.truth.mean()))
     specs = Specs(
         settings,

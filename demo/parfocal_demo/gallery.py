@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import product
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _SHOWN = 24
 _SIDE = 96
 _COMPARED_SIDE = 176
+_LONG_NUMBER = re.compile(r"(\d\.\d{2})\d+")
 _ANSWERS = {VERDICT_TRUE: "true", VERDICT_FALSE: "false"}
 
 
@@ -103,7 +105,7 @@ def _of_round(
             rank=query.rank,
             candidate=query.candidate,
             role="random" if query.role == QUERY_ROLE_RANDOM else "strategy",
-            reason=texts[query.candidate],
+            reason=_LONG_NUMBER.sub(r"\1", texts[query.candidate]),
             answer=_ANSWERS.get(verdicts[query.candidate], "unsure"),
             correct=bool(candidates.correct[query.candidate]),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from parfocal import Client, InvalidRequestError
@@ -21,6 +22,10 @@ from parfocal_demo.report.wording import TITLES, duration, number
 from parfocal_demo.settings import Folder, Settings
 from parfocal_demo.summary import summarise
 
+_RESUMED = (
+    "The campaign was interrupted and taken up again. The total above is that of the last run; the "
+    "times of single stages include pauses."
+)
 _SPLIT = re.compile(r"(?:x:)?(0?\.\d+),(0?\.\d+)")
 
 
@@ -77,7 +82,7 @@ def run_settings(settings: Settings, *, out: Path, console: Console | None = Non
     console = console or Console()
     began = time.monotonic()
     folder = Folder(out)
-    folder.claim(settings)
+    resumed = folder.claim(settings)
     with (
         Standalone(folder.data) as server,
         Client(server.address, token=server.token) as client,
@@ -102,6 +107,8 @@ def run_settings(settings: Settings, *, out: Path, console: Console | None = Non
                 total_seconds=time.monotonic() - began,
                 out=str(out),
             )
+            if resumed:
+                findings = replace(findings, notes=(*findings.notes, _RESUMED))
             page = write_report(findings, pictures, out)
     console.print(summary_table(findings))
     console.print(f"Report: {page}", soft_wrap=True)

@@ -85,8 +85,11 @@ class Folder:
         """Data folder of the embedded services."""
         return self.path / "data"
 
-    def claim(self, settings: Settings) -> None:
+    def claim(self, settings: Settings) -> bool:
         """Take the folder for a campaign, or go on with the same one.
+
+        Returns:
+            Whether there was one to go on with.
 
         Raises:
             ConflictError: If the folder holds another one.
@@ -96,7 +99,7 @@ class Folder:
         if not file.exists():
             self.path.mkdir(parents=True, exist_ok=True)
             file.write_text(wanted, encoding="utf-8")
-            return
+            return False
         found = json.loads(file.read_text(encoding="utf-8"))
         differing = [key for key, value in json.loads(wanted).items() if found.get(key) != value]
         if differing:
@@ -104,6 +107,7 @@ class Folder:
                 f"{self.path} holds a campaign with other parameters ({', '.join(differing)}); "
                 "name another folder by --out, or remove this one"
             )
+        return True
 
 
 def _require(holds: bool, name: str, rule: str) -> None:

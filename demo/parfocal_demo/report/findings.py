@@ -118,7 +118,7 @@ class Turn:
     estimated_share: Measure
     """The same as the loop estimates it from its random share alone."""
     seconds_per_label: float
-    """Median seconds that the oracle took for one answer."""
+    """Median seconds that the oracle took for one answer, from asking for the question on."""
     scores: Scores
     """What the model of this round reaches on the test part."""
 

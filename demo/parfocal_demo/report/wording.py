@@ -45,7 +45,11 @@ def spread(measure: Measure, *, sign: bool = False) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as `48 s` or `7 min 12 s`."""
+    """Return seconds as `12 ms`, `48 s` or `7 min 12 s`."""
+    if math.isnan(seconds):
+        return "n/a"
+    if seconds < 0.1:
+        return f"{1000 * seconds:.2g} ms"
     whole = round(seconds)
     if whole < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
@@ -62,7 +66,7 @@ def headline(findings: Findings) -> str:
         f"chose the questions, and to {number(random[-1].scores.average_precision.value)} where "
         "they were drawn at random."
     )
-    return f"{moved} {_verdict(findings.arms_difference, 'Two-stream', 'random')}"
+    return f"{moved} {_between_models(findings.arms_difference)}"
 
 
 def gain_sentence(arm: Arm) -> str:
@@ -99,6 +103,18 @@ def _control(two: PropagationMethod, control: PropagationMethod) -> str:
     if all(difference < 0 for difference in differences):
         return f"The control does worse on every seed, {value}."
     return f"The control, {value}, is ahead on some seeds and behind on others."
+
+
+def _between_models(difference: Measure) -> str:
+    """Two models were compared, one of each arm: that is not yet two methods."""
+    if not difference.excludes_zero:
+        return _verdict(difference, "Two-stream", "random")
+    better = "better" if difference.value > 0 else "worse"
+    return (
+        f"On this tissue the model of two-stream is {better} than that of random by "
+        f"{number(difference.value, sign=True)} ({spread(difference, sign=True)}); one run of "
+        "each cannot say whether the method is."
+    )
 
 
 def _verdict(difference: Measure, first: str, second: str) -> str:
