@@ -59,7 +59,7 @@ rules = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(shape=shapes, block=shapes, rule=rules, seed=st.integers(0, 2**32 - 1))
 def test_blocks_give_the_objects_of_the_whole_array(
     shape: Triple, block: Triple, rule: ComponentRule, seed: int

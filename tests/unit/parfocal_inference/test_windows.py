@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from parfocal_inference.windows import WindowGrid, blend_weight
 from parfocal_runtime.box import Box, Triple
@@ -44,6 +44,7 @@ def test_an_image_smaller_than_the_window_lies_in_the_middle_of_the_only_one() -
     assert grid.starts == ((-2,), (-1,), (0, 5, 10))
 
 
+@settings(max_examples=60, deadline=None)
 @given(grids())
 def test_every_voxel_of_the_image_lies_in_a_window(grid: WindowGrid) -> None:
     for starts, window, size in zip(grid.starts, grid.window, grid.shape, strict=True):
@@ -52,6 +53,7 @@ def test_every_voxel_of_the_image_lies_in_a_window(grid: WindowGrid) -> None:
         assert seen >= set(range(size))
 
 
+@settings(max_examples=60, deadline=None)
 @given(grids())
 def test_no_window_leaves_an_image_that_is_large_enough(grid: WindowGrid) -> None:
     for starts, window, size in zip(grid.starts, grid.window, grid.shape, strict=True):
@@ -60,6 +62,7 @@ def test_no_window_leaves_an_image_that_is_large_enough(grid: WindowGrid) -> Non
             assert starts[-1] + window == size
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_exactly_the_windows_that_share_a_voxel_touch_a_box(data: st.DataObject) -> None:
     grid = data.draw(grids())
@@ -74,6 +77,7 @@ def test_exactly_the_windows_that_share_a_voxel_touch_a_box(data: st.DataObject)
     }
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_the_hull_holds_the_box_and_all_windows_that_touch_it(data: st.DataObject) -> None:
     grid = data.draw(grids())
