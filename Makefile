@@ -17,6 +17,7 @@ demo: $(VENV)/all ## one campaign on generated images, or: make demo IMAGES=fold
 	$(BIN)/parfocal demo --out $(OUT) $(DEMO)
 
 test: install lint type protos-check ## everything that is checked
+	$(BIN)/python tools/check_install.py
 	tests/components/tritonclient_venv.sh
 	$(BIN)/python -m pytest --cov --cov-report=term --durations=15 $(PYTEST)
 
