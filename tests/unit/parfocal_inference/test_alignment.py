@@ -52,7 +52,7 @@ def test_a_vertical_bar_stays() -> None:
 def test_a_bar_is_turned_upright_from_any_angle(angle: float) -> None:
     found = alignment_of(bar(angle)).angle
 
-    assert math.isclose((found - angle + 90) % 180 - 90, 0, abs_tol=1)
+    assert math.isclose((found - angle + 90) % 180 - 90, 0, abs_tol=2)
 
 
 @settings(max_examples=60, deadline=None)
@@ -60,7 +60,7 @@ def test_a_bar_is_turned_upright_from_any_angle(angle: float) -> None:
 def test_the_thin_end_comes_to_point_down(angle: float) -> None:
     found = alignment_of(wedge(angle)).angle
 
-    assert math.isclose((found - angle + 180) % 360 - 180, 0, abs_tol=1.5)
+    assert math.isclose((found - angle + 180) % 360 - 180, 0, abs_tol=3)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 7), (20, 21)])
