@@ -12,8 +12,13 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 from minio import Minio
 from parfocal_runtime.store import ObjectStore, S3Settings, open_store
+
+# A deadline per example would time the machine, not the code.
+settings.register_profile("parfocal", deadline=None)
+settings.load_profile("parfocal")
 
 COMPONENTS = Path(__file__).parent / "components"
 POSTGRES_PROGRAMS = "/usr/lib/postgresql/15/bin"

@@ -10,7 +10,7 @@ import json
 
 import numpy as np
 import tensorstore as ts
-from parfocal_runtime.arrays import array_attributes, create_array, open_array
+from parfocal_runtime.arrays import array_attributes, create_array, open_array, write_region
 from parfocal_runtime.errors import AlreadyExists
 from parfocal_runtime.store import ObjectStore
 
@@ -63,7 +63,7 @@ class EmbeddingArray:
     def write(self, array: ts.TensorStore, start: int, vectors: Vectors) -> None:
         """Store the vectors of a range and mark it as finished."""
         stop = start + len(vectors)
-        array[start:stop].write(vectors).result()
+        write_region(array, (start, 0), vectors)
         self._store.create(self._mark(start, stop), json.dumps(self._contents).encode())
 
     def _mark(self, start: int, stop: int) -> str:
