@@ -286,10 +286,10 @@ class Campaign:
         return labels
 
     def wait(self, round: str, *, stage: int = 0) -> Round:
-        """Wait until a round is over, or at a stage."""
+        """Wait until a round is over, or at a stage or past it."""
         state = Round()
         for state in self.loop.rounds.watch(self.project, round, timeout_seconds=180):
-            if stage and state.status.stage == stage:
+            if stage and state.status.stage >= stage:
                 break
         return state
 
@@ -301,6 +301,12 @@ def local_deployment(tmp_path: Path) -> Iterator[Deployment]:
     store = (tmp_path / "store").as_uri()
     with deployed(tmp_path, store=store, environment={}, databases=databases) as deployment:
         yield deployment
+
+
+@pytest.fixture(scope="session")
+def make_campaign() -> type[Campaign]:
+    """Makes a campaign on services at addresses of the test's own."""
+    return Campaign
 
 
 @pytest.fixture
