@@ -79,7 +79,8 @@ class Bulk:
                         processes=False,
                         n_workers=1,
                         threads_per_worker=self._threads,
-                        dashboard_address=None,
+                        # Without an address it would listen to the world, on a fixed port.
+                        dashboard_address="127.0.0.1:0",
                         set_as_default=False,
                     )
                 )
