@@ -81,6 +81,7 @@ class Bulk:
                         threads_per_worker=self._threads,
                         # Without an address it would listen to the world, on a fixed port.
                         dashboard_address="127.0.0.1:0",
+                        worker_dashboard_address="127.0.0.1:0",
                         set_as_default=False,
                     )
                 )

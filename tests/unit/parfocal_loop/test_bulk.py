@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from parfocal_loop.bulk import Bulk
@@ -69,3 +71,27 @@ def test_a_set_flag_stops_the_tasks_that_wait(bulk: Bulk) -> None:
     with pytest.raises(Cancelled):
         bulk.run(waits, range(50), done=stop_at_first, cancel=cancel)
     _gate.set()
+
+
+def test_nothing_listens_beyond_this_machine(bulk: Bulk) -> None:
+    bulk.run(square, [1], done=lambda _: None, cancel=CancelFlag())
+
+    assert [address for address in listening(os.getpid()) if address not in LOOPBACK] == []
+
+
+LOOPBACK = {"0100007F", "00000000000000000000000001000000"}
+
+
+def listening(pid: int) -> list[str]:
+    """Return the addresses, in hexadecimal, of the sockets that a process listens on."""
+    sockets = {os.readlink(one) for one in Path(f"/proc/{pid}/fd").iterdir() if one.is_symlink()}
+    lines = [
+        line.split()
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
+    ]
+    return [
+        fields[1].partition(":")[0]
+        for fields in lines
+        if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets
+    ]
