@@ -216,7 +216,7 @@ class TrainVae:
     reconstruction: str = "l1"
     patches: int = 5000
     optimisation: Optimisation = Optimisation(
-        iterations=400, batch=64, learning_rate=2e-3, weight_decay=0.0
+        iterations=300, batch=64, learning_rate=2e-3, weight_decay=0.0
     )
 
     def __post_init__(self) -> None:
@@ -247,17 +247,15 @@ class TuneEncoder:
         parent: The version to start from.
         snapshots: Paths of label snapshots.
         candidates: Folders of the candidate sets that they speak of.
-        held_out: Share of the labels that only decides when to stop.
-        patience: Evaluations without a better held-out loss before stopping.
+        held_out: Share of the labels that first decides whether to learn from them at all.
     """
 
     parent: ModelRef
     snapshots: tuple[str, ...]
     candidates: tuple[str, ...]
     held_out: float = 0.25
-    patience: int = 5
     optimisation: Optimisation = Optimisation(
-        iterations=120, batch=32, learning_rate=5e-4, warm_up=10
+        iterations=200, batch=64, learning_rate=2e-3, warm_up=10
     )
 
     def __post_init__(self) -> None:

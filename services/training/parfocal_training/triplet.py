@@ -1,4 +1,4 @@
-"""Which labels an encoder is tuned on, which decide when to stop, and triplets of them."""
+"""Which labels an encoder is tuned on, which are held out to check it, and triplets of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class LabelSplit:
-    """Rows of labels, parted by class: for learning, and held out to decide when to stop.
+    """Rows of labels, parted by class: for learning, and held out to check.
 
     Attributes:
         learn: Rows of the positives and of the negatives.
@@ -24,7 +24,15 @@ class LabelSplit:
     held_out: tuple[Rows, Rows]
 
     @property
-    def can_stop_early(self) -> bool:
+    def all(self) -> tuple[Rows, Rows]:
+        """All rows of the positives and of the negatives."""
+        positives, negatives = (
+            np.sort(np.concatenate(parts)) for parts in zip(self.learn, self.held_out, strict=True)
+        )
+        return positives, negatives
+
+    @property
+    def can_be_checked(self) -> bool:
         """Whether the held-out labels make at least one triplet."""
         return all(len(rows) > 0 for rows in self.held_out)
 

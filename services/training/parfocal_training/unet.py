@@ -164,7 +164,7 @@ class ResidualBlock(nn.Module):
         self.first_norm = nn.GroupNorm(config.groups, width)
         self.second = SectionConv(width, width, kernel)
         self.second_norm = nn.GroupNorm(config.groups, width)
-        self.gate = SqueezeExcite(width, config.reduction)
+        self.gate: nn.Module = SqueezeExcite(width, config.reduction)
 
     def forward(self, x: Tensor, depth: int) -> Tensor:
         """Return `x` plus the branch."""

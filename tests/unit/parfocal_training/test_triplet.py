@@ -52,4 +52,4 @@ def test_a_triplet_has_a_friend_and_a_stranger(verdicts: list[bool], seed: int) 
 def test_few_labels_are_all_learned_from() -> None:
     split = split_labels(np.array([True, False]), share=0.5, rng=np.random.default_rng(0))
 
-    assert not split.can_stop_early
+    assert not split.can_be_checked
