@@ -36,6 +36,7 @@ from parfocal.training.v1.training_service_pb2 import (
     UnetArchitecture,
 )
 from parfocal_runtime.auth import Role, write_token
+from parfocal_runtime.store import S3Settings
 
 SERVICES = ("labels", "inference", "embedding", "suggestion", "training", "loop")
 # Whatever a service needs, it has not started in vain after this long.
@@ -78,15 +79,11 @@ class Process:
                 # Shown by pytest where a test fails.
                 print(f"{self.service}: {line}", end="", file=sys.stderr)
 
-    def kill(self) -> None:
-        """End it at once, as a machine that fails would."""
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self) -> int:
-        """Ask it to end and return its exit status."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=60)
+    def end(self) -> None:
+        """Ask it to end, if it has not."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(timeout=60)
 
 
 @dataclass
@@ -100,13 +97,6 @@ class Deployment:
     def address(self, service: str) -> str:
         """Return where a service listens."""
         return self.processes[service].address
-
-    def restart(self, service: str) -> None:
-        """Start a service that has ended, on the port that it had."""
-        process = self.processes[service]
-        port = process.address.rpartition(":")[2]
-        process.environment = {**process.environment, "PARFOCAL_PORT": port}
-        process.start()
 
 
 @contextmanager
@@ -141,9 +131,7 @@ def deployed(
             process = Process(service, {**common, **(peers if service == "loop" else {})})
             deployment.processes[service] = process
             process.start()
-            stack.callback(
-                lambda process=process: process.process.poll() is None and process.stop()
-            )
+            stack.callback(process.end)
         yield deployment
 
 
@@ -294,13 +282,28 @@ class Campaign:
         return state
 
 
-@pytest.fixture
-def local_deployment(tmp_path: Path) -> Iterator[Deployment]:
-    """Every service as a process, over SQLite and a folder."""
-    databases = {name: f"sqlite:///{tmp_path / name}.sqlite" for name in ("labels", "loop")}
-    store = (tmp_path / "store").as_uri()
-    with deployed(tmp_path, store=store, environment={}, databases=databases) as deployment:
-        yield deployment
+@pytest.fixture(
+    params=["local", pytest.param("production", marks=[pytest.mark.s3, pytest.mark.postgres])]
+)
+def deployment(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Deployment]:
+    """Every service as a process: over SQLite and a folder, then over PostgreSQL and S3."""
+    if request.param == "local":
+        databases = {name: f"sqlite:///{tmp_path / name}.sqlite" for name in ("labels", "loop")}
+        store = (tmp_path / "store").as_uri()
+    else:
+        database: str = request.getfixturevalue("postgres_database")
+        databases = {"labels": database, "loop": database}
+        store = request.getfixturevalue("s3_store_uri")
+        s3: S3Settings = request.getfixturevalue("s3_settings")
+        # For the importer here and for the services, which inherit them.
+        monkeypatch.setenv("PARFOCAL_S3_ENDPOINT", s3.endpoint)
+        monkeypatch.setenv("PARFOCAL_S3_ACCESS_KEY", s3.access_key)
+        monkeypatch.setenv("PARFOCAL_S3_SECRET_KEY", s3.secret_key)
+        monkeypatch.setenv("PARFOCAL_S3_SECURE", "false")
+    with deployed(tmp_path, store=store, environment={}, databases=databases) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,9 @@ from parfocal.loop.v1.round_pb2 import ROUND_STAGE_LABEL
 
 
 def test_a_round_turns_with_every_service_as_its_own_process(
-    local_deployment: Any, campaign_on: Callable[[Any], Any], small_image: tuple[Path, Path]
+    deployment: Any, campaign_on: Callable[[Any], Any], small_image: tuple[Path, Path]
 ) -> None:
-    campaign = campaign_on(local_deployment)
+    campaign = campaign_on(deployment)
     campaign.prepare(small_image)
     campaign.loop.rounds.create("discs", "r1", campaign.round_spec())
     campaign.wait("r1", stage=ROUND_STAGE_LABEL)
