@@ -88,6 +88,8 @@ class _Active:
     state: State = "PENDING"
     process: asyncio.subprocess.Process | None = None
     task: asyncio.Task[None] | None = None
+    is_waiting: bool = True
+    is_stopped: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def update(self, *, state: State | None = None, progress: Progress | None = None) -> None:
@@ -101,8 +103,17 @@ class _Active:
         """Return the run as it is now."""
         return RunView(self.folder.run, self.state, self.progress, self.attempts, self.create_time)
 
+    async def stop(self) -> None:
+        """End the worker, now or as soon as it is started, and wait for that."""
+        self.is_stopped = True
+        if self.is_waiting and self.task is not None:
+            self.task.cancel()
+        self.kill()
+        if self.task is not None:
+            await asyncio.wait([self.task])
+
     def kill(self) -> None:
-        """End the worker, if there is one."""
+        """Kill the worker, if there is one."""
         if self.process is not None and self.process.returncode is None:
             with suppress(ProcessLookupError):
                 self.process.kill()
@@ -117,7 +128,6 @@ class Runs:
         self._active: dict[str, _Active] = {}
         self._places = asyncio.Semaphore(settings.at_once)
         self._starting = asyncio.Lock()
-        self._is_closed = False
 
     @property
     def at_work(self) -> int:
@@ -170,20 +180,13 @@ class Runs:
         """
         await in_thread(RunFolder(self._store, run).cancel)
         active = self._active.get(run)
-        if active is not None and active.task is not None:
-            active.kill()
-            await asyncio.wait([active.task])
+        if active is not None:
+            await active.stop()
         return await self.get(run)
 
     async def close(self) -> None:
         """End all workers; their runs resume when they are asked for again."""
-        self._is_closed = True
-        active = list(self._active.values())
-        for each in active:
-            each.kill()
-        tasks = [each.task for each in active if each.task is not None]
-        if tasks:
-            await asyncio.wait(tasks)
+        await asyncio.gather(*(active.stop() for active in list(self._active.values())))
 
     async def _begin(self, spec: RunSpec) -> _Active | None:
         """Return the run at work, or None if it is over."""
@@ -204,8 +207,8 @@ class Runs:
     async def _work(self, active: _Active) -> None:
         try:
             async with self._places:
-                result = await in_thread(active.folder.result)
-                if result is None and not self._is_closed:
+                active.is_waiting = False
+                if await in_thread(active.folder.result) is None:
                     await self._attend(active)
         finally:
             del self._active[active.folder.run]
@@ -227,7 +230,7 @@ class Runs:
         )
         active.update(state="RUNNING")
         _log.info("worker started", run=run, pid=process.pid, attempt=active.attempts)
-        if self._is_closed:
+        if active.is_stopped:
             active.kill()
         assert process.stdin is not None
         order = replace(self._settings.order, run=run).to_json()

@@ -131,7 +131,7 @@ def test_a_run_streams_progress_and_publishes_its_model(
 def test_a_killed_worker_leaves_a_run_that_resumes_and_publishes_once(
     training: TrainingServiceStub, store: ObjectStore
 ) -> None:
-    request = base_request(iterations=400)
+    request = base_request(iterations=150)
     responses = training.Train(request)
     first_step(responses)
     os.kill(worker_of(os.getpid()), signal.SIGKILL)
@@ -183,7 +183,7 @@ def test_a_caller_that_goes_away_does_not_stop_the_run(training: TrainingService
 def test_a_server_that_stops_takes_its_workers_along_and_another_resumes(
     config: TrainingConfig, store: ObjectStore
 ) -> None:
-    request = base_request(iterations=400)
+    request = base_request(iterations=150)
     with (
         serving_in_thread([build(config)], config) as server,
         sync_channel(server.address) as channel,
