@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 Triple = tuple[int, int, int]
 
-_RICHNESS = 0.85
+_RICHNESS = 0.95
 """A person picks a rich place by eye, not the richest there is."""
 _STEP = 16
 
@@ -44,11 +44,14 @@ class CropBox:
 def choose_crops(
     truth: NDArray[np.bool_], *, count: int, shape: Triple, columns: int
 ) -> list[CropBox]:
-    """Choose crops spread over the sections, each rich in foreground, apart from each other.
+    """Choose crops rich in foreground, spread over sections and rows, apart from each other.
+
+    Crops of one corner teach nothing about what lies elsewhere, so each comes from a band of
+    rows of its own.
 
     Args:
         truth: Ground truth, (z, y, x).
-        count: Number of crops; fewer where the sections chosen hold no foreground.
+        count: Number of crops; fewer where a band holds no foreground in its sections.
         shape: Sections, rows and columns of a crop; cut down to the image.
         columns: Only columns below this may be used.
 
@@ -57,9 +60,12 @@ def choose_crops(
     """
     depth, height, width = truth.shape
     shape = (min(shape[0], depth), min(shape[1], height), min(shape[2], columns, width))
+    sections = np.linspace(0, depth - shape[0], count).round().astype(int)
+    bands = np.linspace(0, height - shape[1] + 1, count + 1).round().astype(int)
     chosen: list[CropBox] = []
-    for z in np.linspace(0, depth - shape[0], count).round().astype(int):
-        boxes = _boxes(int(z), shape, (height, min(columns, width)))
+    for z, top, bottom in zip(sections, bands[:-1], bands[1:], strict=True):
+        rows = range(int(top), max(int(bottom), int(top) + 1), _STEP)
+        boxes = _boxes(int(z), rows, shape, min(columns, width))
         apart = [box for box in boxes if not any(box.shares_columns_with(one) for one in chosen)]
         rich = _ranked(truth, apart) or _ranked(truth, boxes)
         if rich:
@@ -75,9 +81,9 @@ def _ranked(truth: NDArray[np.bool_], boxes: list[CropBox]) -> list[CropBox]:
     return [box for content, _, box in counted if content]
 
 
-def _boxes(z: int, shape: Triple, extent: tuple[int, int]) -> list[CropBox]:
+def _boxes(z: int, rows: range, shape: Triple, width: int) -> list[CropBox]:
     return [
         CropBox((z, y, x), (z + shape[0], y + shape[1], x + shape[2]))
-        for y in range(0, extent[0] - shape[1] + 1, _STEP)
-        for x in range(0, extent[1] - shape[2] + 1, _STEP)
+        for y in rows
+        for x in range(0, width - shape[2] + 1, _STEP)
     ]

@@ -68,8 +68,15 @@ def _generate(
     with follower.local("Generate the volume"):
         volume = generate_volume(spec)
         folder.mkdir(parents=True, exist_ok=True)
-        tifffile.imwrite(folder / "image.tif", volume.image, compression="zlib")
-        tifffile.imwrite(folder / "mitochondria.tif", volume.mitochondria, compression="zlib")
+        tifffile.imwrite(
+            folder / "image.tif", volume.image, compression="zlib", photometric="minisblack"
+        )
+        tifffile.imwrite(
+            folder / "mitochondria.tif",
+            volume.mitochondria,
+            compression="zlib",
+            photometric="minisblack",
+        )
     return folder / "image.tif", folder / "mitochondria.tif", spec.voxel_size_nm
 
 

@@ -40,17 +40,17 @@ class Settings:
     """Seeds of the comparison of propagation."""
     crops: int = 4
     """Fully labelled crops that the base model starts from."""
-    crop_shape: tuple[int, int, int] = (4, 96, 96)
+    crop_shape: tuple[int, int, int] = (4, 128, 128)
     """Sections, rows and columns of a crop."""
     threshold: float = 0.5
     """Probability above which a pixel belongs to a proposal."""
-    minimum_pixels: int = 100
+    minimum_pixels: int = 60
     """Proposals below this area are dropped."""
-    base_iterations: int = 1500
+    base_iterations: int = 1200
     """Optimisation steps of the base model."""
     fine_tune_iterations: int = 300
     """Optimisation steps of each fine-tuning."""
-    encoder_iterations: int = 600
+    encoder_iterations: int = 300
     """Optimisation steps of each encoder."""
     error_rate: float = 0.0
     """Share of answers that the oracle gets wrong, drawn by candidate."""

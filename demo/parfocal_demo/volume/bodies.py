@@ -104,7 +104,7 @@ def place_bodies(spec: VolumeSpec, tissue: Tissue, rng: np.random.Generator) -> 
 def _draw_size(kind: Kind, spec: VolumeSpec, rng: np.random.Generator) -> _Size:
     thickness = spec.voxel_size_nm[0]
     if kind is Kind.MITOCHONDRION:
-        short = float(np.clip(104 * np.exp(0.42 * rng.standard_normal()), 62, 300))
+        short = float(np.clip(104 * np.exp(0.42 * rng.standard_normal()), 75, 300))
         if rng.random() < 0.3:
             return 1.15 * short / thickness, short * rng.uniform(1.7, 4.2), short
         return rng.uniform(250, 1100) / thickness, short * rng.uniform(1.0, 1.6), short

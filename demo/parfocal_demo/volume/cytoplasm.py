@@ -11,7 +11,7 @@ from scipy import ndimage
 from parfocal_demo.volume.neurites import Tissue
 from parfocal_demo.volume.noise import Field, drifting_noise, smooth_noise
 
-_GLIA_GREY = 96.0
+_GLIA_GREY = 112.0
 _VESICLE_RADIUS_NM = 21.0
 _DENSE_CORE_RADIUS_NM = 36.0
 
@@ -83,7 +83,7 @@ def draw_walls(
         line = np.exp(-((wall[z] / width) ** 2))
         lean = np.clip((tilt[z] - limit) * 1.6, 0, 1)
         reach = (25 + 75 * lean) / pixel_nm
-        shade = 0.62 * lean * np.exp(-((wall[z] / reach) ** 2))
+        shade = 0.52 * lean * np.exp(-((wall[z] / reach) ** 2))
         striation = 1 + 0.22 * smooth_noise(rng, line.shape, scale=18 / pixel_nm)
         cover = np.clip(1 - (1 - 0.94 * line) * (1 - shade * striation), 0, 0.95)
         drawn[z] = grey[z] * (1 - cover) + 20 * cover
