@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 Triple = tuple[int, int, int]
 
-_RICHNESS = 0.95
+_RICHNESS = 0.85
 """A person picks a rich place by eye, not the richest there is."""
 _STEP = 16
 
@@ -31,23 +31,14 @@ class CropBox:
         """Return the same rows and columns through all `depth` sections."""
         return CropBox((0, *self.start[1:]), (depth, *self.stop[1:]))
 
-    def shares_columns_with(self, other: CropBox) -> bool:
-        """Return whether the two overlap as seen along z."""
-        return all(
-            a < d and c < b
-            for a, b, c, d in zip(
-                self.start[1:], self.stop[1:], other.start[1:], other.stop[1:], strict=True
-            )
-        )
-
 
 def choose_crops(
     truth: NDArray[np.bool_], *, count: int, shape: Triple, columns: int
 ) -> list[CropBox]:
-    """Choose crops rich in foreground, spread over sections and rows, apart from each other.
+    """Choose crops rich in foreground, spread over the sections and the rows.
 
     Crops of one corner teach nothing about what lies elsewhere, so each comes from a band of
-    rows of its own.
+    rows of its own, as far as the bands are as high as a crop.
 
     Args:
         truth: Ground truth, (z, y, x).
@@ -61,13 +52,12 @@ def choose_crops(
     depth, height, width = truth.shape
     shape = (min(shape[0], depth), min(shape[1], height), min(shape[2], columns, width))
     sections = np.linspace(0, depth - shape[0], count).round().astype(int)
-    bands = np.linspace(0, height - shape[1] + 1, count + 1).round().astype(int)
+    bands = np.linspace(0, height, count + 1).round().astype(int)
     chosen: list[CropBox] = []
     for z, top, bottom in zip(sections, bands[:-1], bands[1:], strict=True):
-        rows = range(int(top), max(int(bottom), int(top) + 1), _STEP)
-        boxes = _boxes(int(z), rows, shape, min(columns, width))
-        apart = [box for box in boxes if not any(box.shares_columns_with(one) for one in chosen)]
-        rich = _ranked(truth, apart) or _ranked(truth, boxes)
+        first = min(int(top), height - shape[1])
+        rows = range(first, max(int(bottom) - shape[1], first) + 1, _STEP)
+        rich = _ranked(truth, _boxes(int(z), rows, shape, min(columns, width)))
         if rich:
             chosen.append(rich[min(int(_RICHNESS * len(rich)), len(rich) - 1)])
     if not chosen:

@@ -36,7 +36,7 @@ def run(
     truth: str | Path | None = None,
     split: str | None = None,
     rounds: int = 2,
-    budget: int = 60,
+    budget: int = 40,
     seed: int = 0,
     voxel_size_nm: tuple[float, float, float] | None = None,
     level: int | None = None,

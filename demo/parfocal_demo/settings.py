@@ -30,7 +30,7 @@ class Settings:
     """Columns below the first share train, those from the second on score."""
     rounds: int = 2
     """Rounds of each arm."""
-    budget: int = 60
+    budget: int = 40
     """Answers per round and arm; also what the comparison of propagation may buy."""
     random_share: float = 0.2
     """Share of each two-stream queue that is drawn at random."""

@@ -28,7 +28,7 @@ def demo(
         ),
     ] = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of each arm.")] = 2,
-    budget: Annotated[int, typer.Option("--budget", min=1, help="Answers a round and arm.")] = 60,
+    budget: Annotated[int, typer.Option("--budget", min=1, help="Answers a round and arm.")] = 40,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")] = 0,
     level: Annotated[
         int | None, typer.Option("--level", min=0, help="Resolution level to work on.")
