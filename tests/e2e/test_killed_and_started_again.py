@@ -105,8 +105,8 @@ def test_a_round_completes_after_a_kill(
 ) -> None:
     data = Path(shutil.copytree(prepared, tmp_path / "data"))
     acknowledged = []
-    # Training takes longest, and a kill before it does not need it.
-    trains = stage >= rounds.ROUND_STAGE_ESTIMATE
+    # The steps after the labels are over in a moment; training is what a kill can come before.
+    trains = stage >= rounds.ROUND_STAGE_SNAPSHOT
     with up(data, make_campaign) as running:
         campaign = running.campaign
         spec = campaign.round_spec()
