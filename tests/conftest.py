@@ -14,6 +14,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import settings
 from minio import Minio
+
 from parfocal_runtime.store import ObjectStore, S3Settings, open_store
 
 # A deadline per example would time the machine, not the code. In CI the examples are the same at

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from parfocal.common.v1.artifact_pb2 import ModelVersion
 from parfocal.labels.v1.label_pb2 import VERDICT_TRUE
 from parfocal.loop.v1.round_pb2 import AccuracyEstimate, RoundStatus
-
 from parfocal_demo.artifacts import PROJECT, CandidateSet
 from parfocal_demo.following import Follower
 from parfocal_demo.intervals import Measure, wilson

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from parfocal_demo.evaluation import is_correct
 from parfocal_runtime.arrays import open_array
 from parfocal_runtime.layout import image_level, prediction_group, truth_level
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tables import read_table
-
-from parfocal_demo.evaluation import is_correct
 
 PROJECT = "demo"
 IMAGE = "volume"

@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
 from parfocal import InvalidRequestError
 from parfocal.embedding.v1.embedding_service_pb2 import PATCH_STREAM_IMAGE, PATCH_STREAM_MASK
-from parfocal_runtime.layout import embedding_array
-from parfocal_runtime.store import ObjectStore
-
 from parfocal_demo.arms import ArmResult, Start, run_arm
 from parfocal_demo.artifacts import PROJECT, Artifacts
 from parfocal_demo.crops import CropBox, choose_crops
@@ -30,6 +28,8 @@ from parfocal_demo.report.findings import InputFacts, Propagation
 from parfocal_demo.scoring import score_model
 from parfocal_demo.settings import Settings
 from parfocal_demo.specs import Specs, model_name
+from parfocal_runtime.layout import embedding_array
+from parfocal_runtime.store import ObjectStore
 
 if TYPE_CHECKING:
     from parfocal import Client

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
 from parfocal import ServerError
 from parfocal.common.v1.artifact_pb2 import (
     WORK_STATE_CANCELLED,
@@ -29,13 +32,11 @@ from parfocal.loop.v1.round_pb2 import (
     RoundStatus,
     StepStatus,
 )
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
 from parfocal_demo.report.findings import Stage
 
 if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
+
     from parfocal import Client
 
 STAGE_NAMES = {

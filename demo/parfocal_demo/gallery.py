@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
 from parfocal.labels.v1.label_pb2 import VERDICT_FALSE, VERDICT_TRUE
 from parfocal.labels.v1.query_pb2 import QUERY_ROLE_RANDOM
-
 from parfocal_demo.arms import ArmResult
 from parfocal_demo.artifacts import PROJECT, Artifacts, CandidateSet
 from parfocal_demo.crops import CropBox

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import tifffile
-from parfocal import NotFoundError, describe_image, import_image
-from parfocal_runtime.store import ObjectStore
 
+from parfocal import NotFoundError, describe_image, import_image
 from parfocal_demo.artifacts import IMAGE, PROJECT
 from parfocal_demo.following import Follower
 from parfocal_demo.report.findings import InputFacts
 from parfocal_demo.settings import WORKED_ON_PIXELS, Settings
 from parfocal_demo.volume import VolumeSpec, generate_volume
+from parfocal_runtime.store import ObjectStore
 
 
 def import_volume(settings: Settings, store: ObjectStore, folder: Path, follower: Follower) -> None:

@@ -7,12 +7,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from parfocal import Client, InvalidRequestError
-from parfocal_runtime.store import open_store
-from parfocal_standalone import Standalone
 from rich.console import Console
 from rich.table import Table
 
+from parfocal import Client, InvalidRequestError
 from parfocal_demo.artifacts import PROJECT
 from parfocal_demo.campaign import run_campaign
 from parfocal_demo.following import Follower
@@ -21,6 +19,8 @@ from parfocal_demo.report.findings import Findings
 from parfocal_demo.report.wording import TITLES, duration, number
 from parfocal_demo.settings import Folder, Settings
 from parfocal_demo.summary import summarise
+from parfocal_runtime.store import open_store
+from parfocal_standalone import Standalone
 
 _RESUMED = (
     "The campaign was interrupted and taken up again. The total above is that of the last run; the "

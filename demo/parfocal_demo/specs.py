@@ -27,7 +27,6 @@ from parfocal.training.v1.training_service_pb2 import (
     TrainRequest,
     TrainVae,
 )
-
 from parfocal_demo.artifacts import Artifacts
 from parfocal_demo.crops import CropBox
 from parfocal_demo.settings import Settings

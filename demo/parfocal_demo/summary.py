@@ -12,11 +12,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 import numpy as np
-from parfocal import __version__
-from parfocal_runtime.layout import model_version_folder
-from parfocal_runtime.store import ObjectStore
 from scipy import ndimage
 
+from parfocal import __version__
 from parfocal_demo import gallery
 from parfocal_demo.campaign import Campaign
 from parfocal_demo.evaluation import average_precision_gain
@@ -26,6 +24,8 @@ from parfocal_demo.report.findings import Crop, Findings, InitialLabels, Pool, S
 from parfocal_demo.report.pictures import Pictures
 from parfocal_demo.settings import Settings
 from parfocal_demo.specs import Specs
+from parfocal_runtime.layout import model_version_folder
+from parfocal_runtime.store import ObjectStore
 
 if TYPE_CHECKING:
     from parfocal import Client

@@ -18,6 +18,7 @@ from typing import IO
 import numpy as np
 import pytest
 import tifffile
+
 from parfocal import Client, import_image, round_spec
 from parfocal.common.v1.artifact_pb2 import WORK_STATE_SUCCEEDED, ModelVersion
 from parfocal.common.v1.geometry_pb2 import Box, Index3, VoxelSize

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from parfocal.common.v1.artifact_pb2 import WORK_STATE_SUCCEEDED
 from parfocal.loop.v1 import round_pb2 as rounds
 

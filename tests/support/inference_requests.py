@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
+
 from parfocal.common.v1 import artifact_pb2, geometry_pb2
 from parfocal.inference.v1 import inference_service_pb2 as pb
 from parfocal_runtime.channels import domain_error

@@ -6,6 +6,7 @@ import io
 
 import numpy as np
 import yaml
+
 from parfocal_runtime.models.card_yaml import sha256
 from parfocal_runtime.store import ObjectStore
 

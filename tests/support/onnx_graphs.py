@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto, helper
+
 from parfocal_runtime.models.cards import CardFields, base_card
 
 Shape = Sequence[int | str | None]

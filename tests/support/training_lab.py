@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
 from parfocal_runtime.arrays import create_array
 from parfocal_runtime.box import Box, Triple
 from parfocal_runtime.store import ObjectStore

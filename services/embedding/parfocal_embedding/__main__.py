@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 
+from parfocal_embedding.app import build
+from parfocal_embedding.config import PREFIX, EmbeddingConfig
 from parfocal_runtime.config import from_env
 from parfocal_runtime.logs import configure_logs
 from parfocal_runtime.server import run
-
-from parfocal_embedding.app import build
-from parfocal_embedding.config import PREFIX, EmbeddingConfig
 
 
 def main() -> None:

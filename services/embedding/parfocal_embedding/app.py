@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import grpc.aio
+
 from parfocal.embedding.v1 import embedding_service_pb2_grpc as service_grpc
+from parfocal_embedding.config import EmbeddingConfig
+from parfocal_embedding.servicer import EmbeddingServicer
 from parfocal_runtime.models.loaded import LoadedModels
 from parfocal_runtime.models.repository import ModelRepository
 from parfocal_runtime.models.sessions import SessionOptions
 from parfocal_runtime.server import Service
 from parfocal_runtime.store import ObjectStore, open_store
-
-from parfocal_embedding.config import EmbeddingConfig
-from parfocal_embedding.servicer import EmbeddingServicer
 
 NAME = "parfocal.embedding.v1.EmbeddingService"
 

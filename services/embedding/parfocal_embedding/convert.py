@@ -7,11 +7,10 @@ from typing import TypeAlias
 
 from parfocal.common.v1 import artifact_pb2 as artifact_pb
 from parfocal.embedding.v1 import embedding_service_pb2 as pb
-from parfocal_runtime.errors import InvalidInput
-from parfocal_runtime.layout import checked_name
-
 from parfocal_embedding.embed import Embedded, Range
 from parfocal_embedding.encoder import Encoder, Stream, Vectors
+from parfocal_runtime.errors import InvalidInput
+from parfocal_runtime.layout import checked_name
 
 MOST_PATCHES = 4096
 

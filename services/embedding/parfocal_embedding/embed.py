@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import tensorstore as ts
+
+from parfocal_embedding.embedding_array import CHUNK_ROWS, EmbeddingArray
+from parfocal_embedding.encoder import Encoder, Stream, Vectors, batches
 from parfocal_runtime.arrays import open_array
 from parfocal_runtime.errors import InvalidInput, NotFound
 from parfocal_runtime.models.loaded import LoadedModels
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tasks import CancelFlag
-
-from parfocal_embedding.embedding_array import CHUNK_ROWS, EmbeddingArray
-from parfocal_embedding.encoder import Encoder, Stream, Vectors, batches
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ import json
 
 import numpy as np
 import tensorstore as ts
+
+from parfocal_embedding.encoder import BATCH_ROWS, Vectors
 from parfocal_runtime.arrays import array_attributes, create_array, open_array, write_region
 from parfocal_runtime.errors import AlreadyExists
 from parfocal_runtime.store import ObjectStore
-
-from parfocal_embedding.encoder import BATCH_ROWS, Vectors
 
 CHUNK_ROWS = 4 * BATCH_ROWS
 """Rows of a chunk; ranges begin and end on this grid, so that no two writers share a chunk."""

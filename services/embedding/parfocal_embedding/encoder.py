@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.models.loaded import LoadedModel
 from parfocal_runtime.tasks import CancelFlag

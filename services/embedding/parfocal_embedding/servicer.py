@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any, NoReturn, TypeAlias
 
 import grpc.aio
+
 from parfocal.embedding.v1 import embedding_service_pb2 as pb
 from parfocal.embedding.v1 import embedding_service_pb2_grpc as service_grpc
+from parfocal_embedding import convert
+from parfocal_embedding.embed import embed_patches, embed_range
 from parfocal_runtime.models.loaded import LoadedModels
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tasks import CancelFlag, in_thread
-
-from parfocal_embedding import convert
-from parfocal_embedding.embed import embed_patches, embed_range
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import grpc.aio
+
 from parfocal.inference.v1 import inference_service_pb2_grpc as service_grpc
 from parfocal_inference.config import InferenceConfig
 from parfocal_inference.oip_servicer import oip_service

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import numpy.typing as npt
+
 from parfocal_runtime.box import Triple
 from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.models.loaded import LoadedModel

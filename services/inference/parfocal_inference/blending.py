@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+
 from parfocal_inference.windows import blend_weight
 from parfocal_runtime.box import Box, Triple
 

@@ -16,14 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import tensorstore as ts
+
+from parfocal_inference.image_arrays import AXES
+from parfocal_inference.patches import Patch
 from parfocal_runtime.arrays import create_array, create_group, open_array, write_region
 from parfocal_runtime.box import Triple
 from parfocal_runtime.errors import AlreadyExists, NotFound
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tables import create_table, read_table
-
-from parfocal_inference.image_arrays import AXES
-from parfocal_inference.patches import Patch
 
 _CHUNK_BYTES = 1 << 20
 _CHUNK_SIDE = 128

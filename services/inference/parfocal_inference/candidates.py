@@ -9,6 +9,7 @@ from enum import Enum
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
 from parfocal_inference.objects import Objects
 from parfocal_inference.patches import Place
 from parfocal_inference.sections import Integers

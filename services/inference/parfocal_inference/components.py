@@ -17,6 +17,7 @@ from typing import Literal
 import cc3d
 import numpy as np
 import numpy.typing as npt
+
 from parfocal_inference.cancellation import UNCANCELLED, Cancellation
 from parfocal_inference.objects import Objects, objects_of
 from parfocal_inference.reading import Read

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import tensorstore as ts
+
 from parfocal_runtime.arrays import array_attributes, open_array
 from parfocal_runtime.box import Triple
 from parfocal_runtime.errors import DomainError, InvalidInput

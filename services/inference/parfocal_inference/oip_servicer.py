@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import grpc
+
 from parfocal_inference.oip.v2 import inference_pb2 as pb
 from parfocal_inference.oip.v2 import inference_pb2_grpc as pb_grpc
 from parfocal_inference.serving import Inference, ThreadExecutor

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
+
 from parfocal_inference.alignment import Alignment, Mask, alignment_of, rotation
 from parfocal_inference.reading import Read, read_padded
 from parfocal_runtime.box import Box, Triple
-from scipy import ndimage
 
 _DIAGONAL = 1.415
 # How far from the middle an object is looked at to find its axis, in pixels: enough for any

@@ -10,6 +10,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import tensorstore as ts
+
+from parfocal_inference.image_arrays import AXES, ORIGIN, origin_of
 from parfocal_runtime.arrays import (
     array_attributes,
     create_array,
@@ -20,8 +22,6 @@ from parfocal_runtime.arrays import (
 from parfocal_runtime.box import Box, Triple
 from parfocal_runtime.errors import AlreadyExists, DomainError
 from parfocal_runtime.store import ObjectStore
-
-from parfocal_inference.image_arrays import AXES, ORIGIN, origin_of
 
 CHUNKS: Triple = (16, 128, 128)
 """Largest chunks of a map: the smallest piece that is written."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import tensorstore as ts
+
 from parfocal_inference.cancellation import UNCANCELLED, Cancellation
 from parfocal_inference.candidate_set import CandidateSet, PatchWriter
 from parfocal_inference.candidates import (

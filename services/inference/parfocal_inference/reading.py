@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+
 from parfocal_runtime.box import Box, Triple
 
 Read = Callable[[Box], npt.NDArray[Any]]

@@ -11,6 +11,7 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
+
 from parfocal_runtime.box import Box, Triple
 
 Integers = npt.NDArray[np.int64]

@@ -12,6 +12,7 @@ from itertools import product
 
 import numpy as np
 import numpy.typing as npt
+
 from parfocal_inference.blending import Blend
 from parfocal_inference.cancellation import UNCANCELLED, Cancellation
 from parfocal_inference.reading import Read, read_padded

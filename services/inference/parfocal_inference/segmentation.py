@@ -7,17 +7,16 @@ import time
 from dataclasses import dataclass
 from functools import partial
 
-from parfocal_runtime.arrays import read_box
-from parfocal_runtime.box import Box, require_inside
-from parfocal_runtime.models.loaded import LoadedModels
-from parfocal_runtime.store import ObjectStore
-
 from parfocal_inference.base_model import BaseModel
 from parfocal_inference.cancellation import UNCANCELLED, Cancellation
 from parfocal_inference.image_arrays import open_image
 from parfocal_inference.prediction import Prediction
 from parfocal_inference.segment import segment_block
 from parfocal_inference.windows import WindowGrid
+from parfocal_runtime.arrays import read_box
+from parfocal_runtime.box import Box, require_inside
+from parfocal_runtime.models.loaded import LoadedModels
+from parfocal_runtime.store import ObjectStore
 
 
 @dataclass(frozen=True)

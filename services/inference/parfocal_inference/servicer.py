@@ -6,6 +6,7 @@ import asyncio
 from typing import Any, TypeAlias
 
 import grpc
+
 from parfocal.inference.v1 import inference_service_pb2 as pb
 from parfocal.inference.v1 import inference_service_pb2_grpc as service_grpc
 from parfocal_inference import convert

@@ -7,10 +7,11 @@ from itertools import product
 
 import numpy as np
 import numpy.typing as npt
-from parfocal_inference.sections import Integers, Labels
-from parfocal_runtime.box import Box, Triple
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+
+from parfocal_inference.sections import Integers, Labels
+from parfocal_runtime.box import Box, Triple
 
 Offset = tuple[int, int, int]
 

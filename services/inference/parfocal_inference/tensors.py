@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from parfocal_inference.oip.v2 import inference_pb2 as pb
 from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.models.datatypes import BYTES, Array
 from parfocal_runtime.models.sessions import TensorSpec
-
-from parfocal_inference.oip.v2 import inference_pb2 as pb
 
 _LONGEST_SIDE = 2**31 - 1
 _SHARED_MEMORY = "shared_memory_region"

@@ -14,6 +14,7 @@ from functools import cache, cached_property
 
 import numpy as np
 import numpy.typing as npt
+
 from parfocal_runtime.box import Box, Triple
 from parfocal_runtime.errors import InvalidInput
 

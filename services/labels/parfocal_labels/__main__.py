@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 
+from parfocal_labels.app import build
+from parfocal_labels.config import PREFIX, LabelsConfig
 from parfocal_runtime.config import from_env
 from parfocal_runtime.logs import configure_logs
 from parfocal_runtime.server import run
-
-from parfocal_labels.app import build
-from parfocal_labels.config import PREFIX, LabelsConfig
 
 
 def main() -> None:

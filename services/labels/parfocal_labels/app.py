@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 
 import grpc.aio
-from parfocal.labels.v1 import labels_service_pb2_grpc
-from parfocal_runtime.database import Database
-from parfocal_runtime.errors import Unavailable
-from parfocal_runtime.logs import get_logger
-from parfocal_runtime.server import Service
-from parfocal_runtime.store import ObjectStore, open_store
 
+from parfocal.labels.v1 import labels_service_pb2_grpc
 from parfocal_labels.config import LabelsConfig
 from parfocal_labels.metrics import LabelMetrics
 from parfocal_labels.migrate import migrate
 from parfocal_labels.servicer import LabelsServicer
 from parfocal_labels.store import LabelStore
+from parfocal_runtime.database import Database
+from parfocal_runtime.errors import Unavailable
+from parfocal_runtime.logs import get_logger
+from parfocal_runtime.server import Service
+from parfocal_runtime.store import ObjectStore, open_store
 
 NAME = "parfocal.labels.v1.LabelsService"
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
+
 from parfocal.common.v1 import artifact_pb2, geometry_pb2
 from parfocal.labels.v1 import label_pb2, labels_service_pb2, project_pb2, query_pb2
-from parfocal_runtime.box import Box
-
 from parfocal_labels.agreement import Agreement
 from parfocal_labels.answers import Answer, TaskKind, Verdict
 from parfocal_labels.consensus import ConsensusRule
@@ -26,6 +25,7 @@ from parfocal_labels.records import (
     Role,
     Snapshot,
 )
+from parfocal_runtime.box import Box
 
 _TASK_KINDS = {
     TaskKind.VERIFY: project_pb2.TASK_KIND_VERIFY,

@@ -8,6 +8,7 @@ import re
 from datetime import timedelta
 
 from google.protobuf.duration_pb2 import Duration
+
 from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.layout import checked_name
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from parfocal_runtime.errors import NotFound, WrongState
 from sqlalchemy import Row, Select, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,6 +17,7 @@ from parfocal_labels.records import EventKind, Label, LabelEvent, Project, Query
 from parfocal_labels.rows import answer_from_row, answer_to_row, query_from_row
 from parfocal_labels.schema import label_events, queries
 from parfocal_labels.votes import LABELS, RETRACTIONS, is_retraction_of
+from parfocal_runtime.errors import NotFound, WrongState
 
 _EVENTS = label_events.alias("events")
 

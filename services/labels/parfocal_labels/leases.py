@@ -7,7 +7,6 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from parfocal_runtime.database import insert_new
 from sqlalchemy import ColumnElement, Select, and_, delete, exists, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,6 +14,7 @@ from parfocal_labels.queries import count_changes
 from parfocal_labels.records import Lease, Project, Query
 from parfocal_labels.schema import IS_OPEN, Instant, leases, queries
 from parfocal_labels.votes import has_vote_of
+from parfocal_runtime.database import insert_new
 
 _EXPIRED_AT_ONCE = 1000
 

@@ -7,10 +7,9 @@ import binascii
 import hashlib
 import json
 
-from parfocal_runtime.errors import InvalidInput
-
 from parfocal_labels.fields import whole
 from parfocal_labels.paging import Key, PageRequest
+from parfocal_runtime.errors import InvalidInput
 
 _DEFAULT_SIZE = 50
 _LARGEST_SIZE = 1000

@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from enum import Enum
 
-from parfocal_runtime.database import insert_new
-from parfocal_runtime.errors import AlreadyExists, Conflict, NotFound
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -14,6 +12,8 @@ from parfocal_labels.paging import Page, PageRequest, page_of
 from parfocal_labels.records import Project, ProjectChange, Rules
 from parfocal_labels.rows import project_from_row, rules_to_row
 from parfocal_labels.schema import projects
+from parfocal_runtime.database import insert_new
+from parfocal_runtime.errors import AlreadyExists, Conflict, NotFound
 
 
 class Hold(Enum):

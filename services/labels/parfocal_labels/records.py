@@ -7,11 +7,10 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
-from parfocal_runtime.box import Box
-from parfocal_runtime.errors import InvalidInput
-
 from parfocal_labels.answers import Answer, TaskKind
 from parfocal_labels.consensus import Consensus, ConsensusRule
+from parfocal_runtime.box import Box
+from parfocal_runtime.errors import InvalidInput
 
 MAX_VOTES = 99
 

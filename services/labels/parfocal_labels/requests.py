@@ -7,9 +7,6 @@ from datetime import timedelta
 
 from parfocal.common.v1 import geometry_pb2
 from parfocal.labels.v1 import label_pb2, labels_service_pb2, project_pb2, query_pb2
-from parfocal_runtime.box import Box
-from parfocal_runtime.errors import InvalidInput
-
 from parfocal_labels import fields
 from parfocal_labels.answers import Answer, TaskKind, Verdict
 from parfocal_labels.consensus import ConsensusRule
@@ -22,6 +19,8 @@ from parfocal_labels.records import (
     Rules,
     Vote,
 )
+from parfocal_runtime.box import Box
+from parfocal_runtime.errors import InvalidInput
 
 MAX_QUERIES_ADDED = 10_000
 MAX_ITEMS = 1000

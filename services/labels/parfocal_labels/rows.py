@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from parfocal_runtime.box import Box
 from sqlalchemy import Row
 
 from parfocal_labels.answers import Answer, TaskKind, Verdict
@@ -19,6 +18,7 @@ from parfocal_labels.records import (
     Rules,
     Snapshot,
 )
+from parfocal_runtime.box import Box
 
 
 def project_from_row(row: Row[Any]) -> Project:

@@ -8,12 +8,11 @@ from typing import Any, TypeAlias
 from parfocal.labels.v1 import label_pb2, project_pb2
 from parfocal.labels.v1 import labels_service_pb2 as pb
 from parfocal.labels.v1 import labels_service_pb2_grpc as pb_grpc
-from parfocal_runtime.auth import Role, principal
-
 from parfocal_labels import convert, fields, requests
 from parfocal_labels.metrics import LabelMetrics
 from parfocal_labels.page_tokens import page_request, page_token
 from parfocal_labels.store import LabelStore
+from parfocal_runtime.auth import Role, principal
 
 Context: TypeAlias = Any
 

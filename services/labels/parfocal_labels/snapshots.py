@@ -24,7 +24,6 @@ from collections.abc import Iterable
 from datetime import datetime
 
 import pyarrow as pa
-from parfocal_runtime.database import insert_new
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -32,6 +31,7 @@ from parfocal_labels.answers import Answer, Verdict
 from parfocal_labels.records import Project, QueryConsensus, Snapshot
 from parfocal_labels.rows import snapshot_from_row
 from parfocal_labels.schema import snapshots
+from parfocal_runtime.database import insert_new
 
 SCHEMA = pa.schema(
     [

@@ -6,13 +6,6 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
-from parfocal_runtime.database import Database
-from parfocal_runtime.errors import PermissionDenied
-from parfocal_runtime.layout import snapshot_table as snapshot_path
-from parfocal_runtime.store import ObjectStore
-from parfocal_runtime.tables import table_bytes
-from parfocal_runtime.tasks import in_thread
-
 from parfocal_labels import labels, leases, projects, queries, results, snapshots, submissions
 from parfocal_labels.agreement import Agreement
 from parfocal_labels.answers import checked_answer
@@ -34,6 +27,12 @@ from parfocal_labels.records import (
 )
 from parfocal_labels.statistics import ProjectStatistics, project_statistics
 from parfocal_labels.watch import Bell, rung
+from parfocal_runtime.database import Database
+from parfocal_runtime.errors import PermissionDenied
+from parfocal_runtime.layout import snapshot_table as snapshot_path
+from parfocal_runtime.store import ObjectStore
+from parfocal_runtime.tables import table_bytes
+from parfocal_runtime.tasks import in_thread
 
 Clock = Callable[[], datetime]
 

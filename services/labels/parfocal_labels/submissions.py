@@ -7,12 +7,12 @@ import json
 from datetime import datetime
 from typing import Any
 
-from parfocal_runtime.errors import AlreadyExists
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parfocal_labels.records import Project
 from parfocal_labels.schema import submissions
+from parfocal_runtime.errors import AlreadyExists
 
 
 def content_sha256(*content: object) -> str:

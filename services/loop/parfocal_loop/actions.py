@@ -12,10 +12,16 @@ from typing import Any
 
 import grpc.aio
 import numpy as np
+
 from parfocal.common.v1 import artifact_pb2 as artifacts
 from parfocal.embedding.v1 import embedding_service_pb2 as embedding
 from parfocal.inference.v1 import inference_service_pb2 as inference
 from parfocal.training.v1 import training_service_pb2 as training
+from parfocal_loop.bulk import Bulk
+from parfocal_loop.calls import Call, embed_range, segment_block
+from parfocal_loop.history import PlacedBoxes
+from parfocal_loop.messages import box_to_pb
+from parfocal_loop.peers import Peers
 from parfocal_runtime.arrays import open_array
 from parfocal_runtime.box import Box, Triple, require_inside
 from parfocal_runtime.channels import domain_error
@@ -25,12 +31,6 @@ from parfocal_runtime.models.versions import complete_versions
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tables import read_table
 from parfocal_runtime.tasks import CancelFlag, in_thread
-
-from parfocal_loop.bulk import Bulk
-from parfocal_loop.calls import Call, embed_range, segment_block
-from parfocal_loop.history import PlacedBoxes
-from parfocal_loop.messages import box_to_pb
-from parfocal_loop.peers import Peers
 
 Report = Callable[[float, str], None]
 """Takes the share that is done, 0 to 1, and a sentence for a person."""

@@ -5,12 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import grpc.aio
-from parfocal.loop.v1 import loop_service_pb2_grpc as service_grpc
-from parfocal_runtime.database import Database, migrate
-from parfocal_runtime.server import Service
-from parfocal_runtime.store import open_store
-from parfocal_runtime.tasks import in_thread
 
+from parfocal.loop.v1 import loop_service_pb2_grpc as service_grpc
 from parfocal_loop.actions import Means
 from parfocal_loop.bulk import Bulk
 from parfocal_loop.config import LoopConfig
@@ -20,6 +16,10 @@ from parfocal_loop.peers import Address, Addresses, Peers
 from parfocal_loop.schema import VERSION_TABLE
 from parfocal_loop.servicer import LoopServicer
 from parfocal_loop.works import WorkStore
+from parfocal_runtime.database import Database, migrate
+from parfocal_runtime.server import Service
+from parfocal_runtime.store import open_store
+from parfocal_runtime.tasks import in_thread
 
 NAME = "parfocal.loop.v1.LoopService"
 _MIGRATIONS = Path(__file__).parent / "migrations"

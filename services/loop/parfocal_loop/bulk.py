@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from distributed import Client, wait
+
 from parfocal_runtime.tasks import CancelFlag
 
 T = TypeVar("T")

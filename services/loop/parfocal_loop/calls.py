@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from functools import cache
 
 import grpc
+
 from parfocal.embedding.v1 import embedding_service_pb2 as embedding
 from parfocal.embedding.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from parfocal.inference.v1 import inference_service_pb2 as inference
 from parfocal.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
-from parfocal_runtime.channels import sync_channel
-
 from parfocal_loop.peers import Address
+from parfocal_runtime.channels import sync_channel
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,6 @@ from dataclasses import dataclass
 from parfocal.common.v1 import artifact_pb2 as artifacts
 from parfocal.loop.v1 import job_pb2 as jobs
 from parfocal.loop.v1 import round_pb2 as rounds
-from parfocal_runtime.errors import Conflict, DomainError
-from parfocal_runtime.logs import get_logger
-
 from parfocal_loop.actions import Means
 from parfocal_loop.jobs import Task, abandon_job, run_job
 from parfocal_loop.messages import failure_to_pb
@@ -27,6 +24,8 @@ from parfocal_loop.record import Record
 from parfocal_loop.rounds import abandon_round, run_round
 from parfocal_loop.turn import Turn
 from parfocal_loop.works import Work, WorkKey, WorkStore
+from parfocal_runtime.errors import Conflict, DomainError
+from parfocal_runtime.logs import get_logger
 
 log = get_logger(__name__)
 

@@ -10,13 +10,12 @@ import math
 from parfocal.loop.v1 import job_pb2 as jobs
 from parfocal.loop.v1 import loop_service_pb2 as service
 from parfocal.loop.v1 import round_pb2 as rounds
-from parfocal_runtime.errors import InvalidInput
-from parfocal_runtime.layout import checked_name
-from parfocal_runtime.store import ObjectStore
-
 from parfocal_loop.actions import candidate_set_name
 from parfocal_loop.messages import box_from_pb, index_from_pb, time_to_pb
 from parfocal_loop.works import Work, WorkKey
+from parfocal_runtime.errors import InvalidInput
+from parfocal_runtime.layout import checked_name
+from parfocal_runtime.store import ObjectStore
 
 _DEFAULT_PAGE, _LARGEST_PAGE = 50, 1000
 _NEEDS_FEATURES = {"core_set", "late_fusion", "two_stream"}

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from parfocal.common.v1 import artifact_pb2 as artifacts
 from parfocal.loop.v1 import job_pb2 as jobs
 from parfocal.training.v1 import training_service_pb2 as training
-
 from parfocal_loop.actions import (
     Means,
     block_requests,

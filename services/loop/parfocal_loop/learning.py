@@ -9,16 +9,15 @@ from parfocal.labels.v1 import label_pb2, labels_service_pb2, query_pb2
 from parfocal.loop.v1 import round_pb2 as rounds
 from parfocal.suggestion.v1 import selection_pb2, suggestion_service_pb2
 from parfocal.training.v1 import training_service_pb2 as training
-from parfocal_runtime.box import Box
-from parfocal_runtime.errors import DomainError
-from parfocal_runtime.layout import candidate_folder, candidate_patches
-
 from parfocal_loop.actions import candidate_set_name, placed_candidates, train
 from parfocal_loop.estimate import wilson
 from parfocal_loop.messages import box_to_pb, estimate_to_pb
 from parfocal_loop.naming import derived
 from parfocal_loop.proposing import decided
 from parfocal_loop.turn import Turn
+from parfocal_runtime.box import Box
+from parfocal_runtime.errors import DomainError
+from parfocal_runtime.layout import candidate_folder, candidate_patches
 
 _ROLES = {
     selection_pb2.PICK_ROLE_STRATEGY: query_pb2.QUERY_ROLE_STRATEGY,

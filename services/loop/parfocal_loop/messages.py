@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from google.protobuf.timestamp_pb2 import Timestamp
+
 from parfocal.common.v1 import artifact_pb2 as artifacts
 from parfocal.common.v1 import geometry_pb2 as geometry
 from parfocal.loop.v1 import round_pb2 as rounds
+from parfocal_loop.estimate import Estimate
 from parfocal_runtime.box import Box, Triple
 from parfocal_runtime.errors import DomainError
-
-from parfocal_loop.estimate import Estimate
 
 FINAL_STATES = frozenset(
     {

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from parfocal.common.v1 import artifact_pb2 as artifacts
-from parfocal.loop.v1 import round_pb2 as rounds
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from parfocal.common.v1 import artifact_pb2 as artifacts
+from parfocal.loop.v1 import round_pb2 as rounds
 from parfocal_loop.works import WorkKey
 
 

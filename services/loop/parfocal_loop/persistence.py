@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import grpc.aio
+
 from parfocal_runtime.channels import domain_error
 from parfocal_runtime.errors import Cancelled, Conflict, DomainError, Exhausted, Unavailable
 from parfocal_runtime.logs import get_logger

@@ -10,8 +10,6 @@ from parfocal.inference.v1 import inference_service_pb2 as inference
 from parfocal.labels.v1 import label_pb2, labels_service_pb2
 from parfocal.loop.v1 import round_pb2 as rounds
 from parfocal.suggestion.v1 import suggestion_service_pb2 as suggestion
-from parfocal_runtime.layout import candidate_folder, embedding_array
-
 from parfocal_loop.actions import (
     block_requests,
     blocks,
@@ -27,6 +25,7 @@ from parfocal_loop.history import seen_before
 from parfocal_loop.messages import box_from_pb, index_from_pb
 from parfocal_loop.naming import derived, prediction_array
 from parfocal_loop.turn import Turn
+from parfocal_runtime.layout import candidate_folder, embedding_array
 
 _STREAMS = {
     "image": embedding.PATCH_STREAM_IMAGE,

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 
 from parfocal.loop.v1 import job_pb2 as jobs
 from parfocal.loop.v1 import round_pb2 as rounds
-
 from parfocal_loop.works import WorkKey, WorkStore
 
 _SECONDS = 0.5

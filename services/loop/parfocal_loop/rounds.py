@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from parfocal.common.v1 import artifact_pb2 as artifacts
 from parfocal.labels.v1 import labels_service_pb2
 from parfocal.loop.v1 import round_pb2 as rounds
-
 from parfocal_loop import learning, proposing
 from parfocal_loop.actions import cancel_training
 from parfocal_loop.persistence import Save, persistently

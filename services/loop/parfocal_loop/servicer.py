@@ -10,12 +10,11 @@ from parfocal.loop.v1 import job_pb2 as jobs
 from parfocal.loop.v1 import loop_service_pb2 as service
 from parfocal.loop.v1 import loop_service_pb2_grpc as service_grpc
 from parfocal.loop.v1 import round_pb2 as rounds
-from parfocal_runtime.store import ObjectStore
-
 from parfocal_loop import convert
 from parfocal_loop.controller import Controller
 from parfocal_loop.turn import fresh_status
 from parfocal_loop.works import Work, WorkKey, WorkStore
+from parfocal_runtime.store import ObjectStore
 
 Context = Any  # grpc.aio.ServicerContext of unknown message types
 

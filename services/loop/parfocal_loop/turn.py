@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from parfocal.common.v1 import artifact_pb2 as artifacts
 from parfocal.loop.v1 import round_pb2 as rounds
-
 from parfocal_loop.actions import Means
 from parfocal_loop.messages import time_to_pb
 

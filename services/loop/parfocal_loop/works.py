@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from parfocal_runtime.database import Database
-from parfocal_runtime.errors import AlreadyExists, Conflict, NotFound, WrongState
 from sqlalchemy import and_, insert, or_, select, update
 from sqlalchemy.engine import Row
 from sqlalchemy.exc import IntegrityError
 
 from parfocal_loop.schema import WORK
+from parfocal_runtime.database import Database
+from parfocal_runtime.errors import AlreadyExists, Conflict, NotFound, WrongState
 
 
 @dataclass(frozen=True, order=True)

@@ -6,7 +6,6 @@ import os
 import sys
 
 from parfocal_runtime.config import ConfigError
-
 from parfocal_standalone.data_folder import DataFolderInUse
 from parfocal_standalone.up import Announcement, up
 

@@ -19,14 +19,13 @@ from parfocal_loop.config import PREFIX as LOOP
 from parfocal_loop.config import LoopConfig
 from parfocal_runtime.config import COMMON_PREFIX, ServerConfig, from_env
 from parfocal_runtime.server import Service
+from parfocal_standalone.data_folder import DataFolder
 from parfocal_suggestion.app import build as build_suggestion
 from parfocal_suggestion.config import PREFIX as SUGGESTION
 from parfocal_suggestion.config import SuggestionConfig
 from parfocal_training.app import build as build_training
 from parfocal_training.config import PREFIX as TRAINING
 from parfocal_training.config import TrainingConfig
-
-from parfocal_standalone.data_folder import DataFolder
 
 HOST = "127.0.0.1"
 

@@ -11,7 +11,6 @@ from typing import Self
 
 from parfocal_runtime.auth import Role, write_token
 from parfocal_runtime.server import serving_in_thread
-
 from parfocal_standalone.composition import HOST, compose
 from parfocal_standalone.data_folder import DataFolder
 from parfocal_standalone.ports import chosen_port

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from parfocal_runtime.logs import configure_logs
 from parfocal_runtime.server import RunningServer, run
-
 from parfocal_standalone.composition import HOST, compose
 from parfocal_standalone.data_folder import DataFolder
 from parfocal_standalone.ports import chosen_port

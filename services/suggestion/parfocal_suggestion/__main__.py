@@ -7,7 +7,6 @@ import os
 from parfocal_runtime.config import from_env
 from parfocal_runtime.logs import configure_logs
 from parfocal_runtime.server import run
-
 from parfocal_suggestion.app import build
 from parfocal_suggestion.config import PREFIX, SuggestionConfig
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import grpc
+
 from parfocal.suggestion.v1 import suggestion_service_pb2_grpc as service_grpc
 from parfocal_runtime.server import Service
 from parfocal_runtime.store import ObjectStore, open_store
-
 from parfocal_suggestion.config import SuggestionConfig
 from parfocal_suggestion.servicer import SuggestionServicer
 

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+
 from parfocal_runtime.errors import AlreadyExists, NotFound
 from parfocal_runtime.layout import selection_table
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tables import create_table, read_table, table_bytes
-
 from parfocal_suggestion.pool import Floats, Pool
 from parfocal_suggestion.reasons import cell_sizes
 from parfocal_suggestion.suggest import Suggestion

@@ -8,12 +8,12 @@ from typing import TypeAlias
 
 import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
+
 from parfocal.common.v1 import artifact_pb2 as artifact_pb
 from parfocal.suggestion.v1 import selection_pb2 as selection_pb
 from parfocal.suggestion.v1 import suggestion_service_pb2 as pb
 from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.layout import checked_name, selection_table
-
 from parfocal_suggestion.archive import Stored
 from parfocal_suggestion.convert_strategy import (
     descriptions_to_pb,

@@ -7,7 +7,6 @@ from typing import Any
 
 from parfocal.suggestion.v1 import strategy_pb2 as pb
 from parfocal_runtime.errors import InvalidInput
-
 from parfocal_suggestion.selection import Strategy
 from parfocal_suggestion.strategies import strategy_of
 

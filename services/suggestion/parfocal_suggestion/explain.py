@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
 from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tables import read_table
-
 from parfocal_suggestion.archive import Record, load
 from parfocal_suggestion.pool import Ids, named
 from parfocal_suggestion.strategies import STRATEGIES

@@ -6,10 +6,10 @@ from dataclasses import asdict
 from datetime import datetime
 
 import numpy as np
+
 from parfocal_runtime.layout import selection_table
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tasks import CancelFlag
-
 from parfocal_suggestion.archive import (
     Record,
     Stored,

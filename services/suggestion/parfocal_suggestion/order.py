@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+
 from parfocal_runtime.arrays import open_array
 from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tables import read_table
-
 from parfocal_suggestion.pool import Floats, Ids, Mask, Pool
 from parfocal_suggestion.selection import Strategy
 

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
 from parfocal_runtime.errors import InvalidInput
 
 Floats: TypeAlias = NDArray[np.float32]

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+
 from parfocal_runtime.errors import DomainError, InvalidInput, NotFound
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tables import read_table
 from parfocal_runtime.tasks import CancelFlag
-
 from parfocal_suggestion.archive import Record, load
 from parfocal_suggestion.digest import environment, pool_digests
 from parfocal_suggestion.order import Order, Stream, read_pool

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 import grpc
+
 from parfocal.suggestion.v1 import selection_pb2 as selection_pb
 from parfocal.suggestion.v1 import suggestion_service_pb2 as pb
 from parfocal.suggestion.v1 import suggestion_service_pb2_grpc as service_grpc
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tasks import CancelFlag, in_thread
-
 from parfocal_suggestion import convert
 from parfocal_suggestion.archive import load
 from parfocal_suggestion.explain import explain

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from parfocal_runtime.errors import InvalidInput
 
+from parfocal_runtime.errors import InvalidInput
 from parfocal_suggestion.pool import Floats, Ids, Mask, Pool
 from parfocal_suggestion.selection import Checkpoint, Selection, Strategy, no_checkpoint
 from parfocal_suggestion.single_thread import single_thread

@@ -7,10 +7,10 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
 from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tables import read_table
-
 from parfocal_suggestion.archive import load
 from parfocal_suggestion.confidence import by_confidence_and_area, predictors
 from parfocal_suggestion.order import CandidateSet, read_candidates

@@ -8,7 +8,6 @@ import sys
 from parfocal_runtime.config import ConfigError, from_env
 from parfocal_runtime.logs import configure_logs
 from parfocal_runtime.server import run
-
 from parfocal_training.app import build
 from parfocal_training.config import PREFIX, TrainingConfig
 

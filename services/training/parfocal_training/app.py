@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import grpc
+
 from parfocal.training.v1 import training_service_pb2_grpc as pb_grpc
 from parfocal.training.v1.training_service_pb2 import DESCRIPTOR
 from parfocal_runtime.config import ConfigError
 from parfocal_runtime.server import Service
 from parfocal_runtime.store import ObjectStore, open_store
-
 from parfocal_training.config import TrainingConfig
 from parfocal_training.runs import Runs, WorkerSettings
 from parfocal_training.servicer import TrainingServicer

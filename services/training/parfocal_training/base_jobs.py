@@ -8,11 +8,11 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from parfocal_runtime.box import Triple
 from parfocal_runtime.models.cards import base_card
 from parfocal_runtime.store import ObjectStore
-from torch import Tensor
-
 from parfocal_training.candidates import open_candidates, read_judgements
 from parfocal_training.checkpoint import model_weights
 from parfocal_training.export import (

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
 from parfocal_runtime.arrays import open_array
 from parfocal_runtime.box import Box
 from parfocal_runtime.errors import InvalidInput, NotFound, WrongState

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from parfocal_runtime.errors import InvalidInput
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
+
+from parfocal_runtime.errors import InvalidInput
 
 _MODEL = "model."
 _OPTIMISER = "optimiser."

@@ -9,12 +9,12 @@ from datetime import datetime
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
+
 from parfocal.common.v1 import artifact_pb2 as artifact_pb
 from parfocal.common.v1 import geometry_pb2 as geometry_pb
 from parfocal.training.v1 import training_service_pb2 as pb
 from parfocal_runtime.box import Box, Triple
 from parfocal_runtime.errors import InvalidInput
-
 from parfocal_training.run_folder import Failure
 from parfocal_training.runs import RunView
 from parfocal_training.spec import (

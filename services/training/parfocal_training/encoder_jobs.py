@@ -9,10 +9,10 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from parfocal_runtime.models.cards import Stream, encoder_card
-from parfocal_runtime.store import ObjectStore
 from torch import Tensor
 
+from parfocal_runtime.models.cards import Stream, encoder_card
+from parfocal_runtime.store import ObjectStore
 from parfocal_training.candidates import Judgement, open_candidates, read_judgements, read_patches
 from parfocal_training.checkpoint import model_weights
 from parfocal_training.export import PARITY_BATCHES, check_parity, evaluate, export_onnx

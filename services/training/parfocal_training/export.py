@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
-from parfocal_runtime.errors import WrongState
-from parfocal_runtime.models.sessions import open_session
 from torch import Tensor, nn
 
+from parfocal_runtime.errors import WrongState
+from parfocal_runtime.models.sessions import open_session
 from parfocal_training.unet import UNet
 
 TOLERANCE = 1e-4

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Protocol
 
 from parfocal_runtime.store import ObjectStore
-
 from parfocal_training.base_jobs import fine_tune_base, train_base
 from parfocal_training.encoder_jobs import train_vae, tune_encoder
 from parfocal_training.progress import Cancellation, ProgressCallback, TrainResult

@@ -5,7 +5,6 @@ from __future__ import annotations
 from parfocal_runtime.errors import NotFound, WrongState
 from parfocal_runtime.models.repository import ModelRepository
 from parfocal_runtime.store import ObjectStore
-
 from parfocal_training.spec import ModelRef
 
 

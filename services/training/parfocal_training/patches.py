@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import tensorstore as ts
+
 from parfocal_runtime.errors import InvalidInput, WrongState
 from parfocal_runtime.store import ObjectStore
-
 from parfocal_training.candidates import open_candidates, read_patches
 from parfocal_training.regions import open_image
 

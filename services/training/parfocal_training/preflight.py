@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+
 from parfocal_runtime.box import require_inside
 from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.models.repository import ModelRepository
 from parfocal_runtime.store import ObjectStore
-
 from parfocal_training.candidates import open_candidates, read_judgements
 from parfocal_training.parents import resolve_version, trainable_weights
 from parfocal_training.regions import open_image, open_truth

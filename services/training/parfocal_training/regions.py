@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import tensorstore as ts
+
 from parfocal_runtime.arrays import open_array, read_box
 from parfocal_runtime.box import Box, Triple, require_inside
 from parfocal_runtime.errors import InvalidInput, WrongState
 from parfocal_runtime.store import ObjectStore
-
 from parfocal_training.sampling import Region
 from parfocal_training.spec import LabelledBox
 

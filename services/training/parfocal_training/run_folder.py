@@ -21,7 +21,6 @@ from typing import Any, Literal
 from parfocal_runtime.errors import AlreadyExists, DomainError, NotFound, WrongState
 from parfocal_runtime.layout import checked_name, run_folder
 from parfocal_runtime.store import ObjectStore
-
 from parfocal_training.progress import Progress, TrainResult
 from parfocal_training.spec import ModelRef, RunSpec, spec_from_json, spec_to_json
 

@@ -18,7 +18,6 @@ from parfocal_runtime.errors import Unavailable
 from parfocal_runtime.logs import get_logger
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tasks import in_thread
-
 from parfocal_training.preflight import check
 from parfocal_training.progress import Progress
 from parfocal_training.run_folder import Failure, RunFolder

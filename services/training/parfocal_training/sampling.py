@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+
 from parfocal_runtime.box import Box, Triple
 
 UInt8 = npt.NDArray[np.uint8]

@@ -7,7 +7,6 @@ from typing import Any
 
 from parfocal.training.v1 import training_service_pb2 as pb
 from parfocal.training.v1 import training_service_pb2_grpc as pb_grpc
-
 from parfocal_training.convert import run_to_pb, spec_from_pb
 from parfocal_training.runs import Runs
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
 from parfocal_runtime.errors import WrongState
 
 Rows = npt.NDArray[np.int64]

@@ -17,8 +17,9 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from parfocal_runtime.errors import InvalidInput
 from torch import Tensor, nn
+
+from parfocal_runtime.errors import InvalidInput
 
 Kernel = tuple[int, int, int]
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from parfocal_runtime.errors import InvalidInput
 from torch import Tensor, nn
+
+from parfocal_runtime.errors import InvalidInput
 
 NORM_GROUPS = 4
 

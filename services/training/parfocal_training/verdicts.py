@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
 from parfocal_runtime.arrays import open_array, read_box
 from parfocal_runtime.box import Box, Triple
 from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.store import ObjectStore
-
 from parfocal_training.candidates import CandidateSet, Judgement
 from parfocal_training.regions import context, open_image
 from parfocal_training.sampling import Batch, Region, WindowSampler, as_batch

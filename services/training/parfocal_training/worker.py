@@ -22,7 +22,6 @@ from typing import Any, TextIO
 from parfocal_runtime.errors import Cancelled, DomainError, Exhausted, Unavailable
 from parfocal_runtime.quota import cpu_threads
 from parfocal_runtime.store import ObjectStore, S3Settings, open_store
-
 from parfocal_training.progress import Progress
 from parfocal_training.run_folder import Failure, RunFolder
 

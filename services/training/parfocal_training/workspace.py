@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from torch import nn
+
 from parfocal_runtime.errors import Cancelled, NotFound
 from parfocal_runtime.models.cards import CardFields
 from parfocal_runtime.models.repository import ModelRepository
 from parfocal_runtime.store import ObjectStore
-from torch import nn
-
 from parfocal_training import checkpoint as checkpoints
 from parfocal_training.checkpoint import Checkpoint
 from parfocal_training.fit import Descent, Objective

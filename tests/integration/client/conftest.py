@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
+
 from parfocal import Client
 from parfocal.cli._app import app
 from parfocal_standalone import Standalone
-from typer.testing import CliRunner
 
 Parfocal = Callable[..., Any]
 

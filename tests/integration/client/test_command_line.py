@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from typer.testing import CliRunner
+
 from onnx_graphs import base_model
 from parfocal import Client
 from parfocal.cli._app import app
 from parfocal.labels.v1.query_pb2 import Query
 from parfocal_standalone import Standalone
-from typer.testing import CliRunner
 
 
 def add_queries(client: Client, project: str, count: int, **rules: Any) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+
 from parfocal import import_image
 from parfocal_runtime.arrays import open_array, read_box
 from parfocal_runtime.box import Box

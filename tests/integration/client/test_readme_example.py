@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
+
 from onnx_graphs import base_model
 from parfocal_standalone import Standalone
-from PIL import Image
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples" / "readme.py"

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from onnx_graphs import base_model, encoder
 from parfocal import (
     Client,
@@ -19,7 +21,6 @@ from parfocal.loop.v1.job_pb2 import Job, SegmentJob
 from parfocal_runtime.models.publish import publish_file
 from parfocal_runtime.store import open_store
 from parfocal_standalone import Standalone
-from PIL import Image
 
 
 def publish(server: Standalone, name: str, model: bytes, folder: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from onnx_graphs import base_model
 from parfocal import AccessError, Client
 from parfocal_inference.oip.v2 import inference_pb2, inference_pb2_grpc

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+
 from parfocal import Client
 from parfocal_inference.oip.v2 import inference_pb2, inference_pb2_grpc
 

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from rich.console import Console
+
 from parfocal import ConflictError, InvalidRequestError
 from parfocal_demo.running import run_settings
 from parfocal_demo.settings import Settings
 from parfocal_demo.volume import VolumeSpec, generate_volume
-from rich.console import Console
 
 QUIET = Console(quiet=True)
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto
+
 from onnx_graphs import base_model, base_model_card, encoder
 from parfocal.embedding.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from parfocal_embedding.app import build

@@ -7,6 +7,7 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 import pytest
+
 from parfocal.common.v1.artifact_pb2 import ModelVersion
 from parfocal.embedding.v1 import embedding_service_pb2 as pb
 from parfocal.embedding.v1.embedding_service_pb2_grpc import EmbeddingServiceStub

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from parfocal_embedding.embed import Range, embed_range
 from parfocal_embedding.encoder import Stream
 from parfocal_runtime.arrays import open_array

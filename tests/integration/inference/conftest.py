@@ -11,6 +11,8 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy import ndimage
+
 from onnx_graphs import base_model, base_model_card, encoder
 from parfocal.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from parfocal_inference.app import build
@@ -21,7 +23,6 @@ from parfocal_runtime.models.cards import encoder_card
 from parfocal_runtime.models.repository import ModelRepository
 from parfocal_runtime.server import serving_in_thread
 from parfocal_runtime.store import LocalStore, ObjectStore
-from scipy import ndimage
 
 SHAPE = (6, 40, 200)
 IMAGE = "projects/demo/images/vnc.ome.zarr/0"

@@ -8,8 +8,9 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 import pytest
-from inference_requests import PREDICTION, block, box, failure
 from onnx import TensorProto, helper
+
+from inference_requests import PREDICTION, block, box, failure
 from onnx_graphs import graph
 from parfocal.common.v1 import artifact_pb2, geometry_pb2
 from parfocal.inference.v1.inference_service_pb2_grpc import InferenceServiceStub

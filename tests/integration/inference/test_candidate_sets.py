@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from inference_requests import CANDIDATES, PREDICTION, block, box, failure, source, wish
 from parfocal.common.v1 import geometry_pb2
 from parfocal.inference.v1 import inference_service_pb2 as pb

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import asyncpg
 import pytest
+from sqlalchemy import text
+
 from parfocal_labels.answers import TRUE, Answer, TaskKind
 from parfocal_labels.consensus import ConsensusRule
 from parfocal_labels.migrate import migrate
@@ -20,7 +22,6 @@ from parfocal_labels.schema import metadata
 from parfocal_labels.store import LabelStore
 from parfocal_runtime.database import Database
 from parfocal_runtime.store import ObjectStore, open_store
-from sqlalchemy import text
 
 T = TypeVar("T")
 Run = Callable[[Coroutine[Any, Any, T]], T]

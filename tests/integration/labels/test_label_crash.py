@@ -18,6 +18,7 @@ from typing import Any
 import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
+
 from parfocal.labels.v1 import label_pb2, project_pb2, query_pb2
 from parfocal.labels.v1 import labels_service_pb2 as pb
 from parfocal.labels.v1.labels_service_pb2_grpc import LabelsServiceStub

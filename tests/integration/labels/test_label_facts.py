@@ -5,6 +5,7 @@ import math
 from typing import TYPE_CHECKING
 
 import pytest
+
 from parfocal_labels.answers import FALSE, TRUE, UNSURE, Answer
 from parfocal_labels.consensus import ConsensusRule
 from parfocal_labels.paging import PageRequest

@@ -8,6 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
+
 from parfocal_labels.answers import FALSE, TRUE
 from parfocal_labels.paging import PageRequest
 from parfocal_labels.records import QuerySpec, QueryState, Vote

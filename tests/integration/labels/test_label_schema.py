@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import Connection, text
+
 from parfocal_labels.leases import next_queries_statement
 from parfocal_labels.migrate import VERSION_TABLE, migrate
 from parfocal_labels.records import QuerySpec
 from parfocal_labels.schema import metadata
 from parfocal_runtime.database import Database
-from sqlalchemy import Connection, text
 
 if TYPE_CHECKING:
     from tests.integration.labels.conftest import Lab, Run

@@ -9,11 +9,12 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import text
+
 from parfocal_labels.answers import TRUE
 from parfocal_labels.records import Vote
 from parfocal_runtime.database import Database
 from parfocal_runtime.errors import Unavailable
-from sqlalchemy import text
 
 if TYPE_CHECKING:
     from tests.integration.labels.conftest import Lab, Run

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
+
 from parfocal.common.v1 import artifact_pb2, geometry_pb2
 from parfocal.labels.v1 import label_pb2, project_pb2, query_pb2
 from parfocal.labels.v1 import labels_service_pb2 as pb

@@ -7,6 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
+
 from parfocal_labels.answers import FALSE, TRUE
 from parfocal_labels.paging import PageRequest
 from parfocal_labels.records import (

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+
 from parfocal.common.v1 import artifact_pb2 as artifacts
 from parfocal.common.v1 import geometry_pb2 as geometry
 from parfocal.loop.v1 import job_pb2 as jobs

@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import parfocal_loop
 import pytest
+from sqlalchemy import Connection, inspect
+
+import parfocal_loop
 from parfocal_loop.schema import METADATA, VERSION_TABLE
 from parfocal_loop.works import WorkKey, WorkStore
 from parfocal_runtime.database import Database, migrate
 from parfocal_runtime.errors import AlreadyExists, Conflict, NotFound, WrongState
-from sqlalchemy import Connection, inspect
 
 MIGRATIONS = Path(parfocal_loop.__file__).parent / "migrations"
 KEY = WorkKey("p", "round", "r1")

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from model_files import spoil_test_output
 from onnx import TensorProto
+
+from model_files import spoil_test_output
 from onnx_graphs import base_model, base_model_card, identity, sum_and_product
 from parfocal_inference.app import build
 from parfocal_inference.config import InferenceConfig

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+
 from parfocal_runtime.auth import Role, principal
 from parfocal_runtime.config import ServerConfig
 from parfocal_runtime.errors import InvalidInput

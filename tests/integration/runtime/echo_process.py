@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
+
 from parfocal_runtime.access import METHOD_ROLES
 from parfocal_runtime.auth import Role
 from parfocal_runtime.config import ServerConfig, from_env

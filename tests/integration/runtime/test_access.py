@@ -13,6 +13,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
 from parfocal_runtime.auth import Role, write_token
 from parfocal_runtime.channels import domain_error, sync_channel
 from parfocal_runtime.config import ConfigError, ServerConfig

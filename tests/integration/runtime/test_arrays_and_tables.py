@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import tensorstore as ts
+
 from parfocal_runtime.arrays import (
     array_attributes,
     create_array,

@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 import pytest
+
 from parfocal_runtime.auth import Role, write_token
 from parfocal_runtime.channels import aio_channel, domain_error, sync_channel
 from parfocal_runtime.config import ConfigError, ServerConfig

@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
+
 from parfocal_runtime.channels import domain_error, sync_channel
 from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.server import RunningServer

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from onnx_graphs import base_model, base_model_card, encoder
 from parfocal_runtime.errors import AlreadyExists, InvalidInput, NotFound, WrongState
 from parfocal_runtime.models.config_pbtxt import read_config, write_config

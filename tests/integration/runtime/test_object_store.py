@@ -7,6 +7,7 @@ from contextlib import suppress
 from threading import Barrier
 
 import pytest
+
 from parfocal_runtime.errors import InvalidInput, NotFound, PermissionDenied
 from parfocal_runtime.store import ObjectStore
 

@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from parfocal_runtime.channels import domain_error, sync_channel
 
 SCRIPT = Path(__file__).with_name("echo_process.py")

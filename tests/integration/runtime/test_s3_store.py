@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+
 from parfocal_runtime.arrays import create_array, open_array, read_box
 from parfocal_runtime.box import Box
 from parfocal_runtime.errors import Unavailable

@@ -11,12 +11,13 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
+from prometheus_client import Gauge
+
 from parfocal_runtime.auth import Role
 from parfocal_runtime.channels import domain_error
 from parfocal_runtime.channels import sync_channel as typed_channel
 from parfocal_runtime.config import ConfigError, ServerConfig
 from parfocal_runtime.server import RunningServer, serving_in_thread
-from prometheus_client import Gauge
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

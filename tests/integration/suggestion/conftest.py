@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+
 from parfocal.suggestion.v1 import suggestion_service_pb2_grpc as service_grpc
 from parfocal_runtime.arrays import create_array
 from parfocal_runtime.channels import sync_channel

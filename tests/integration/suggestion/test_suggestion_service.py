@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+
 from parfocal.common.v1 import artifact_pb2
 from parfocal.suggestion.v1 import selection_pb2, strategy_pb2
 from parfocal.suggestion.v1 import suggestion_service_pb2 as pb

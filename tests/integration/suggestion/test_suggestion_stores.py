@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+
 from parfocal_runtime.errors import AlreadyExists
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tasks import CancelFlag

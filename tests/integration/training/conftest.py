@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from parfocal.training.v1 import training_service_pb2_grpc as service_grpc
 from parfocal_runtime.channels import sync_channel
 from parfocal_runtime.server import serving_in_thread

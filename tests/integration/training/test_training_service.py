@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import grpc
 import pytest
+
 from parfocal.common.v1 import artifact_pb2 as artifact
 from parfocal.common.v1.geometry_pb2 import Box, Index3
 from parfocal.training.v1 import training_service_pb2 as pb

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import tifffile
 import typer
+from typer.testing import CliRunner
+
 from parfocal import InvalidRequestError
 from parfocal._errors import (
     AccessError,
@@ -26,7 +28,6 @@ from parfocal.cli._records import consensus_record, label_record, write_records
 from parfocal.cli._stores import store_uri
 from parfocal.common.v1.artifact_pb2 import ModelVersion
 from parfocal.labels.v1.label_pb2 import VERDICT_FALSE, VERDICT_TRUE, Consensus, Label
-from typer.testing import CliRunner
 
 
 def test_version_is_printed() -> None:

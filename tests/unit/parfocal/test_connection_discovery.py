@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from parfocal import UnavailableError
 from parfocal._connection import endpoint
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+
 from parfocal import ImageError, open_source
 
 VOLUME = np.arange(4 * 5 * 6, dtype=np.uint8).reshape(4, 5, 6)

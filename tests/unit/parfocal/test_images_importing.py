@@ -10,6 +10,7 @@ import pytest
 import tifffile
 import zarr
 from ome_zarr_models.v05 import Image
+
 from parfocal import (
     ConflictError,
     ImageError,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from parfocal import ImageError
 from parfocal._images.intensity import measured_intensity
 from parfocal._images.source import Array, ImageSource

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from parfocal import ImageError, open_source
 from PIL import Image
+
+from parfocal import ImageError, open_source
 
 
 def write_stack(folder: Path, sections: dict[str, np.ndarray]) -> Path:

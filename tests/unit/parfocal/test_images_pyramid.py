@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+
 from parfocal._images.pyramid import halved_max, halved_mean, level_shapes
 from parfocal._images.writing import slabs
 

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from parfocal import ImageError, open_source
 from PIL import Image
+
+from parfocal import ImageError, open_source
 
 VOLUME = np.arange(5 * 64 * 48, dtype=np.uint16).reshape(5, 64, 48)
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+
 from parfocal import InvalidRequestError, round_spec
 from parfocal._boxes import box_to_pb, model_to_pb
 from parfocal._matrix import matrix_from_pb, matrix_to_pb

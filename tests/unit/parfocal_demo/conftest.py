@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+
 from parfocal_demo.intervals import Measure
 from parfocal_demo.report.findings import (
     Arm,

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from sklearn.metrics import average_precision_score, roc_auc_score
+
 from parfocal_demo.evaluation import (
     average_precision,
     average_precision_gain,
@@ -17,7 +19,6 @@ from parfocal_demo.evaluation import (
     roc_auc,
     score_segmentation,
 )
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 
 def histogram(probability: list[int], truth: list[bool]) -> np.ndarray:

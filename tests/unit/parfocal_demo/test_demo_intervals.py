@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
+
 from parfocal_demo.intervals import Measure, mean_over_seeds, paired_difference, wilson
 
 

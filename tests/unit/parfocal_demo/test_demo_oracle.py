@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from parfocal_demo.oracle import Oracle
 
 TRUTH = np.array([True, False] * 1000)

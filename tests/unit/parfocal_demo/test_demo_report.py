@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from parfocal_demo.intervals import Measure
 from parfocal_demo.report import write_report
 from parfocal_demo.report.findings import Findings
@@ -16,7 +18,6 @@ from parfocal_demo.report.page import render_page
 from parfocal_demo.report.pictures import Pictures, crop_around, outline
 from parfocal_demo.report.record import key_paths, to_json
 from parfocal_demo.report.wording import duration, headline, number, propagation_sentence
-from PIL import Image
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "demo-report.md"
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from parfocal import ConflictError, InvalidRequestError
 from parfocal_demo import run
 from parfocal_demo.report.findings import Findings

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from parfocal_demo.volume import SyntheticVolume, VolumeSpec, generate_volume
 from scipy import ndimage
+
+from parfocal_demo.volume import SyntheticVolume, VolumeSpec, generate_volume
 
 SPEC = VolumeSpec(shape=(5, 160, 192), seed=4)
 

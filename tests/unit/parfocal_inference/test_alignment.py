@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from parfocal_inference.alignment import Mask, alignment_of, rotation
 
 

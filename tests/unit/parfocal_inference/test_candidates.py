@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
+
 from parfocal_inference.candidates import (
     SCHEMA,
     Eligibility,

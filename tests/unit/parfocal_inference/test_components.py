@@ -5,6 +5,8 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
+
 from parfocal_inference.components import (
     ComponentRule,
     Components,
@@ -14,7 +16,6 @@ from parfocal_inference.components import (
 )
 from parfocal_runtime.box import Box, Triple
 from parfocal_runtime.errors import Cancelled
-from scipy import ndimage
 
 Map = npt.NDArray[np.uint8]
 

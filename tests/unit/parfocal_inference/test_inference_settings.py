@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from parfocal_inference.config import PREFIX, InferenceConfig
 from parfocal_runtime.config import ConfigError, ServerConfig, from_env
 

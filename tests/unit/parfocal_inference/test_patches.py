@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from parfocal_inference.patches import Patch, Place, extract_patch, turned
 
 Picture = npt.NDArray[np.uint8]

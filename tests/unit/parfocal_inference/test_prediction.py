@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from parfocal_inference.prediction import Prediction
 from parfocal_runtime.arrays import array_attributes, create_array, create_group, open_array
 from parfocal_runtime.box import Box

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pytest
+from scipy import ndimage
+
 from parfocal_inference.candidates import SCHEMA, Eligibility
 from parfocal_inference.components import ComponentRule, Connectivity
 from parfocal_inference.propose import Proposal, Source, propose_candidates
@@ -17,7 +19,6 @@ from parfocal_runtime.box import Box
 from parfocal_runtime.errors import AlreadyExists, Cancelled, Exhausted, InvalidInput, NotFound
 from parfocal_runtime.store import LocalStore, ObjectStore
 from parfocal_runtime.tables import read_table, table_bytes
-from scipy import ndimage
 
 FOLDER = "projects/demo/candidates/first"
 SHAPE = (6, 70, 90)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+
 from parfocal_inference.segment import Predict, segment_block
 from parfocal_inference.windows import WindowGrid, blend_weight
 from parfocal_runtime.box import Box, Triple

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from parfocal_inference.serving_metrics import InferenceStatistics, RunTimes
 from prometheus_client import CollectorRegistry, generate_latest
+
+from parfocal_inference.serving_metrics import InferenceStatistics, RunTimes
 
 
 def exposed(statistics: InferenceStatistics) -> str:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+
 from parfocal_inference.oip.v2 import inference_pb2 as pb
 from parfocal_inference.tensors import inputs_from_pb, outputs_from_pb, outputs_to_pb
 from parfocal_runtime.errors import InvalidInput

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from parfocal_inference.windows import WindowGrid, blend_weight
 from parfocal_runtime.box import Box, Triple
 from parfocal_runtime.errors import InvalidInput

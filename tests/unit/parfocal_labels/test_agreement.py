@@ -8,6 +8,7 @@ from itertools import combinations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from parfocal_labels.agreement import ONE_ANSWER, TOO_FEW_VOTES, agreement, fleiss_kappa
 
 # Fleiss 1971 in the rendering of most textbooks: 10 subjects, 14 raters, 5 categories.

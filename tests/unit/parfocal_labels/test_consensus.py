@@ -4,6 +4,7 @@ from collections import Counter
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from parfocal_labels.answers import FALSE, TRUE, UNSURE, Answer
 from parfocal_labels.consensus import Consensus, ConsensusRule, consensus
 

@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+
 from parfocal_labels.config import PREFIX, LabelsConfig
 from parfocal_runtime.config import ConfigError, ServerConfig, from_env
 

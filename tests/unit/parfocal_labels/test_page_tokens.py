@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from parfocal_labels.page_tokens import page_request, page_token
 from parfocal_labels.paging import PageRequest, page_of
 from parfocal_runtime.errors import InvalidInput

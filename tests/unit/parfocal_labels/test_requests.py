@@ -7,6 +7,7 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from hypothesis import given
 from hypothesis import strategies as st
+
 from parfocal.common.v1 import artifact_pb2, geometry_pb2
 from parfocal.labels.v1 import labels_service_pb2, project_pb2, query_pb2
 from parfocal_labels import fields

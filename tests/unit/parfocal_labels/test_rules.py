@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from parfocal_labels.answers import TaskKind
 from parfocal_labels.consensus import ConsensusRule
 from parfocal_labels.records import ProjectChange, Rules

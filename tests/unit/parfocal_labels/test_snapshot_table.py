@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from parfocal_labels.answers import FALSE, TRUE, UNSURE, Answer
 from parfocal_labels.consensus import Consensus
 from parfocal_labels.records import ModelVersion, Query, QueryConsensus, QuerySpec, QueryState

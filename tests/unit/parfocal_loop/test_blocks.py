@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from parfocal_loop.actions import blocks, candidate_set_name
 from parfocal_runtime.box import Box
 from parfocal_runtime.errors import InvalidInput

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from parfocal_loop.bulk import Bulk
 from parfocal_runtime.errors import Cancelled, InvalidInput
 from parfocal_runtime.tasks import CancelFlag

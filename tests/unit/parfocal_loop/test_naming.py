@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from parfocal_loop.naming import derived, image_and_level, prediction_array
 from parfocal_runtime.layout import checked_name
 

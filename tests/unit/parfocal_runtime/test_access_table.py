@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import descriptor_pool
+
 from parfocal_runtime.access import METHOD_ROLES, PUBLIC_METHODS, require_access
 from parfocal_runtime.auth import Principal, Role
 from parfocal_runtime.errors import PermissionDenied, Unauthenticated

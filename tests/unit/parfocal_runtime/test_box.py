@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from parfocal_runtime.box import Box, require_inside
 from parfocal_runtime.errors import InvalidInput
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import pytest
+
 from parfocal_runtime.config import ConfigError, ServerConfig, bounded, from_env, variable_names
 from parfocal_runtime.store import S3Settings
 

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from parfocal.common.v1 import error_reason_pb2
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from parfocal_runtime import layout
 from parfocal_runtime.errors import InvalidInput
 

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from parfocal_runtime.errors import Exhausted, InvalidInput, PermissionDenied, Unavailable
 from parfocal_runtime.store import LocalStore, S3Settings, S3Store, open_store
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import structlog
+
 from parfocal_runtime.logs import configure_logs, get_logger
 from parfocal_runtime.request_id import Request, current_request
 

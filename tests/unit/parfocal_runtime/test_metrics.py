@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import grpc
 import pytest
-from parfocal_runtime.metrics import GrpcMetrics, call_type, go_code, new_registry
 from prometheus_client import generate_latest
+
+from parfocal_runtime.metrics import GrpcMetrics, call_type, go_code, new_registry
 
 # As google.golang.org/grpc/codes prints them.
 GO_CODES = {

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from bioimageio.spec import load_description
 from onnx import TensorProto
+
 from onnx_graphs import WINDOW, base_model, base_model_card, encoder, identity
 from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.models.card_yaml import CardFiles, read_card, sha256, write_card

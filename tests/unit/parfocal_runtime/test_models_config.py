@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 from onnx import TensorProto, helper
+
 from onnx_graphs import graph, identity
 from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.models.config_pbtxt import (

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+
 from model_files import spoil_test_output
 from onnx_graphs import base_model, base_model_card
 from parfocal_runtime.errors import NotFound, Unavailable, WrongState

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from onnx import TensorProto, helper
+
 from onnx_graphs import base_model, encoder, graph, identity, sum_and_product
 from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.models.loading import LoadedModel

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from onnx import TensorProto
+
 from onnx_graphs import base_model, base_model_card, identity
 from parfocal_runtime.models.cards import CardFields
 from parfocal_runtime.models.publish import card_of

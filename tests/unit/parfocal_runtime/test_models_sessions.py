@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
+
 from onnx_graphs import graph, identity, sum_and_product
 from parfocal_runtime.errors import InvalidInput, WrongState
 from parfocal_runtime.models.datatypes import from_bf16_bits, to_bf16_bits

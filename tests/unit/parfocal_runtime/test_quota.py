@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from parfocal_runtime.quota import cpu_quota, cpu_threads
 
 

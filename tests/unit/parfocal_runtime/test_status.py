@@ -5,6 +5,7 @@ import pytest
 from google.rpc import status_pb2
 from hypothesis import given
 from hypothesis import strategies as st
+
 from parfocal_runtime import errors
 from parfocal_runtime.errors import DomainError, InvalidInput, NotFound, Unavailable
 from parfocal_runtime.status import (

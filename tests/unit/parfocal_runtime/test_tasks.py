@@ -5,6 +5,7 @@ import threading
 from contextvars import ContextVar
 
 import pytest
+
 from parfocal_runtime.errors import Cancelled
 from parfocal_runtime.tasks import CancelFlag, in_thread
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from parfocal_runtime.errors import AlreadyExists, Cancelled, NotFound
 from parfocal_runtime.layout import selection_table
 from parfocal_runtime.store import ObjectStore, open_store

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from parfocal_suggestion.cells import allot, complete
 from parfocal_suggestion.kmeans import Clusters
 from parfocal_suggestion.plan import Plan, plan

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import pytest
+
 from parfocal.suggestion.v1 import strategy_pb2 as pb
 from parfocal_suggestion.convert_strategy import strategy_from_pb, strategy_to_pb
 from parfocal_suggestion.strategies import STRATEGIES

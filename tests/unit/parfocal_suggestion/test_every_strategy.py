@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
 from parfocal_runtime.errors import Cancelled, InvalidInput
 from parfocal_runtime.tasks import CancelFlag
 from parfocal_suggestion.pool import Ids, Pool

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from parfocal_suggestion.kmeans import distances_to, distinct_rows, k_means, restarts
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from parfocal_runtime.errors import InvalidInput
 from parfocal_suggestion.pool import Pool
 

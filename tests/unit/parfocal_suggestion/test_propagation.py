@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
 from parfocal_suggestion.confidence import by_confidence_and_area, predictors
 from parfocal_suggestion.metrics import random_baseline, roi_accuracy
 from parfocal_suggestion.propagation import (

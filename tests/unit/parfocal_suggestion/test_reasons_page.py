@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+
 from parfocal_suggestion.pool import Pool
 from parfocal_suggestion.reasons import reasons
 from parfocal_suggestion.strategies.two_stream import TwoStream

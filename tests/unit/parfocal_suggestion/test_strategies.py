@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
 from parfocal_runtime.errors import InvalidInput
 from parfocal_suggestion.fusion import fuse
 from parfocal_suggestion.pool import Pool

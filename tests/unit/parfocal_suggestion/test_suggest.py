@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from parfocal_runtime.errors import InvalidInput
 from parfocal_suggestion.pool import Pool
 from parfocal_suggestion.reasons import reasons

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from parfocal_runtime.errors import Cancelled, InvalidInput
 from parfocal_training import checkpoint as checkpoints
 from parfocal_training.base_jobs import SegmentationObjective
@@ -15,7 +17,6 @@ from parfocal_training.sampling import WindowSampler
 from parfocal_training.spec import Optimisation, SegmentationLoss
 from parfocal_training.unet import UNet, UNetConfig
 from parfocal_training.verdicts import ReplayMixture
-from torch import nn
 from training_lab import WINDOW, region_of
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from parfocal_runtime.errors import Cancelled, DomainError, NotFound, WrongState
 from parfocal_runtime.models.repository import ModelRepository
 from parfocal_runtime.store import LocalStore

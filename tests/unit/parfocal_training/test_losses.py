@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from parfocal_training.losses import (
     balanced_bce,
     balanced_weights,

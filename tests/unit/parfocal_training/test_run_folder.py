@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from parfocal_runtime.box import Box
 from parfocal_runtime.errors import AlreadyExists, InvalidInput, NotFound, Unavailable, WrongState
 from parfocal_runtime.store import LocalStore

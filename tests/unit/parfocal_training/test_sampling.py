@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from parfocal_runtime.box import Box, Triple
 from parfocal_training.sampling import Region, Rejection, WindowSampler, augment, window_slices
 from training_lab import WINDOW, region_of

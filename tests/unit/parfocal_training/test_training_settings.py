@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from parfocal_runtime.config import ConfigError, ServerConfig, from_env
 from parfocal_training.app import build
 from parfocal_training.config import PREFIX, TrainingConfig

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from parfocal_runtime.errors import WrongState
 from parfocal_training.triplet import draw_triplets, split_labels
 

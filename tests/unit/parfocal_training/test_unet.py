@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from parfocal_runtime.errors import InvalidInput
 from parfocal_training.unet import (
     ResidualBlock,
@@ -12,7 +14,6 @@ from parfocal_training.unet import (
     _pool,
     _resize_depth,
 )
-from torch import Tensor, nn
 
 TINY = UNetConfig(widths=(4, 8, 8), isotropy=(False, False, True))
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from parfocal_runtime.errors import InvalidInput
 from parfocal_training.vae import Encoder, Vae, VaeConfig
 

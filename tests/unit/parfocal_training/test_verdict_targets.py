@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from parfocal_runtime.box import Box
 from parfocal_runtime.errors import InvalidInput, WrongState
 from parfocal_runtime.store import LocalStore

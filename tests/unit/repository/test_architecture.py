@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from parfocal.common.v1 import error_reason_pb2
 
 ROOT = Path(__file__).parents[3]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from parfocal_runtime.errors import InvalidInput
-
 from parfocal_suggestion.selection import Parameters, Strategy
 from parfocal_suggestion.strategies.core_set import CoreSet
 from parfocal_suggestion.strategies.entropy import Entropy

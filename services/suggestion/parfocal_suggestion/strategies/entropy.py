@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
-from parfocal_runtime.errors import InvalidInput
 
+from parfocal_runtime.errors import InvalidInput
 from parfocal_suggestion.pool import Floats, Pool
 from parfocal_suggestion.selection import Checkpoint, Selection, no_checkpoint
 

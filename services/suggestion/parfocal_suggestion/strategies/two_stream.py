@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import numpy as np
-from parfocal_runtime.errors import InvalidInput
 
+from parfocal_runtime.errors import InvalidInput
 from parfocal_suggestion.cells import Cells, complete, query_cells
 from parfocal_suggestion.kmeans import k_means, restarts
 from parfocal_suggestion.plan import plan
