@@ -24,7 +24,7 @@ from parfocal_loop.record import Record
 from parfocal_loop.rounds import abandon_round, run_round
 from parfocal_loop.turn import Turn
 from parfocal_loop.works import Work, WorkKey, WorkStore
-from parfocal_runtime.errors import Conflict, DomainError
+from parfocal_runtime.errors import Conflict, DomainError, Unavailable
 from parfocal_runtime.logs import get_logger
 
 log = get_logger(__name__)
@@ -93,7 +93,9 @@ class Controller:
             if cancel and key in self._tasks and key not in self._cancelled:
                 self._cancelled.add(key)
                 self._tasks[key].cancel()
-        for work in await self._works.claim(self._owner, seconds=seconds):
+        # What is held and has no task was dropped when the database was away.
+        dropped = [await self._works.get(key) for key in held if key not in self._tasks]
+        for work in [*dropped, *await self._works.claim(self._owner, seconds=seconds)]:
             if work.key not in self._tasks:
                 task = asyncio.create_task(self._drive(work), name=work.key.name)
                 self._tasks[work.key] = task
@@ -147,7 +149,8 @@ class Controller:
         status = record.status
         try:
             await self._unless_cancelled(work, record, run)
-        except Conflict:
+        except (Conflict, Unavailable):
+            # The row could not be stored, which says nothing about the work itself.
             raise
         except asyncio.CancelledError:
             if work.key not in self._cancelled:

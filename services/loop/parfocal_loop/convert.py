@@ -18,6 +18,8 @@ from parfocal_runtime.layout import checked_name
 from parfocal_runtime.store import ObjectStore
 
 _DEFAULT_PAGE, _LARGEST_PAGE = 50, 1000
+# A selection answers with no more picks than this, and the queue is filled from that answer.
+_LARGEST_BUDGET = 10_000
 _NEEDS_FEATURES = {"core_set", "late_fusion", "two_stream"}
 
 
@@ -65,10 +67,10 @@ def round_spec_from_pb(
     if spec.candidates:
         candidate_set_name(project, store.resolve(spec.candidates))
     checked_name(spec.base_model.name, field="round.spec.base_model.name")
-    if spec.budget <= 0:
+    if not 1 <= spec.budget <= _LARGEST_BUDGET:
         raise InvalidInput(
             "ERROR_REASON_INVALID_BUDGET",
-            f"the budget must be at least 1, got {spec.budget}",
+            f"the budget must be 1 to {_LARGEST_BUDGET}, got {spec.budget}",
             field="round.spec.budget",
             budget=spec.budget,
         )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from parfocal.loop.v1 import job_pb2 as jobs
 from parfocal.loop.v1 import round_pb2 as rounds
 from parfocal_loop.works import WorkKey, WorkStore
+from parfocal_runtime.errors import Unavailable
 
 _SECONDS = 0.5
 
@@ -57,4 +58,5 @@ class Record:
     async def _save_again_and_again(self) -> None:
         while True:
             await asyncio.sleep(_SECONDS)
-            await self.save()
+            with suppress(Unavailable):
+                await self.save()

@@ -116,6 +116,7 @@ def test_another_round_under_the_same_name_is_refused(loop: Deployment) -> None:
     ("wanted", "reason", "field"),
     [
         (spec(budget=0), "ERROR_REASON_INVALID_BUDGET", "round.spec.budget"),
+        (spec(budget=10_001), "ERROR_REASON_INVALID_BUDGET", "round.spec.budget"),
         (spec(budget=-3), "ERROR_REASON_INVALID_BUDGET", "round.spec.budget"),
         (spec(images=[]), "ERROR_REASON_MISSING_FIELD", "round.spec.images"),
         (

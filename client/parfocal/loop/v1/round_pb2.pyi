@@ -145,7 +145,7 @@ class RoundSpec(_message.Message):
     candidates: _builtins.str
     """Optional. Folder of a candidate set to use; then nothing is segmented or proposed."""
     budget: _builtins.int
-    """Required. Queries to put to people, at least 1."""
+    """Required. Queries to put to people, 1 to 10,000."""
     random_share: _builtins.float
     """Share of them that is drawn at random, 0 to 1."""
     seed: _builtins.int
