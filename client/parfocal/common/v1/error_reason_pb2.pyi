@@ -168,6 +168,28 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The parameters give more candidates than a set may have. RESOURCE_EXHAUSTED.
     Metadata: `count`, `limit`.
     """
+    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 51
+    """The caller is over the rate they are allowed; the answer's `google.rpc.RetryInfo` says when to
+    try again. RESOURCE_EXHAUSTED. Metadata: `limit` (calls per second).
+    """
+    ERROR_REASON_PROJECT_BLIND: _ErrorReason.ValueType  # 52
+    """In a blind project only curators may see what others answered. PERMISSION_DENIED.
+    Metadata: `project`.
+    """
+    ERROR_REASON_ANNOTATOR_SUSPENDED: _ErrorReason.ValueType  # 53
+    """The annotator is not handed queries in this project. PERMISSION_DENIED.
+    Metadata: `project`, `annotator`.
+    """
+    ERROR_REASON_SNAPSHOT_NOT_FOUND: _ErrorReason.ValueType  # 54
+    """No such snapshot. NOT_FOUND. Metadata: `snapshot`."""
+    ERROR_REASON_EXPORT_IMPOSSIBLE: _ErrorReason.ValueType  # 55
+    """The snapshot lacks what the format needs. FAILED_PRECONDITION. Metadata: `format`, `missing`."""
+    ERROR_REASON_LABEL_RETRACTED: _ErrorReason.ValueType  # 56
+    """The label was taken back or replaced already. FAILED_PRECONDITION. Metadata: `label`."""
+    ERROR_REASON_QUERY_ROLE_UNFIT: _ErrorReason.ValueType  # 57
+    """What is sent cannot be done to a query of this role, such as a gold query. FAILED_PRECONDITION.
+    Metadata: `query`, `role`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every reason that a Parfocal service gives with a failed call.
@@ -322,5 +344,27 @@ Metadata: `method`.
 ERROR_REASON_TOO_MANY_CANDIDATES: ErrorReason.ValueType  # 50
 """The parameters give more candidates than a set may have. RESOURCE_EXHAUSTED.
 Metadata: `count`, `limit`.
+"""
+ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 51
+"""The caller is over the rate they are allowed; the answer's `google.rpc.RetryInfo` says when to
+try again. RESOURCE_EXHAUSTED. Metadata: `limit` (calls per second).
+"""
+ERROR_REASON_PROJECT_BLIND: ErrorReason.ValueType  # 52
+"""In a blind project only curators may see what others answered. PERMISSION_DENIED.
+Metadata: `project`.
+"""
+ERROR_REASON_ANNOTATOR_SUSPENDED: ErrorReason.ValueType  # 53
+"""The annotator is not handed queries in this project. PERMISSION_DENIED.
+Metadata: `project`, `annotator`.
+"""
+ERROR_REASON_SNAPSHOT_NOT_FOUND: ErrorReason.ValueType  # 54
+"""No such snapshot. NOT_FOUND. Metadata: `snapshot`."""
+ERROR_REASON_EXPORT_IMPOSSIBLE: ErrorReason.ValueType  # 55
+"""The snapshot lacks what the format needs. FAILED_PRECONDITION. Metadata: `format`, `missing`."""
+ERROR_REASON_LABEL_RETRACTED: ErrorReason.ValueType  # 56
+"""The label was taken back or replaced already. FAILED_PRECONDITION. Metadata: `label`."""
+ERROR_REASON_QUERY_ROLE_UNFIT: ErrorReason.ValueType  # 57
+"""What is sent cannot be done to a query of this role, such as a gold query. FAILED_PRECONDITION.
+Metadata: `query`, `role`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

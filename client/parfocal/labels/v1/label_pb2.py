@@ -26,23 +26,25 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from parfocal.common.v1 import artifact_pb2 as parfocal_dot_common_dot_v1_dot_artifact__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eparfocal/labels/v1/label.proto\x12\x12parfocal.labels.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!parfocal/common/v1/artifact.proto\"\xe8\x02\n\x05Label\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\x11\n\tannotator\x18\x03 \x01(\t\x12,\n\x07verdict\x18\x04 \x01(\x0e\x32\x1b.parfocal.labels.v1.Verdict\x12\x12\n\nclass_name\x18\x05 \x01(\t\x12\x0f\n\x07seconds\x18\x06 \x01(\x01\x12\x0e\n\x06\x63lient\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tretracted\x18\t \x01(\x08\x12\r\n\x05round\x18\n \x01(\t\x12\x15\n\rcandidate_set\x18\x0b \x01(\t\x12\x11\n\tcandidate\x18\x0c \x01(\x03\x12\x10\n\x08strategy\x18\r \x01(\t\x12\x0c\n\x04rank\x18\x0e \x01(\x05\x12/\n\x05model\x18\x0f \x01(\x0b\x32 .parfocal.common.v1.ModelVersion\"\xab\x01\n\nLabelEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x30\n\x04kind\x18\x02 \x01(\x0e\x32\".parfocal.labels.v1.LabelEventKind\x12(\n\x05label\x18\x03 \x01(\x0b\x32\x19.parfocal.labels.v1.Label\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd5\x01\n\tConsensus\x12\r\n\x05query\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\t\x12\x15\n\rcandidate_set\x18\x03 \x01(\t\x12\x11\n\tcandidate\x18\x04 \x01(\x03\x12\x0c\n\x04role\x18\x05 \x01(\t\x12\x0f\n\x07\x64\x65\x63ided\x18\x06 \x01(\x08\x12,\n\x07verdict\x18\x07 \x01(\x0e\x32\x1b.parfocal.labels.v1.Verdict\x12\x12\n\nclass_name\x18\x08 \x01(\t\x12\r\n\x05votes\x18\t \x01(\x05\x12\x10\n\x08\x61greeing\x18\n \x01(\x05\"\x8c\x01\n\x08Snapshot\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x0c\n\x04rows\x18\x04 \x01(\x03\x12\x15\n\rlast_sequence\x18\x05 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*[\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x10\n\x0cVERDICT_TRUE\x10\x01\x12\x11\n\rVERDICT_FALSE\x10\x02\x12\x12\n\x0eVERDICT_UNSURE\x10\x03*r\n\x0eLabelEventKind\x12 \n\x1cLABEL_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1e\n\x1aLABEL_EVENT_KIND_SUBMITTED\x10\x01\x12\x1e\n\x1aLABEL_EVENT_KIND_RETRACTED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eparfocal/labels/v1/label.proto\x12\x12parfocal.labels.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!parfocal/common/v1/artifact.proto\"\xba\x03\n\x05Label\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\x11\n\tannotator\x18\x03 \x01(\t\x12,\n\x07verdict\x18\x04 \x01(\x0e\x32\x1b.parfocal.labels.v1.Verdict\x12\x12\n\nclass_name\x18\x05 \x01(\t\x12\x0f\n\x07seconds\x18\x06 \x01(\x01\x12\x0e\n\x06\x63lient\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tretracted\x18\t \x01(\x08\x12\r\n\x05round\x18\n \x01(\t\x12\x15\n\rcandidate_set\x18\x0b \x01(\t\x12\x11\n\tcandidate\x18\x0c \x01(\x03\x12\x10\n\x08strategy\x18\r \x01(\t\x12\x0c\n\x04rank\x18\x0e \x01(\x05\x12/\n\x05model\x18\x0f \x01(\x0b\x32 .parfocal.common.v1.ModelVersion\x12\x0c\n\x04tags\x18\x10 \x03(\t\x12\x31\n\x07purpose\x18\x11 \x01(\x0e\x32 .parfocal.labels.v1.LabelPurpose\x12\x0f\n\x07revises\x18\x12 \x01(\t\"\xab\x01\n\nLabelEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x30\n\x04kind\x18\x02 \x01(\x0e\x32\".parfocal.labels.v1.LabelEventKind\x12(\n\x05label\x18\x03 \x01(\x0b\x32\x19.parfocal.labels.v1.Label\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xff\x01\n\tConsensus\x12\r\n\x05query\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\t\x12\x15\n\rcandidate_set\x18\x03 \x01(\t\x12\x11\n\tcandidate\x18\x04 \x01(\x03\x12\x0c\n\x04role\x18\x05 \x01(\t\x12\x0f\n\x07\x64\x65\x63ided\x18\x06 \x01(\x08\x12,\n\x07verdict\x18\x07 \x01(\x0e\x32\x1b.parfocal.labels.v1.Verdict\x12\x12\n\nclass_name\x18\x08 \x01(\t\x12\r\n\x05votes\x18\t \x01(\x05\x12\x10\n\x08\x61greeing\x18\n \x01(\x05\x12\x13\n\x0b\x61\x64judicated\x18\x0b \x01(\x08\x12\x13\n\x0bprobability\x18\x0c \x01(\x01\"\x8c\x01\n\x08Snapshot\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x0c\n\x04rows\x18\x04 \x01(\x03\x12\x15\n\rlast_sequence\x18\x05 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*[\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x10\n\x0cVERDICT_TRUE\x10\x01\x12\x11\n\rVERDICT_FALSE\x10\x02\x12\x12\n\x0eVERDICT_UNSURE\x10\x03*\xb1\x01\n\x0cLabelPurpose\x12\x1d\n\x19LABEL_PURPOSE_UNSPECIFIED\x10\x00\x12\x16\n\x12LABEL_PURPOSE_VOTE\x10\x01\x12\x16\n\x12LABEL_PURPOSE_GOLD\x10\x02\x12\x18\n\x14LABEL_PURPOSE_REPEAT\x10\x03\x12\x1e\n\x1aLABEL_PURPOSE_ADJUDICATION\x10\x04\x12\x18\n\x14LABEL_PURPOSE_IMPORT\x10\x05*\x90\x01\n\x0eLabelEventKind\x12 \n\x1cLABEL_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1e\n\x1aLABEL_EVENT_KIND_SUBMITTED\x10\x01\x12\x1e\n\x1aLABEL_EVENT_KIND_RETRACTED\x10\x02\x12\x1c\n\x18LABEL_EVENT_KIND_REVISED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parfocal.labels.v1.label_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_VERDICT']._serialized_start=1018
-  _globals['_VERDICT']._serialized_end=1109
-  _globals['_LABELEVENTKIND']._serialized_start=1111
-  _globals['_LABELEVENTKIND']._serialized_end=1225
+  _globals['_VERDICT']._serialized_start=1142
+  _globals['_VERDICT']._serialized_end=1233
+  _globals['_LABELPURPOSE']._serialized_start=1236
+  _globals['_LABELPURPOSE']._serialized_end=1413
+  _globals['_LABELEVENTKIND']._serialized_start=1416
+  _globals['_LABELEVENTKIND']._serialized_end=1560
   _globals['_LABEL']._serialized_start=123
-  _globals['_LABEL']._serialized_end=483
-  _globals['_LABELEVENT']._serialized_start=486
-  _globals['_LABELEVENT']._serialized_end=657
-  _globals['_CONSENSUS']._serialized_start=660
-  _globals['_CONSENSUS']._serialized_end=873
-  _globals['_SNAPSHOT']._serialized_start=876
-  _globals['_SNAPSHOT']._serialized_end=1016
+  _globals['_LABEL']._serialized_end=565
+  _globals['_LABELEVENT']._serialized_start=568
+  _globals['_LABELEVENT']._serialized_end=739
+  _globals['_CONSENSUS']._serialized_start=742
+  _globals['_CONSENSUS']._serialized_end=997
+  _globals['_SNAPSHOT']._serialized_start=1000
+  _globals['_SNAPSHOT']._serialized_end=1140
 # @@protoc_insertion_point(module_scope)

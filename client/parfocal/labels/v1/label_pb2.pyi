@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from parfocal.common.v1 import artifact_pb2 as _artifact_pb2
 import builtins as _builtins
@@ -47,6 +49,42 @@ VERDICT_UNSURE: Verdict.ValueType  # 3
 """The annotator cannot tell. In a consensus: the votes tie."""
 Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
 
+class _LabelPurpose:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LabelPurposeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LabelPurpose.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LABEL_PURPOSE_UNSPECIFIED: _LabelPurpose.ValueType  # 0
+    """Do not use."""
+    LABEL_PURPOSE_VOTE: _LabelPurpose.ValueType  # 1
+    """It is a vote on its query."""
+    LABEL_PURPOSE_GOLD: _LabelPurpose.ValueType  # 2
+    """It answers a gold query and tells the quality of its annotator."""
+    LABEL_PURPOSE_REPEAT: _LabelPurpose.ValueType  # 3
+    """It answers again what its annotator answered before, and tells how constant they are."""
+    LABEL_PURPOSE_ADJUDICATION: _LabelPurpose.ValueType  # 4
+    """A curator's last word on a query, whatever the votes say."""
+    LABEL_PURPOSE_IMPORT: _LabelPurpose.ValueType  # 5
+    """It came from elsewhere, with `ImportLabels`, and counts as a vote."""
+
+class LabelPurpose(_LabelPurpose, metaclass=_LabelPurposeEnumTypeWrapper):
+    """What a label counts for."""
+
+LABEL_PURPOSE_UNSPECIFIED: LabelPurpose.ValueType  # 0
+"""Do not use."""
+LABEL_PURPOSE_VOTE: LabelPurpose.ValueType  # 1
+"""It is a vote on its query."""
+LABEL_PURPOSE_GOLD: LabelPurpose.ValueType  # 2
+"""It answers a gold query and tells the quality of its annotator."""
+LABEL_PURPOSE_REPEAT: LabelPurpose.ValueType  # 3
+"""It answers again what its annotator answered before, and tells how constant they are."""
+LABEL_PURPOSE_ADJUDICATION: LabelPurpose.ValueType  # 4
+"""A curator's last word on a query, whatever the votes say."""
+LABEL_PURPOSE_IMPORT: LabelPurpose.ValueType  # 5
+"""It came from elsewhere, with `ImportLabels`, and counts as a vote."""
+Global___LabelPurpose: _TypeAlias = LabelPurpose  # noqa: Y015
+
 class _LabelEventKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -59,6 +97,8 @@ class _LabelEventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LabelE
     """It was submitted."""
     LABEL_EVENT_KIND_RETRACTED: _LabelEventKind.ValueType  # 2
     """It was taken back."""
+    LABEL_EVENT_KIND_REVISED: _LabelEventKind.ValueType  # 3
+    """It was submitted in place of an earlier label of the same annotator, which it takes back."""
 
 class LabelEventKind(_LabelEventKind, metaclass=_LabelEventKindEnumTypeWrapper):
     """What happened to a label."""
@@ -69,6 +109,8 @@ LABEL_EVENT_KIND_SUBMITTED: LabelEventKind.ValueType  # 1
 """It was submitted."""
 LABEL_EVENT_KIND_RETRACTED: LabelEventKind.ValueType  # 2
 """It was taken back."""
+LABEL_EVENT_KIND_REVISED: LabelEventKind.ValueType  # 3
+"""It was submitted in place of an earlier label of the same annotator, which it takes back."""
 Global___LabelEventKind: _TypeAlias = LabelEventKind  # noqa: Y015
 
 @_typing.final
@@ -92,6 +134,9 @@ class Label(_message.Message):
     STRATEGY_FIELD_NUMBER: _builtins.int
     RANK_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    REVISES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only. Format: `projects/{project}/labels/{sequence}`."""
     query: _builtins.str
@@ -118,6 +163,12 @@ class Label(_message.Message):
     """Output only. The strategy that chose the query."""
     rank: _builtins.int
     """Output only. The rank of the query."""
+    purpose: Global___LabelPurpose.ValueType
+    """Output only. What the label counts for."""
+    revises: _builtins.str
+    """Output only. The label that this one replaced; empty for a first answer.
+    Format: `projects/{project}/labels/{sequence}`.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it was acknowledged."""
@@ -125,6 +176,10 @@ class Label(_message.Message):
     @_builtins.property
     def model(self) -> _artifact_pb2.ModelVersion:
         """Output only. The model version that proposed the candidate."""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Free words of the annotator, such as `out-of-focus`; at most 16 of 1 to 63 characters."""
 
     def __init__(
         self,
@@ -144,10 +199,13 @@ class Label(_message.Message):
         strategy: _builtins.str = ...,
         rank: _builtins.int = ...,
         model: _artifact_pb2.ModelVersion | None = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        purpose: Global___LabelPurpose.ValueType = ...,
+        revises: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "candidate", b"candidate", "candidate_set", b"candidate_set", "class_name", b"class_name", "client", b"client", "create_time", b"create_time", "model", b"model", "name", b"name", "query", b"query", "rank", b"rank", "retracted", b"retracted", "round", b"round", "seconds", b"seconds", "strategy", b"strategy", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "candidate", b"candidate", "candidate_set", b"candidate_set", "class_name", b"class_name", "client", b"client", "create_time", b"create_time", "model", b"model", "name", b"name", "purpose", b"purpose", "query", b"query", "rank", b"rank", "retracted", b"retracted", "revises", b"revises", "round", b"round", "seconds", b"seconds", "strategy", b"strategy", "tags", b"tags", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -207,6 +265,8 @@ class Consensus(_message.Message):
     CLASS_NAME_FIELD_NUMBER: _builtins.int
     VOTES_FIELD_NUMBER: _builtins.int
     AGREEING_FIELD_NUMBER: _builtins.int
+    ADJUDICATED_FIELD_NUMBER: _builtins.int
+    PROBABILITY_FIELD_NUMBER: _builtins.int
     query: _builtins.str
     """The query. Format: `projects/{project}/queries/{query}`."""
     round: _builtins.str
@@ -227,6 +287,10 @@ class Consensus(_message.Message):
     """Votes that count."""
     agreeing: _builtins.int
     """Votes for the winning answer."""
+    adjudicated: _builtins.bool
+    """Whether a curator's adjudication decided it."""
+    probability: _builtins.float
+    """Probability of the answer under `DAWID_SKENE`, 0 to 1; NaN under the other rules."""
     def __init__(
         self,
         *,
@@ -240,10 +304,12 @@ class Consensus(_message.Message):
         class_name: _builtins.str = ...,
         votes: _builtins.int = ...,
         agreeing: _builtins.int = ...,
+        adjudicated: _builtins.bool = ...,
+        probability: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreeing", b"agreeing", "candidate", b"candidate", "candidate_set", b"candidate_set", "class_name", b"class_name", "decided", b"decided", "query", b"query", "role", b"role", "round", b"round", "verdict", b"verdict", "votes", b"votes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjudicated", b"adjudicated", "agreeing", b"agreeing", "candidate", b"candidate", "candidate_set", b"candidate_set", "class_name", b"class_name", "decided", b"decided", "probability", b"probability", "query", b"query", "role", b"role", "round", b"round", "verdict", b"verdict", "votes", b"votes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,6 +10,7 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from parfocal.labels.v1 import label_pb2 as _label_pb2
 from parfocal.labels.v1 import project_pb2 as _project_pb2
 from parfocal.labels.v1 import query_pb2 as _query_pb2
@@ -23,6 +24,46 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ExportFormat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportFormat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXPORT_FORMAT_UNSPECIFIED: _ExportFormat.ValueType  # 0
+    """Do not use."""
+    EXPORT_FORMAT_CSV: _ExportFormat.ValueType  # 1
+    """One comma-separated line for each query, with a header."""
+    EXPORT_FORMAT_COCO: _ExportFormat.ValueType  # 2
+    """COCO JSON: pictures, boxes and, where the candidate set keeps its objects, masks of the
+    candidates that were judged right or given a class; for 2D images.
+    """
+    EXPORT_FORMAT_OME_ZARR: _ExportFormat.ValueType  # 3
+    """OME-Zarr 0.5 labels beside a reference to the image: one number for each candidate that was
+    judged right or given a class, with its provenance in `image-label.properties`.
+    """
+    EXPORT_FORMAT_NEUROGLANCER: _ExportFormat.ValueType  # 4
+    """A Neuroglancer precomputed annotation layer of boxes, with answer and votes as properties."""
+
+class ExportFormat(_ExportFormat, metaclass=_ExportFormatEnumTypeWrapper):
+    """A format of labels for other programs."""
+
+EXPORT_FORMAT_UNSPECIFIED: ExportFormat.ValueType  # 0
+"""Do not use."""
+EXPORT_FORMAT_CSV: ExportFormat.ValueType  # 1
+"""One comma-separated line for each query, with a header."""
+EXPORT_FORMAT_COCO: ExportFormat.ValueType  # 2
+"""COCO JSON: pictures, boxes and, where the candidate set keeps its objects, masks of the
+candidates that were judged right or given a class; for 2D images.
+"""
+EXPORT_FORMAT_OME_ZARR: ExportFormat.ValueType  # 3
+"""OME-Zarr 0.5 labels beside a reference to the image: one number for each candidate that was
+judged right or given a class, with its provenance in `image-label.properties`.
+"""
+EXPORT_FORMAT_NEUROGLANCER: ExportFormat.ValueType  # 4
+"""A Neuroglancer precomputed annotation layer of boxes, with answer and votes as properties."""
+Global___ExportFormat: _TypeAlias = ExportFormat  # noqa: Y015
 
 @_typing.final
 class CreateProjectRequest(_message.Message):
@@ -274,6 +315,7 @@ class ListQueriesRequest(_message.Message):
     ROUND_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """Required. Format: `projects/{project}`."""
     round: _builtins.str
@@ -282,6 +324,8 @@ class ListQueriesRequest(_message.Message):
     """At most this many are returned. Default 50, coerced down to 1000."""
     page_token: _builtins.str
     """The `next_page_token` of the previous page."""
+    state: _query_pb2.QueryState.ValueType
+    """Optional. Only those in this state."""
     def __init__(
         self,
         *,
@@ -289,10 +333,11 @@ class ListQueriesRequest(_message.Message):
         round: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        state: _query_pb2.QueryState.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "round", b"round"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "round", b"round", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -501,6 +546,86 @@ class ReleaseQueriesResponse(_message.Message):
 Global___ReleaseQueriesResponse: _TypeAlias = ReleaseQueriesResponse  # noqa: Y015
 
 @_typing.final
+class SkipQueriesRequest(_message.Message):
+    """Request for `SkipQueries`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    SKIPS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """Required. Format: `projects/{project}`."""
+    request_id: _builtins.str
+    """Required. Makes the call repeatable; at most 128 characters."""
+    @_builtins.property
+    def skips(self) -> _containers.RepeatedCompositeFieldContainer[Global___Skip]:
+        """Required. At most 1000, one per query."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        skips: _abc.Iterable[Global___Skip] | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "request_id", b"request_id", "skips", b"skips"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SkipQueriesRequest: _TypeAlias = SkipQueriesRequest  # noqa: Y015
+
+@_typing.final
+class Skip(_message.Message):
+    """One skipped query of `SkipQueries`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    query: _builtins.str
+    """Required. Format: `projects/{project}/queries/{query}`."""
+    reason: _builtins.str
+    """Required. Why, such as `out-of-focus`; at most 200 characters."""
+    def __init__(
+        self,
+        *,
+        query: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["query", b"query", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Skip: _TypeAlias = Skip  # noqa: Y015
+
+@_typing.final
+class SkipQueriesResponse(_message.Message):
+    """Response of `SkipQueries`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SKIPPED_FIELD_NUMBER: _builtins.int
+    skipped: _builtins.int
+    """Queries that are skipped now."""
+    def __init__(
+        self,
+        *,
+        skipped: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["skipped", b"skipped"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SkipQueriesResponse: _TypeAlias = SkipQueriesResponse  # noqa: Y015
+
+@_typing.final
 class SubmitLabelsRequest(_message.Message):
     """Request for `SubmitLabels`."""
 
@@ -546,6 +671,7 @@ class Answer(_message.Message):
     VERDICT_FIELD_NUMBER: _builtins.int
     CLASS_NAME_FIELD_NUMBER: _builtins.int
     SECONDS_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
     query: _builtins.str
     """Required. Format: `projects/{project}/queries/{query}`."""
     verdict: _label_pb2.Verdict.ValueType
@@ -556,6 +682,10 @@ class Answer(_message.Message):
     """
     seconds: _builtins.float
     """Seconds spent on it, not negative."""
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Free words, such as `out-of-focus`; at most 16 of 1 to 63 characters."""
+
     def __init__(
         self,
         *,
@@ -563,10 +693,11 @@ class Answer(_message.Message):
         verdict: _label_pb2.Verdict.ValueType = ...,
         class_name: _builtins.str = ...,
         seconds: _builtins.float = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_name", b"class_name", "query", b"query", "seconds", b"seconds", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_name", b"class_name", "query", b"query", "seconds", b"seconds", "tags", b"tags", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -617,6 +748,262 @@ class RetractLabelRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RetractLabelRequest: _TypeAlias = RetractLabelRequest  # noqa: Y015
+
+@_typing.final
+class ReviseLabelRequest(_message.Message):
+    """Request for `ReviseLabel`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. The label to replace. Format: `projects/{project}/labels/{sequence}`."""
+    request_id: _builtins.str
+    """Required. Makes the call repeatable; at most 128 characters."""
+    client: _builtins.str
+    """The program that sends it, such as `parfocal-workbench/0.1.0`."""
+    @_builtins.property
+    def answer(self) -> Global___Answer:
+        """Required. The new answer; its `query` is ignored."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        answer: Global___Answer | None = ...,
+        request_id: _builtins.str = ...,
+        client: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "client", b"client", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReviseLabelRequest: _TypeAlias = ReviseLabelRequest  # noqa: Y015
+
+@_typing.final
+class AdjudicateQueryRequest(_message.Message):
+    """Request for `AdjudicateQuery`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANSWER_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Required. Makes the call repeatable; at most 128 characters."""
+    client: _builtins.str
+    """The program that sends it, such as `parfocal-workbench/0.1.0`."""
+    @_builtins.property
+    def answer(self) -> Global___Answer:
+        """Required. The answer, with the query that it decides."""
+
+    def __init__(
+        self,
+        *,
+        answer: Global___Answer | None = ...,
+        request_id: _builtins.str = ...,
+        client: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "client", b"client", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdjudicateQueryRequest: _TypeAlias = AdjudicateQueryRequest  # noqa: Y015
+
+@_typing.final
+class ImportLabelsRequest(_message.Message):
+    """Request for `ImportLabels`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """Required. Format: `projects/{project}`."""
+    request_id: _builtins.str
+    """Required. Makes the call repeatable; at most 128 characters."""
+    client: _builtins.str
+    """The program that sends it, such as `parfocal-cli/0.1.0`."""
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportedLabel]:
+        """Required. At most 1000."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        labels: _abc.Iterable[Global___ImportedLabel] | None = ...,
+        request_id: _builtins.str = ...,
+        client: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "labels", b"labels", "parent", b"parent", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportLabelsRequest: _TypeAlias = ImportLabelsRequest  # noqa: Y015
+
+@_typing.final
+class ImportedLabel(_message.Message):
+    """A label that was given elsewhere."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """Required. Who or what gave it, at most 200 characters, such as `coco:instances.json`; it is
+    kept as `import/` and this text, so that no caller can be mistaken for it.
+    """
+    @_builtins.property
+    def query(self) -> _query_pb2.Query:
+        """Required. What was asked: its round, candidate set and candidate find the query, which is
+        added as it stands here if there is none.
+        """
+
+    @_builtins.property
+    def answer(self) -> Global___Answer:
+        """Required. The answer; its `query` is ignored."""
+
+    def __init__(
+        self,
+        *,
+        query: _query_pb2.Query | None = ...,
+        answer: Global___Answer | None = ...,
+        source: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "query", b"query"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "query", b"query", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportedLabel: _TypeAlias = ImportedLabel  # noqa: Y015
+
+@_typing.final
+class ImportLabelsResponse(_message.Message):
+    """Response of `ImportLabels`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDED_FIELD_NUMBER: _builtins.int
+    PRESENT_FIELD_NUMBER: _builtins.int
+    added: _builtins.int
+    """Labels that were new."""
+    present: _builtins.int
+    """Labels that the same source had given before."""
+    def __init__(
+        self,
+        *,
+        added: _builtins.int = ...,
+        present: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "present", b"present"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportLabelsResponse: _TypeAlias = ImportLabelsResponse  # noqa: Y015
+
+@_typing.final
+class UpdateAnnotatorRequest(_message.Message):
+    """Request for `UpdateAnnotator`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANNOTATOR_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def annotator(self) -> _project_pb2.Annotator:
+        """Required. The annotator with the new values; `name` says whose."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """The fields to change, `skills` or `suspended`. Empty means both."""
+
+    def __init__(
+        self,
+        *,
+        annotator: _project_pb2.Annotator | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateAnnotatorRequest: _TypeAlias = UpdateAnnotatorRequest  # noqa: Y015
+
+@_typing.final
+class ListAnnotatorsRequest(_message.Message):
+    """Request for `ListAnnotators`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """Required. Format: `projects/{project}`."""
+    page_size: _builtins.int
+    """At most this many are returned. Default 50, coerced down to 1000."""
+    page_token: _builtins.str
+    """The `next_page_token` of the previous page."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAnnotatorsRequest: _TypeAlias = ListAnnotatorsRequest  # noqa: Y015
+
+@_typing.final
+class ListAnnotatorsResponse(_message.Message):
+    """Response of `ListAnnotators`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANNOTATORS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def annotators(self) -> _containers.RepeatedCompositeFieldContainer[_project_pb2.Annotator]:
+        """The annotators of this page."""
+
+    def __init__(
+        self,
+        *,
+        annotators: _abc.Iterable[_project_pb2.Annotator] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotators", b"annotators", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAnnotatorsResponse: _TypeAlias = ListAnnotatorsResponse  # noqa: Y015
 
 @_typing.final
 class ListLabelsRequest(_message.Message):
@@ -829,6 +1216,62 @@ class CreateSnapshotRequest(_message.Message):
 Global___CreateSnapshotRequest: _TypeAlias = CreateSnapshotRequest  # noqa: Y015
 
 @_typing.final
+class ExportSnapshotRequest(_message.Message):
+    """Request for `ExportSnapshot`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    CANDIDATE_SET_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. Format: `projects/{project}/snapshots/{sha256}`."""
+    format: Global___ExportFormat.ValueType
+    """Required. The format to write."""
+    candidate_set: _builtins.str
+    """Optional. Only queries of this candidate set. Required for `OME_ZARR`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        format: Global___ExportFormat.ValueType = ...,
+        candidate_set: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_set", b"candidate_set", "format", b"format", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportSnapshotRequest: _TypeAlias = ExportSnapshotRequest  # noqa: Y015
+
+@_typing.final
+class ExportSnapshotResponse(_message.Message):
+    """Response of `ExportSnapshot`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Path in the object store: of the file, or of the folder where the format is a folder."""
+    rows: _builtins.int
+    """Queries of the snapshot in it."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        rows: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportSnapshotResponse: _TypeAlias = ExportSnapshotResponse  # noqa: Y015
+
+@_typing.final
 class GetAgreementRequest(_message.Message):
     """Request for `GetAgreement`."""
 
@@ -864,6 +1307,11 @@ class GetAgreementResponse(_message.Message):
     PAIRWISE_AGREEMENT_FIELD_NUMBER: _builtins.int
     FLEISS_KAPPA_FIELD_NUMBER: _builtins.int
     UNDEFINED_REASON_FIELD_NUMBER: _builtins.int
+    FLEISS_KAPPA_INTERVAL_FIELD_NUMBER: _builtins.int
+    KRIPPENDORFF_ALPHA_FIELD_NUMBER: _builtins.int
+    KRIPPENDORFF_ALPHA_INTERVAL_FIELD_NUMBER: _builtins.int
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    ANNOTATORS_FIELD_NUMBER: _builtins.int
     queries: _builtins.int
     """Queries with two or more votes."""
     pairwise_agreement: _builtins.float
@@ -872,6 +1320,26 @@ class GetAgreementResponse(_message.Message):
     """Fleiss' kappa over queries with the same number of votes; NaN where undefined."""
     undefined_reason: _builtins.str
     """Why a value is NaN; empty where none is."""
+    krippendorff_alpha: _builtins.float
+    """Krippendorff's alpha for nominal answers over all queries with two or more votes; NaN where
+    undefined.
+    """
+    @_builtins.property
+    def fleiss_kappa_interval(self) -> Global___Interval:
+        """The 95 % interval of `fleiss_kappa`, by resampling queries."""
+
+    @_builtins.property
+    def krippendorff_alpha_interval(self) -> Global___Interval:
+        """The 95 % interval of `krippendorff_alpha`, by resampling queries."""
+
+    @_builtins.property
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___AnswerAgreement]:
+        """For each answer that was given, how far annotators agree on that answer against all others."""
+
+    @_builtins.property
+    def annotators(self) -> _containers.RepeatedCompositeFieldContainer[Global___AnnotatorAgreement]:
+        """For each annotator, how far they agree with the others. For curators only; empty otherwise."""
+
     def __init__(
         self,
         *,
@@ -879,14 +1347,123 @@ class GetAgreementResponse(_message.Message):
         pairwise_agreement: _builtins.float = ...,
         fleiss_kappa: _builtins.float = ...,
         undefined_reason: _builtins.str = ...,
+        fleiss_kappa_interval: Global___Interval | None = ...,
+        krippendorff_alpha: _builtins.float = ...,
+        krippendorff_alpha_interval: Global___Interval | None = ...,
+        answers: _abc.Iterable[Global___AnswerAgreement] | None = ...,
+        annotators: _abc.Iterable[Global___AnnotatorAgreement] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fleiss_kappa_interval", b"fleiss_kappa_interval", "krippendorff_alpha_interval", b"krippendorff_alpha_interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fleiss_kappa", b"fleiss_kappa", "pairwise_agreement", b"pairwise_agreement", "queries", b"queries", "undefined_reason", b"undefined_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotators", b"annotators", "answers", b"answers", "fleiss_kappa", b"fleiss_kappa", "fleiss_kappa_interval", b"fleiss_kappa_interval", "krippendorff_alpha", b"krippendorff_alpha", "krippendorff_alpha_interval", b"krippendorff_alpha_interval", "pairwise_agreement", b"pairwise_agreement", "queries", b"queries", "undefined_reason", b"undefined_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetAgreementResponse: _TypeAlias = GetAgreementResponse  # noqa: Y015
+
+@_typing.final
+class Interval(_message.Message):
+    """An interval of a figure."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    low: _builtins.float
+    """The lower end; NaN where undefined."""
+    high: _builtins.float
+    """The upper end; NaN where undefined."""
+    def __init__(
+        self,
+        *,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["high", b"high", "low", b"low"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Interval: _TypeAlias = Interval  # noqa: Y015
+
+@_typing.final
+class AnswerAgreement(_message.Message):
+    """Agreement on one answer against all others."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERDICT_FIELD_NUMBER: _builtins.int
+    CLASS_NAME_FIELD_NUMBER: _builtins.int
+    VOTES_FIELD_NUMBER: _builtins.int
+    KRIPPENDORFF_ALPHA_FIELD_NUMBER: _builtins.int
+    KRIPPENDORFF_ALPHA_INTERVAL_FIELD_NUMBER: _builtins.int
+    verdict: _label_pb2.Verdict.ValueType
+    """The verdict, in a `VERIFY` project."""
+    class_name: _builtins.str
+    """The class, in a `CLASSIFY` project."""
+    votes: _builtins.int
+    """Votes for it, on queries with two or more votes."""
+    krippendorff_alpha: _builtins.float
+    """Krippendorff's alpha of this answer against all others; NaN where undefined."""
+    @_builtins.property
+    def krippendorff_alpha_interval(self) -> Global___Interval:
+        """Its 95 % interval, by resampling queries."""
+
+    def __init__(
+        self,
+        *,
+        verdict: _label_pb2.Verdict.ValueType = ...,
+        class_name: _builtins.str = ...,
+        votes: _builtins.int = ...,
+        krippendorff_alpha: _builtins.float = ...,
+        krippendorff_alpha_interval: Global___Interval | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["krippendorff_alpha_interval", b"krippendorff_alpha_interval"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_name", b"class_name", "krippendorff_alpha", b"krippendorff_alpha", "krippendorff_alpha_interval", b"krippendorff_alpha_interval", "verdict", b"verdict", "votes", b"votes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnswerAgreement: _TypeAlias = AnswerAgreement  # noqa: Y015
+
+@_typing.final
+class AnnotatorAgreement(_message.Message):
+    """Agreement of one annotator with the others."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANNOTATOR_FIELD_NUMBER: _builtins.int
+    VOTES_FIELD_NUMBER: _builtins.int
+    PAIRWISE_AGREEMENT_FIELD_NUMBER: _builtins.int
+    PAIRWISE_AGREEMENT_INTERVAL_FIELD_NUMBER: _builtins.int
+    annotator: _builtins.str
+    """Who."""
+    votes: _builtins.int
+    """Their votes on queries that others voted on too."""
+    pairwise_agreement: _builtins.float
+    """Share of the others' votes on the same queries that equal theirs, each query counted once;
+    NaN where there are none.
+    """
+    @_builtins.property
+    def pairwise_agreement_interval(self) -> Global___Interval:
+        """Its 95 % interval, by resampling queries."""
+
+    def __init__(
+        self,
+        *,
+        annotator: _builtins.str = ...,
+        votes: _builtins.int = ...,
+        pairwise_agreement: _builtins.float = ...,
+        pairwise_agreement_interval: Global___Interval | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pairwise_agreement_interval", b"pairwise_agreement_interval"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "pairwise_agreement", b"pairwise_agreement", "pairwise_agreement_interval", b"pairwise_agreement_interval", "votes", b"votes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnnotatorAgreement: _TypeAlias = AnnotatorAgreement  # noqa: Y015
 
 @_typing.final
 class GetProgressRequest(_message.Message):

@@ -87,6 +87,11 @@ class LabelsServiceStub(object):
                 request_serializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.ReleaseQueriesRequest.SerializeToString,
                 response_deserializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.ReleaseQueriesResponse.FromString,
                 _registered_method=True)
+        self.SkipQueries = channel.unary_unary(
+                '/parfocal.labels.v1.LabelsService/SkipQueries',
+                request_serializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.SkipQueriesRequest.SerializeToString,
+                response_deserializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.SkipQueriesResponse.FromString,
+                _registered_method=True)
         self.SubmitLabels = channel.unary_unary(
                 '/parfocal.labels.v1.LabelsService/SubmitLabels',
                 request_serializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.SubmitLabelsRequest.SerializeToString,
@@ -96,6 +101,31 @@ class LabelsServiceStub(object):
                 '/parfocal.labels.v1.LabelsService/RetractLabel',
                 request_serializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.RetractLabelRequest.SerializeToString,
                 response_deserializer=parfocal_dot_labels_dot_v1_dot_label__pb2.Label.FromString,
+                _registered_method=True)
+        self.ReviseLabel = channel.unary_unary(
+                '/parfocal.labels.v1.LabelsService/ReviseLabel',
+                request_serializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.ReviseLabelRequest.SerializeToString,
+                response_deserializer=parfocal_dot_labels_dot_v1_dot_label__pb2.Label.FromString,
+                _registered_method=True)
+        self.AdjudicateQuery = channel.unary_unary(
+                '/parfocal.labels.v1.LabelsService/AdjudicateQuery',
+                request_serializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.AdjudicateQueryRequest.SerializeToString,
+                response_deserializer=parfocal_dot_labels_dot_v1_dot_label__pb2.Label.FromString,
+                _registered_method=True)
+        self.ImportLabels = channel.unary_unary(
+                '/parfocal.labels.v1.LabelsService/ImportLabels',
+                request_serializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.ImportLabelsRequest.SerializeToString,
+                response_deserializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.ImportLabelsResponse.FromString,
+                _registered_method=True)
+        self.UpdateAnnotator = channel.unary_unary(
+                '/parfocal.labels.v1.LabelsService/UpdateAnnotator',
+                request_serializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.UpdateAnnotatorRequest.SerializeToString,
+                response_deserializer=parfocal_dot_labels_dot_v1_dot_project__pb2.Annotator.FromString,
+                _registered_method=True)
+        self.ListAnnotators = channel.unary_unary(
+                '/parfocal.labels.v1.LabelsService/ListAnnotators',
+                request_serializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.ListAnnotatorsRequest.SerializeToString,
+                response_deserializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.ListAnnotatorsResponse.FromString,
                 _registered_method=True)
         self.ListLabels = channel.unary_unary(
                 '/parfocal.labels.v1.LabelsService/ListLabels',
@@ -116,6 +146,11 @@ class LabelsServiceStub(object):
                 '/parfocal.labels.v1.LabelsService/CreateSnapshot',
                 request_serializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.CreateSnapshotRequest.SerializeToString,
                 response_deserializer=parfocal_dot_labels_dot_v1_dot_label__pb2.Snapshot.FromString,
+                _registered_method=True)
+        self.ExportSnapshot = channel.unary_unary(
+                '/parfocal.labels.v1.LabelsService/ExportSnapshot',
+                request_serializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.ExportSnapshotRequest.SerializeToString,
+                response_deserializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.ExportSnapshotResponse.FromString,
                 _registered_method=True)
         self.GetAgreement = channel.unary_unary(
                 '/parfocal.labels.v1.LabelsService/GetAgreement',
@@ -186,6 +221,8 @@ class LabelsServiceServicer(object):
 
     def ListQueries(self, request, context):
         """Lists the queries of a project in rank order. Role: viewer.
+
+        Gold queries, and in a blind project the hints, are listed for curators only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -194,8 +231,9 @@ class LabelsServiceServicer(object):
     def LeaseQueries(self, request, context):
         """Hands the next queries to the caller for a while, by priority, then rank. Role: annotator.
 
-        Nobody gets a query that they have answered, and never more people hold a query than
-        votes are missing. An empty answer means that nothing is left for this caller now.
+        Nobody gets a query that they have answered or skipped, or that takes a skill they lack, and
+        never more people hold a query than votes are missing. An empty answer means that nothing is
+        left for this caller now. The queries name their patches, so that a client can load ahead.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -216,12 +254,24 @@ class LabelsServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SkipQueries(self, request, context):
+        """Ends leases of the caller for queries that they cannot or would not judge, all or none; they
+        are not handed to them again. Role: annotator.
+
+        The same `request_id` with the same content is answered as the first time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SubmitLabels(self, request, context):
         """Submits answers of the caller, all or none. Acknowledged means on disk. Role: annotator.
 
         The same `request_id` with the same content is answered as the first time; with other
         content it fails with ALREADY_EXISTS (`ERROR_REASON_REQUEST_ID_REUSED`). Fails with
-        FAILED_PRECONDITION (`ERROR_REASON_QUERY_NOT_LEASED`, `ERROR_REASON_QUERY_ALREADY_DECIDED`).
+        FAILED_PRECONDITION (`ERROR_REASON_QUERY_NOT_LEASED`, `ERROR_REASON_QUERY_ALREADY_DECIDED`),
+        and then a `google.rpc.PreconditionFailure` has one violation for each answer at fault, with
+        the subject `answers[i]`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -234,22 +284,70 @@ class LabelsServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReviseLabel(self, request, context):
+        """Puts another answer in the place of one's own label; both stay in the history.
+        Role: annotator.
+
+        The same `request_id` with the same content is answered as the first time. Fails with
+        FAILED_PRECONDITION (`ERROR_REASON_LABEL_RETRACTED`) if the label was taken back already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AdjudicateQuery(self, request, context):
+        """Gives the last word on a query, whatever the votes say or said. Role: curator.
+
+        The same `request_id` with the same content is answered as the first time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportLabels(self, request, context):
+        """Adds labels that were given elsewhere, with their queries, all or none. Role: curator.
+
+        Every item becomes a query of the round, if it is not one yet, and a vote of the annotator
+        named in it. The same `request_id` with the same content is answered as the first time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateAnnotator(self, request, context):
+        """Says what an annotator may judge, from the next lease on. Role: curator.
+
+        An annotator that the project does not know yet is added.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAnnotators(self, request, context):
+        """Lists the annotators of a project by name, with their counts. Role: curator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListLabels(self, request, context):
-        """Lists labels by sequence. Role: viewer.
+        """Lists labels by sequence. In a blind project annotators see their own only. Role: viewer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchLabels(self, request, context):
-        """Streams what happens to labels from a sequence number on, without gaps. Role: viewer.
+        """Streams what happens to labels from a sequence number on, without gaps. Role: viewer; in a
+        blind project curator (`ERROR_REASON_PROJECT_BLIND`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListConsensus(self, request, context):
-        """Lists the consensus of queries, by query. Role: viewer.
+        """Lists the consensus of queries, by query. Role: viewer; in a blind project curator
+        (`ERROR_REASON_PROJECT_BLIND`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -257,6 +355,17 @@ class LabelsServiceServicer(object):
 
     def CreateSnapshot(self, request, context):
         """Writes the decided queries to an immutable file named by its content. Role: curator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportSnapshot(self, request, context):
+        """Writes the rows of a snapshot to the object store in another format. Role: curator.
+
+        The same export again is answered from what was written. Fails with NOT_FOUND
+        (`ERROR_REASON_SNAPSHOT_NOT_FOUND`) or FAILED_PRECONDITION
+        (`ERROR_REASON_EXPORT_IMPOSSIBLE`) if what the format needs, such as boxes, is missing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -329,6 +438,11 @@ def add_LabelsServiceServicer_to_server(servicer, server):
                     request_deserializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.ReleaseQueriesRequest.FromString,
                     response_serializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.ReleaseQueriesResponse.SerializeToString,
             ),
+            'SkipQueries': grpc.unary_unary_rpc_method_handler(
+                    servicer.SkipQueries,
+                    request_deserializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.SkipQueriesRequest.FromString,
+                    response_serializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.SkipQueriesResponse.SerializeToString,
+            ),
             'SubmitLabels': grpc.unary_unary_rpc_method_handler(
                     servicer.SubmitLabels,
                     request_deserializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.SubmitLabelsRequest.FromString,
@@ -338,6 +452,31 @@ def add_LabelsServiceServicer_to_server(servicer, server):
                     servicer.RetractLabel,
                     request_deserializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.RetractLabelRequest.FromString,
                     response_serializer=parfocal_dot_labels_dot_v1_dot_label__pb2.Label.SerializeToString,
+            ),
+            'ReviseLabel': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReviseLabel,
+                    request_deserializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.ReviseLabelRequest.FromString,
+                    response_serializer=parfocal_dot_labels_dot_v1_dot_label__pb2.Label.SerializeToString,
+            ),
+            'AdjudicateQuery': grpc.unary_unary_rpc_method_handler(
+                    servicer.AdjudicateQuery,
+                    request_deserializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.AdjudicateQueryRequest.FromString,
+                    response_serializer=parfocal_dot_labels_dot_v1_dot_label__pb2.Label.SerializeToString,
+            ),
+            'ImportLabels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportLabels,
+                    request_deserializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.ImportLabelsRequest.FromString,
+                    response_serializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.ImportLabelsResponse.SerializeToString,
+            ),
+            'UpdateAnnotator': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateAnnotator,
+                    request_deserializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.UpdateAnnotatorRequest.FromString,
+                    response_serializer=parfocal_dot_labels_dot_v1_dot_project__pb2.Annotator.SerializeToString,
+            ),
+            'ListAnnotators': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAnnotators,
+                    request_deserializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.ListAnnotatorsRequest.FromString,
+                    response_serializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.ListAnnotatorsResponse.SerializeToString,
             ),
             'ListLabels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListLabels,
@@ -358,6 +497,11 @@ def add_LabelsServiceServicer_to_server(servicer, server):
                     servicer.CreateSnapshot,
                     request_deserializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.CreateSnapshotRequest.FromString,
                     response_serializer=parfocal_dot_labels_dot_v1_dot_label__pb2.Snapshot.SerializeToString,
+            ),
+            'ExportSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportSnapshot,
+                    request_deserializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.ExportSnapshotRequest.FromString,
+                    response_serializer=parfocal_dot_labels_dot_v1_dot_labels__service__pb2.ExportSnapshotResponse.SerializeToString,
             ),
             'GetAgreement': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAgreement,
@@ -652,6 +796,33 @@ class LabelsService(object):
             _registered_method=True)
 
     @staticmethod
+    def SkipQueries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parfocal.labels.v1.LabelsService/SkipQueries',
+            parfocal_dot_labels_dot_v1_dot_labels__service__pb2.SkipQueriesRequest.SerializeToString,
+            parfocal_dot_labels_dot_v1_dot_labels__service__pb2.SkipQueriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def SubmitLabels(request,
             target,
             options=(),
@@ -695,6 +866,141 @@ class LabelsService(object):
             '/parfocal.labels.v1.LabelsService/RetractLabel',
             parfocal_dot_labels_dot_v1_dot_labels__service__pb2.RetractLabelRequest.SerializeToString,
             parfocal_dot_labels_dot_v1_dot_label__pb2.Label.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReviseLabel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parfocal.labels.v1.LabelsService/ReviseLabel',
+            parfocal_dot_labels_dot_v1_dot_labels__service__pb2.ReviseLabelRequest.SerializeToString,
+            parfocal_dot_labels_dot_v1_dot_label__pb2.Label.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AdjudicateQuery(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parfocal.labels.v1.LabelsService/AdjudicateQuery',
+            parfocal_dot_labels_dot_v1_dot_labels__service__pb2.AdjudicateQueryRequest.SerializeToString,
+            parfocal_dot_labels_dot_v1_dot_label__pb2.Label.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportLabels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parfocal.labels.v1.LabelsService/ImportLabels',
+            parfocal_dot_labels_dot_v1_dot_labels__service__pb2.ImportLabelsRequest.SerializeToString,
+            parfocal_dot_labels_dot_v1_dot_labels__service__pb2.ImportLabelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateAnnotator(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parfocal.labels.v1.LabelsService/UpdateAnnotator',
+            parfocal_dot_labels_dot_v1_dot_labels__service__pb2.UpdateAnnotatorRequest.SerializeToString,
+            parfocal_dot_labels_dot_v1_dot_project__pb2.Annotator.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAnnotators(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parfocal.labels.v1.LabelsService/ListAnnotators',
+            parfocal_dot_labels_dot_v1_dot_labels__service__pb2.ListAnnotatorsRequest.SerializeToString,
+            parfocal_dot_labels_dot_v1_dot_labels__service__pb2.ListAnnotatorsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -803,6 +1109,33 @@ class LabelsService(object):
             '/parfocal.labels.v1.LabelsService/CreateSnapshot',
             parfocal_dot_labels_dot_v1_dot_labels__service__pb2.CreateSnapshotRequest.SerializeToString,
             parfocal_dot_labels_dot_v1_dot_label__pb2.Snapshot.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parfocal.labels.v1.LabelsService/ExportSnapshot',
+            parfocal_dot_labels_dot_v1_dot_labels__service__pb2.ExportSnapshotRequest.SerializeToString,
+            parfocal_dot_labels_dot_v1_dot_labels__service__pb2.ExportSnapshotResponse.FromString,
             options,
             channel_credentials,
             insecure,

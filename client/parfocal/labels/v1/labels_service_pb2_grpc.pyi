@@ -61,12 +61,16 @@ class LabelsServiceStub:
     WithdrawQueries: _grpc.UnaryUnaryMultiCallable[_labels_service_pb2.WithdrawQueriesRequest, _labels_service_pb2.WithdrawQueriesResponse]
     """Withdraws the open queries of a round. Decided ones stay. Role: curator."""
     ListQueries: _grpc.UnaryUnaryMultiCallable[_labels_service_pb2.ListQueriesRequest, _labels_service_pb2.ListQueriesResponse]
-    """Lists the queries of a project in rank order. Role: viewer."""
+    """Lists the queries of a project in rank order. Role: viewer.
+
+    Gold queries, and in a blind project the hints, are listed for curators only.
+    """
     LeaseQueries: _grpc.UnaryUnaryMultiCallable[_labels_service_pb2.LeaseQueriesRequest, _labels_service_pb2.LeaseQueriesResponse]
     """Hands the next queries to the caller for a while, by priority, then rank. Role: annotator.
 
-    Nobody gets a query that they have answered, and never more people hold a query than
-    votes are missing. An empty answer means that nothing is left for this caller now.
+    Nobody gets a query that they have answered or skipped, or that takes a skill they lack, and
+    never more people hold a query than votes are missing. An empty answer means that nothing is
+    left for this caller now. The queries name their patches, so that a client can load ahead.
     """
     RenewLeases: _grpc.UnaryUnaryMultiCallable[_labels_service_pb2.RenewLeasesRequest, _labels_service_pb2.RenewLeasesResponse]
     """Prolongs leases that the caller holds: the heartbeat. Role: annotator."""
@@ -74,23 +78,67 @@ class LabelsServiceStub:
     """Gives leases back before they end. Leases that the caller does not hold are passed over.
     Role: annotator.
     """
+    SkipQueries: _grpc.UnaryUnaryMultiCallable[_labels_service_pb2.SkipQueriesRequest, _labels_service_pb2.SkipQueriesResponse]
+    """Ends leases of the caller for queries that they cannot or would not judge, all or none; they
+    are not handed to them again. Role: annotator.
+
+    The same `request_id` with the same content is answered as the first time.
+    """
     SubmitLabels: _grpc.UnaryUnaryMultiCallable[_labels_service_pb2.SubmitLabelsRequest, _labels_service_pb2.SubmitLabelsResponse]
     """Submits answers of the caller, all or none. Acknowledged means on disk. Role: annotator.
 
     The same `request_id` with the same content is answered as the first time; with other
     content it fails with ALREADY_EXISTS (`ERROR_REASON_REQUEST_ID_REUSED`). Fails with
-    FAILED_PRECONDITION (`ERROR_REASON_QUERY_NOT_LEASED`, `ERROR_REASON_QUERY_ALREADY_DECIDED`).
+    FAILED_PRECONDITION (`ERROR_REASON_QUERY_NOT_LEASED`, `ERROR_REASON_QUERY_ALREADY_DECIDED`),
+    and then a `google.rpc.PreconditionFailure` has one violation for each answer at fault, with
+    the subject `answers[i]`.
     """
     RetractLabel: _grpc.UnaryUnaryMultiCallable[_labels_service_pb2.RetractLabelRequest, _label_pb2.Label]
     """Takes a label back: one's own, or as a curator anybody's. Role: annotator."""
+    ReviseLabel: _grpc.UnaryUnaryMultiCallable[_labels_service_pb2.ReviseLabelRequest, _label_pb2.Label]
+    """Puts another answer in the place of one's own label; both stay in the history.
+    Role: annotator.
+
+    The same `request_id` with the same content is answered as the first time. Fails with
+    FAILED_PRECONDITION (`ERROR_REASON_LABEL_RETRACTED`) if the label was taken back already.
+    """
+    AdjudicateQuery: _grpc.UnaryUnaryMultiCallable[_labels_service_pb2.AdjudicateQueryRequest, _label_pb2.Label]
+    """Gives the last word on a query, whatever the votes say or said. Role: curator.
+
+    The same `request_id` with the same content is answered as the first time.
+    """
+    ImportLabels: _grpc.UnaryUnaryMultiCallable[_labels_service_pb2.ImportLabelsRequest, _labels_service_pb2.ImportLabelsResponse]
+    """Adds labels that were given elsewhere, with their queries, all or none. Role: curator.
+
+    Every item becomes a query of the round, if it is not one yet, and a vote of the annotator
+    named in it. The same `request_id` with the same content is answered as the first time.
+    """
+    UpdateAnnotator: _grpc.UnaryUnaryMultiCallable[_labels_service_pb2.UpdateAnnotatorRequest, _project_pb2.Annotator]
+    """Says what an annotator may judge, from the next lease on. Role: curator.
+
+    An annotator that the project does not know yet is added.
+    """
+    ListAnnotators: _grpc.UnaryUnaryMultiCallable[_labels_service_pb2.ListAnnotatorsRequest, _labels_service_pb2.ListAnnotatorsResponse]
+    """Lists the annotators of a project by name, with their counts. Role: curator."""
     ListLabels: _grpc.UnaryUnaryMultiCallable[_labels_service_pb2.ListLabelsRequest, _labels_service_pb2.ListLabelsResponse]
-    """Lists labels by sequence. Role: viewer."""
+    """Lists labels by sequence. In a blind project annotators see their own only. Role: viewer."""
     WatchLabels: _grpc.UnaryStreamMultiCallable[_labels_service_pb2.WatchLabelsRequest, _labels_service_pb2.WatchLabelsResponse]
-    """Streams what happens to labels from a sequence number on, without gaps. Role: viewer."""
+    """Streams what happens to labels from a sequence number on, without gaps. Role: viewer; in a
+    blind project curator (`ERROR_REASON_PROJECT_BLIND`).
+    """
     ListConsensus: _grpc.UnaryUnaryMultiCallable[_labels_service_pb2.ListConsensusRequest, _labels_service_pb2.ListConsensusResponse]
-    """Lists the consensus of queries, by query. Role: viewer."""
+    """Lists the consensus of queries, by query. Role: viewer; in a blind project curator
+    (`ERROR_REASON_PROJECT_BLIND`).
+    """
     CreateSnapshot: _grpc.UnaryUnaryMultiCallable[_labels_service_pb2.CreateSnapshotRequest, _label_pb2.Snapshot]
     """Writes the decided queries to an immutable file named by its content. Role: curator."""
+    ExportSnapshot: _grpc.UnaryUnaryMultiCallable[_labels_service_pb2.ExportSnapshotRequest, _labels_service_pb2.ExportSnapshotResponse]
+    """Writes the rows of a snapshot to the object store in another format. Role: curator.
+
+    The same export again is answered from what was written. Fails with NOT_FOUND
+    (`ERROR_REASON_SNAPSHOT_NOT_FOUND`) or FAILED_PRECONDITION
+    (`ERROR_REASON_EXPORT_IMPOSSIBLE`) if what the format needs, such as boxes, is missing.
+    """
     GetAgreement: _grpc.UnaryUnaryMultiCallable[_labels_service_pb2.GetAgreementRequest, _labels_service_pb2.GetAgreementResponse]
     """Says how far annotators agree where queries have several votes. Role: viewer."""
     GetProgress: _grpc.UnaryUnaryMultiCallable[_labels_service_pb2.GetProgressRequest, _labels_service_pb2.GetProgressResponse]
@@ -127,12 +175,16 @@ class LabelsServiceAsyncStub(LabelsServiceStub):
     WithdrawQueries: _aio.UnaryUnaryMultiCallable[_labels_service_pb2.WithdrawQueriesRequest, _labels_service_pb2.WithdrawQueriesResponse]  # type: ignore[assignment]
     """Withdraws the open queries of a round. Decided ones stay. Role: curator."""
     ListQueries: _aio.UnaryUnaryMultiCallable[_labels_service_pb2.ListQueriesRequest, _labels_service_pb2.ListQueriesResponse]  # type: ignore[assignment]
-    """Lists the queries of a project in rank order. Role: viewer."""
+    """Lists the queries of a project in rank order. Role: viewer.
+
+    Gold queries, and in a blind project the hints, are listed for curators only.
+    """
     LeaseQueries: _aio.UnaryUnaryMultiCallable[_labels_service_pb2.LeaseQueriesRequest, _labels_service_pb2.LeaseQueriesResponse]  # type: ignore[assignment]
     """Hands the next queries to the caller for a while, by priority, then rank. Role: annotator.
 
-    Nobody gets a query that they have answered, and never more people hold a query than
-    votes are missing. An empty answer means that nothing is left for this caller now.
+    Nobody gets a query that they have answered or skipped, or that takes a skill they lack, and
+    never more people hold a query than votes are missing. An empty answer means that nothing is
+    left for this caller now. The queries name their patches, so that a client can load ahead.
     """
     RenewLeases: _aio.UnaryUnaryMultiCallable[_labels_service_pb2.RenewLeasesRequest, _labels_service_pb2.RenewLeasesResponse]  # type: ignore[assignment]
     """Prolongs leases that the caller holds: the heartbeat. Role: annotator."""
@@ -140,23 +192,67 @@ class LabelsServiceAsyncStub(LabelsServiceStub):
     """Gives leases back before they end. Leases that the caller does not hold are passed over.
     Role: annotator.
     """
+    SkipQueries: _aio.UnaryUnaryMultiCallable[_labels_service_pb2.SkipQueriesRequest, _labels_service_pb2.SkipQueriesResponse]  # type: ignore[assignment]
+    """Ends leases of the caller for queries that they cannot or would not judge, all or none; they
+    are not handed to them again. Role: annotator.
+
+    The same `request_id` with the same content is answered as the first time.
+    """
     SubmitLabels: _aio.UnaryUnaryMultiCallable[_labels_service_pb2.SubmitLabelsRequest, _labels_service_pb2.SubmitLabelsResponse]  # type: ignore[assignment]
     """Submits answers of the caller, all or none. Acknowledged means on disk. Role: annotator.
 
     The same `request_id` with the same content is answered as the first time; with other
     content it fails with ALREADY_EXISTS (`ERROR_REASON_REQUEST_ID_REUSED`). Fails with
-    FAILED_PRECONDITION (`ERROR_REASON_QUERY_NOT_LEASED`, `ERROR_REASON_QUERY_ALREADY_DECIDED`).
+    FAILED_PRECONDITION (`ERROR_REASON_QUERY_NOT_LEASED`, `ERROR_REASON_QUERY_ALREADY_DECIDED`),
+    and then a `google.rpc.PreconditionFailure` has one violation for each answer at fault, with
+    the subject `answers[i]`.
     """
     RetractLabel: _aio.UnaryUnaryMultiCallable[_labels_service_pb2.RetractLabelRequest, _label_pb2.Label]  # type: ignore[assignment]
     """Takes a label back: one's own, or as a curator anybody's. Role: annotator."""
+    ReviseLabel: _aio.UnaryUnaryMultiCallable[_labels_service_pb2.ReviseLabelRequest, _label_pb2.Label]  # type: ignore[assignment]
+    """Puts another answer in the place of one's own label; both stay in the history.
+    Role: annotator.
+
+    The same `request_id` with the same content is answered as the first time. Fails with
+    FAILED_PRECONDITION (`ERROR_REASON_LABEL_RETRACTED`) if the label was taken back already.
+    """
+    AdjudicateQuery: _aio.UnaryUnaryMultiCallable[_labels_service_pb2.AdjudicateQueryRequest, _label_pb2.Label]  # type: ignore[assignment]
+    """Gives the last word on a query, whatever the votes say or said. Role: curator.
+
+    The same `request_id` with the same content is answered as the first time.
+    """
+    ImportLabels: _aio.UnaryUnaryMultiCallable[_labels_service_pb2.ImportLabelsRequest, _labels_service_pb2.ImportLabelsResponse]  # type: ignore[assignment]
+    """Adds labels that were given elsewhere, with their queries, all or none. Role: curator.
+
+    Every item becomes a query of the round, if it is not one yet, and a vote of the annotator
+    named in it. The same `request_id` with the same content is answered as the first time.
+    """
+    UpdateAnnotator: _aio.UnaryUnaryMultiCallable[_labels_service_pb2.UpdateAnnotatorRequest, _project_pb2.Annotator]  # type: ignore[assignment]
+    """Says what an annotator may judge, from the next lease on. Role: curator.
+
+    An annotator that the project does not know yet is added.
+    """
+    ListAnnotators: _aio.UnaryUnaryMultiCallable[_labels_service_pb2.ListAnnotatorsRequest, _labels_service_pb2.ListAnnotatorsResponse]  # type: ignore[assignment]
+    """Lists the annotators of a project by name, with their counts. Role: curator."""
     ListLabels: _aio.UnaryUnaryMultiCallable[_labels_service_pb2.ListLabelsRequest, _labels_service_pb2.ListLabelsResponse]  # type: ignore[assignment]
-    """Lists labels by sequence. Role: viewer."""
+    """Lists labels by sequence. In a blind project annotators see their own only. Role: viewer."""
     WatchLabels: _aio.UnaryStreamMultiCallable[_labels_service_pb2.WatchLabelsRequest, _labels_service_pb2.WatchLabelsResponse]  # type: ignore[assignment]
-    """Streams what happens to labels from a sequence number on, without gaps. Role: viewer."""
+    """Streams what happens to labels from a sequence number on, without gaps. Role: viewer; in a
+    blind project curator (`ERROR_REASON_PROJECT_BLIND`).
+    """
     ListConsensus: _aio.UnaryUnaryMultiCallable[_labels_service_pb2.ListConsensusRequest, _labels_service_pb2.ListConsensusResponse]  # type: ignore[assignment]
-    """Lists the consensus of queries, by query. Role: viewer."""
+    """Lists the consensus of queries, by query. Role: viewer; in a blind project curator
+    (`ERROR_REASON_PROJECT_BLIND`).
+    """
     CreateSnapshot: _aio.UnaryUnaryMultiCallable[_labels_service_pb2.CreateSnapshotRequest, _label_pb2.Snapshot]  # type: ignore[assignment]
     """Writes the decided queries to an immutable file named by its content. Role: curator."""
+    ExportSnapshot: _aio.UnaryUnaryMultiCallable[_labels_service_pb2.ExportSnapshotRequest, _labels_service_pb2.ExportSnapshotResponse]  # type: ignore[assignment]
+    """Writes the rows of a snapshot to the object store in another format. Role: curator.
+
+    The same export again is answered from what was written. Fails with NOT_FOUND
+    (`ERROR_REASON_SNAPSHOT_NOT_FOUND`) or FAILED_PRECONDITION
+    (`ERROR_REASON_EXPORT_IMPOSSIBLE`) if what the format needs, such as boxes, is missing.
+    """
     GetAgreement: _aio.UnaryUnaryMultiCallable[_labels_service_pb2.GetAgreementRequest, _labels_service_pb2.GetAgreementResponse]  # type: ignore[assignment]
     """Says how far annotators agree where queries have several votes. Role: viewer."""
     GetProgress: _aio.UnaryUnaryMultiCallable[_labels_service_pb2.GetProgressRequest, _labels_service_pb2.GetProgressResponse]  # type: ignore[assignment]
@@ -232,7 +328,10 @@ class LabelsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _labels_service_pb2.ListQueriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_labels_service_pb2.ListQueriesResponse, _abc.Awaitable[_labels_service_pb2.ListQueriesResponse]]:
-        """Lists the queries of a project in rank order. Role: viewer."""
+        """Lists the queries of a project in rank order. Role: viewer.
+
+        Gold queries, and in a blind project the hints, are listed for curators only.
+        """
 
     @_abc_1.abstractmethod
     def LeaseQueries(
@@ -242,8 +341,9 @@ class LabelsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_labels_service_pb2.LeaseQueriesResponse, _abc.Awaitable[_labels_service_pb2.LeaseQueriesResponse]]:
         """Hands the next queries to the caller for a while, by priority, then rank. Role: annotator.
 
-        Nobody gets a query that they have answered, and never more people hold a query than
-        votes are missing. An empty answer means that nothing is left for this caller now.
+        Nobody gets a query that they have answered or skipped, or that takes a skill they lack, and
+        never more people hold a query than votes are missing. An empty answer means that nothing is
+        left for this caller now. The queries name their patches, so that a client can load ahead.
         """
 
     @_abc_1.abstractmethod
@@ -265,6 +365,18 @@ class LabelsServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def SkipQueries(
+        self,
+        request: _labels_service_pb2.SkipQueriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_labels_service_pb2.SkipQueriesResponse, _abc.Awaitable[_labels_service_pb2.SkipQueriesResponse]]:
+        """Ends leases of the caller for queries that they cannot or would not judge, all or none; they
+        are not handed to them again. Role: annotator.
+
+        The same `request_id` with the same content is answered as the first time.
+        """
+
+    @_abc_1.abstractmethod
     def SubmitLabels(
         self,
         request: _labels_service_pb2.SubmitLabelsRequest,
@@ -274,7 +386,9 @@ class LabelsServiceServicer(metaclass=_abc_1.ABCMeta):
 
         The same `request_id` with the same content is answered as the first time; with other
         content it fails with ALREADY_EXISTS (`ERROR_REASON_REQUEST_ID_REUSED`). Fails with
-        FAILED_PRECONDITION (`ERROR_REASON_QUERY_NOT_LEASED`, `ERROR_REASON_QUERY_ALREADY_DECIDED`).
+        FAILED_PRECONDITION (`ERROR_REASON_QUERY_NOT_LEASED`, `ERROR_REASON_QUERY_ALREADY_DECIDED`),
+        and then a `google.rpc.PreconditionFailure` has one violation for each answer at fault, with
+        the subject `answers[i]`.
         """
 
     @_abc_1.abstractmethod
@@ -286,12 +400,67 @@ class LabelsServiceServicer(metaclass=_abc_1.ABCMeta):
         """Takes a label back: one's own, or as a curator anybody's. Role: annotator."""
 
     @_abc_1.abstractmethod
+    def ReviseLabel(
+        self,
+        request: _labels_service_pb2.ReviseLabelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_label_pb2.Label, _abc.Awaitable[_label_pb2.Label]]:
+        """Puts another answer in the place of one's own label; both stay in the history.
+        Role: annotator.
+
+        The same `request_id` with the same content is answered as the first time. Fails with
+        FAILED_PRECONDITION (`ERROR_REASON_LABEL_RETRACTED`) if the label was taken back already.
+        """
+
+    @_abc_1.abstractmethod
+    def AdjudicateQuery(
+        self,
+        request: _labels_service_pb2.AdjudicateQueryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_label_pb2.Label, _abc.Awaitable[_label_pb2.Label]]:
+        """Gives the last word on a query, whatever the votes say or said. Role: curator.
+
+        The same `request_id` with the same content is answered as the first time.
+        """
+
+    @_abc_1.abstractmethod
+    def ImportLabels(
+        self,
+        request: _labels_service_pb2.ImportLabelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_labels_service_pb2.ImportLabelsResponse, _abc.Awaitable[_labels_service_pb2.ImportLabelsResponse]]:
+        """Adds labels that were given elsewhere, with their queries, all or none. Role: curator.
+
+        Every item becomes a query of the round, if it is not one yet, and a vote of the annotator
+        named in it. The same `request_id` with the same content is answered as the first time.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateAnnotator(
+        self,
+        request: _labels_service_pb2.UpdateAnnotatorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_project_pb2.Annotator, _abc.Awaitable[_project_pb2.Annotator]]:
+        """Says what an annotator may judge, from the next lease on. Role: curator.
+
+        An annotator that the project does not know yet is added.
+        """
+
+    @_abc_1.abstractmethod
+    def ListAnnotators(
+        self,
+        request: _labels_service_pb2.ListAnnotatorsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_labels_service_pb2.ListAnnotatorsResponse, _abc.Awaitable[_labels_service_pb2.ListAnnotatorsResponse]]:
+        """Lists the annotators of a project by name, with their counts. Role: curator."""
+
+    @_abc_1.abstractmethod
     def ListLabels(
         self,
         request: _labels_service_pb2.ListLabelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_labels_service_pb2.ListLabelsResponse, _abc.Awaitable[_labels_service_pb2.ListLabelsResponse]]:
-        """Lists labels by sequence. Role: viewer."""
+        """Lists labels by sequence. In a blind project annotators see their own only. Role: viewer."""
 
     @_abc_1.abstractmethod
     def WatchLabels(
@@ -299,7 +468,9 @@ class LabelsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _labels_service_pb2.WatchLabelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_labels_service_pb2.WatchLabelsResponse], _abc.AsyncIterator[_labels_service_pb2.WatchLabelsResponse]]:
-        """Streams what happens to labels from a sequence number on, without gaps. Role: viewer."""
+        """Streams what happens to labels from a sequence number on, without gaps. Role: viewer; in a
+        blind project curator (`ERROR_REASON_PROJECT_BLIND`).
+        """
 
     @_abc_1.abstractmethod
     def ListConsensus(
@@ -307,7 +478,9 @@ class LabelsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _labels_service_pb2.ListConsensusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_labels_service_pb2.ListConsensusResponse, _abc.Awaitable[_labels_service_pb2.ListConsensusResponse]]:
-        """Lists the consensus of queries, by query. Role: viewer."""
+        """Lists the consensus of queries, by query. Role: viewer; in a blind project curator
+        (`ERROR_REASON_PROJECT_BLIND`).
+        """
 
     @_abc_1.abstractmethod
     def CreateSnapshot(
@@ -316,6 +489,19 @@ class LabelsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_label_pb2.Snapshot, _abc.Awaitable[_label_pb2.Snapshot]]:
         """Writes the decided queries to an immutable file named by its content. Role: curator."""
+
+    @_abc_1.abstractmethod
+    def ExportSnapshot(
+        self,
+        request: _labels_service_pb2.ExportSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_labels_service_pb2.ExportSnapshotResponse, _abc.Awaitable[_labels_service_pb2.ExportSnapshotResponse]]:
+        """Writes the rows of a snapshot to the object store in another format. Role: curator.
+
+        The same export again is answered from what was written. Fails with NOT_FOUND
+        (`ERROR_REASON_SNAPSHOT_NOT_FOUND`) or FAILED_PRECONDITION
+        (`ERROR_REASON_EXPORT_IMPOSSIBLE`) if what the format needs, such as boxes, is missing.
+        """
 
     @_abc_1.abstractmethod
     def GetAgreement(

@@ -25,17 +25,21 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n parfocal/labels/v1/project.proto\x12\x12parfocal.labels.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb0\x02\n\x07Project\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12/\n\ttask_kind\x18\x03 \x01(\x0e\x32\x1c.parfocal.labels.v1.TaskKind\x12\x0f\n\x07\x63lasses\x18\x04 \x03(\t\x12\x14\n\x0cvotes_needed\x18\x05 \x01(\x05\x12\x39\n\x0e\x63onsensus_rule\x18\x06 \x01(\x0e\x32!.parfocal.labels.v1.ConsensusRule\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\t \x01(\t*S\n\x08TaskKind\x12\x19\n\x15TASK_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10TASK_KIND_VERIFY\x10\x01\x12\x16\n\x12TASK_KIND_CLASSIFY\x10\x02*k\n\rConsensusRule\x12\x1e\n\x1a\x43ONSENSUS_RULE_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x43ONSENSUS_RULE_FIRST_VOTE\x10\x01\x12\x1b\n\x17\x43ONSENSUS_RULE_MAJORITY\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n parfocal/labels/v1/project.proto\x12\x12parfocal.labels.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb0\x03\n\x07Project\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12/\n\ttask_kind\x18\x03 \x01(\x0e\x32\x1c.parfocal.labels.v1.TaskKind\x12\x0f\n\x07\x63lasses\x18\x04 \x03(\t\x12\x14\n\x0cvotes_needed\x18\x05 \x01(\x05\x12\x39\n\x0e\x63onsensus_rule\x18\x06 \x01(\x0e\x32!.parfocal.labels.v1.ConsensusRule\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\t \x01(\t\x12\x16\n\x0evotes_to_agree\x18\n \x01(\x05\x12-\n\x08tie_rule\x18\x0b \x01(\x0e\x32\x1b.parfocal.labels.v1.TieRule\x12\x12\n\ngold_share\x18\x0c \x01(\x01\x12\x14\n\x0crepeat_share\x18\r \x01(\x01\x12\r\n\x05\x62lind\x18\x0e \x01(\x08\"\xb8\x01\n\tAnnotator\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06skills\x18\x02 \x03(\t\x12\x11\n\tsuspended\x18\x03 \x01(\x08\x12\x0e\n\x06labels\x18\x04 \x01(\x03\x12\x15\n\rgold_answered\x18\x05 \x01(\x03\x12\x12\n\ngold_right\x18\x06 \x01(\x03\x12\x18\n\x10repeats_answered\x18\x07 \x01(\x03\x12\x14\n\x0crepeats_same\x18\x08 \x01(\x03\x12\x0f\n\x07skipped\x18\t \x01(\x03*S\n\x08TaskKind\x12\x19\n\x15TASK_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10TASK_KIND_VERIFY\x10\x01\x12\x16\n\x12TASK_KIND_CLASSIFY\x10\x02*\xa6\x01\n\rConsensusRule\x12\x1e\n\x1a\x43ONSENSUS_RULE_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x43ONSENSUS_RULE_FIRST_VOTE\x10\x01\x12\x1b\n\x17\x43ONSENSUS_RULE_MAJORITY\x10\x02\x12\x19\n\x15\x43ONSENSUS_RULE_N_OF_M\x10\x03\x12\x1e\n\x1a\x43ONSENSUS_RULE_DAWID_SKENE\x10\x04*h\n\x07TieRule\x12\x18\n\x14TIE_RULE_UNSPECIFIED\x10\x00\x12\x13\n\x0fTIE_RULE_UNSURE\x10\x01\x12\x15\n\x11TIE_RULE_EARLIEST\x10\x02\x12\x17\n\x13TIE_RULE_ADJUDICATE\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parfocal.labels.v1.project_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TASKKIND']._serialized_start=396
-  _globals['_TASKKIND']._serialized_end=479
-  _globals['_CONSENSUSRULE']._serialized_start=481
-  _globals['_CONSENSUSRULE']._serialized_end=588
+  _globals['_TASKKIND']._serialized_start=711
+  _globals['_TASKKIND']._serialized_end=794
+  _globals['_CONSENSUSRULE']._serialized_start=797
+  _globals['_CONSENSUSRULE']._serialized_end=963
+  _globals['_TIERULE']._serialized_start=965
+  _globals['_TIERULE']._serialized_end=1069
   _globals['_PROJECT']._serialized_start=90
-  _globals['_PROJECT']._serialized_end=394
+  _globals['_PROJECT']._serialized_end=522
+  _globals['_ANNOTATOR']._serialized_start=525
+  _globals['_ANNOTATOR']._serialized_end=709
 # @@protoc_insertion_point(module_scope)

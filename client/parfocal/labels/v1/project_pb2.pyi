@@ -55,7 +55,16 @@ class _ConsensusRuleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Consens
     CONSENSUS_RULE_FIRST_VOTE: _ConsensusRule.ValueType  # 1
     """The first vote decides."""
     CONSENSUS_RULE_MAJORITY: _ConsensusRule.ValueType  # 2
-    """The answer with most votes decides; a tie between the leading answers is unsure."""
+    """The answer with most votes decides; the project's tie rule says what a tie becomes."""
+    CONSENSUS_RULE_N_OF_M: _ConsensusRule.ValueType  # 3
+    """The first answer with `votes_to_agree` votes decides, at once; where `votes_needed` votes
+    bring no such answer, the tie rule says what becomes of it.
+    """
+    CONSENSUS_RULE_DAWID_SKENE: _ConsensusRule.ValueType  # 4
+    """The most probable answer decides, votes weighted by what the whole of the labels says of
+    each annotator (Dawid and Skene, 1979). Queries are decided once they have `votes_needed`
+    votes; the answers are worked out where they are read, over the project or the round asked.
+    """
 
 class ConsensusRule(_ConsensusRule, metaclass=_ConsensusRuleEnumTypeWrapper):
     """How the votes of a query become its consensus."""
@@ -65,8 +74,45 @@ CONSENSUS_RULE_UNSPECIFIED: ConsensusRule.ValueType  # 0
 CONSENSUS_RULE_FIRST_VOTE: ConsensusRule.ValueType  # 1
 """The first vote decides."""
 CONSENSUS_RULE_MAJORITY: ConsensusRule.ValueType  # 2
-"""The answer with most votes decides; a tie between the leading answers is unsure."""
+"""The answer with most votes decides; the project's tie rule says what a tie becomes."""
+CONSENSUS_RULE_N_OF_M: ConsensusRule.ValueType  # 3
+"""The first answer with `votes_to_agree` votes decides, at once; where `votes_needed` votes
+bring no such answer, the tie rule says what becomes of it.
+"""
+CONSENSUS_RULE_DAWID_SKENE: ConsensusRule.ValueType  # 4
+"""The most probable answer decides, votes weighted by what the whole of the labels says of
+each annotator (Dawid and Skene, 1979). Queries are decided once they have `votes_needed`
+votes; the answers are worked out where they are read, over the project or the round asked.
+"""
 Global___ConsensusRule: _TypeAlias = ConsensusRule  # noqa: Y015
+
+class _TieRule:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TieRuleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TieRule.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TIE_RULE_UNSPECIFIED: _TieRule.ValueType  # 0
+    """Do not use."""
+    TIE_RULE_UNSURE: _TieRule.ValueType  # 1
+    """It is decided as unsure."""
+    TIE_RULE_EARLIEST: _TieRule.ValueType  # 2
+    """Of the leading answers, the one given first decides."""
+    TIE_RULE_ADJUDICATE: _TieRule.ValueType  # 3
+    """It is disputed until a curator adjudicates."""
+
+class TieRule(_TieRule, metaclass=_TieRuleEnumTypeWrapper):
+    """What becomes of a query whose votes are all in but agree on no answer."""
+
+TIE_RULE_UNSPECIFIED: TieRule.ValueType  # 0
+"""Do not use."""
+TIE_RULE_UNSURE: TieRule.ValueType  # 1
+"""It is decided as unsure."""
+TIE_RULE_EARLIEST: TieRule.ValueType  # 2
+"""Of the leading answers, the one given first decides."""
+TIE_RULE_ADJUDICATE: TieRule.ValueType  # 3
+"""It is disputed until a curator adjudicates."""
+Global___TieRule: _TypeAlias = TieRule  # noqa: Y015
 
 @_typing.final
 class Project(_message.Message):
@@ -83,6 +129,11 @@ class Project(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    VOTES_TO_AGREE_FIELD_NUMBER: _builtins.int
+    TIE_RULE_FIELD_NUMBER: _builtins.int
+    GOLD_SHARE_FIELD_NUMBER: _builtins.int
+    REPEAT_SHARE_FIELD_NUMBER: _builtins.int
+    BLIND_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only. Format: `projects/{project}`."""
     display_name: _builtins.str
@@ -96,6 +147,20 @@ class Project(_message.Message):
     etag: _builtins.str
     """Changes whenever the project does. Sent back with an update, it guards against
     overwriting somebody else's change.
+    """
+    votes_to_agree: _builtins.int
+    """Equal votes that decide a query under `N_OF_M`, 1 to `votes_needed`. Ignored otherwise."""
+    tie_rule: Global___TieRule.ValueType
+    """What a tie becomes. Default `UNSURE`."""
+    gold_share: _builtins.float
+    """Share of hidden gold queries among what an annotator is handed, 0 to 0.5. Default 0."""
+    repeat_share: _builtins.float
+    """Share of hidden repeats of the annotator's own queries among what they are handed, 0 to
+    0.5. Default 0.
+    """
+    blind: _builtins.bool
+    """Whether annotators judge without hints: what they are handed says neither strategy nor
+    reason nor model, and they see nobody's labels but their own.
     """
     @_builtins.property
     def classes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -121,11 +186,77 @@ class Project(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        votes_to_agree: _builtins.int = ...,
+        tie_rule: Global___TieRule.ValueType = ...,
+        gold_share: _builtins.float = ...,
+        repeat_share: _builtins.float = ...,
+        blind: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "consensus_rule", b"consensus_rule", "create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "name", b"name", "task_kind", b"task_kind", "update_time", b"update_time", "votes_needed", b"votes_needed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blind", b"blind", "classes", b"classes", "consensus_rule", b"consensus_rule", "create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "gold_share", b"gold_share", "name", b"name", "repeat_share", b"repeat_share", "task_kind", b"task_kind", "tie_rule", b"tie_rule", "update_time", b"update_time", "votes_needed", b"votes_needed", "votes_to_agree", b"votes_to_agree"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Project: _TypeAlias = Project  # noqa: Y015
+
+@_typing.final
+class Annotator(_message.Message):
+    """Somebody who answers queries of a project."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SKILLS_FIELD_NUMBER: _builtins.int
+    SUSPENDED_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    GOLD_ANSWERED_FIELD_NUMBER: _builtins.int
+    GOLD_RIGHT_FIELD_NUMBER: _builtins.int
+    REPEATS_ANSWERED_FIELD_NUMBER: _builtins.int
+    REPEATS_SAME_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Format: `projects/{project}/annotators/{annotator}`; the last part is the name of the
+    caller, percent-encoded where it has other characters than letters, digits, `.`, `_`, `-`,
+    `@`, `:`.
+    """
+    suspended: _builtins.bool
+    """Whether they are handed queries at all."""
+    labels: _builtins.int
+    """Output only. Their labels that stand, gold and repeats left out."""
+    gold_answered: _builtins.int
+    """Output only. Gold queries that they answered."""
+    gold_right: _builtins.int
+    """Output only. Of those, the ones that they answered right."""
+    repeats_answered: _builtins.int
+    """Output only. Repeats that they answered."""
+    repeats_same: _builtins.int
+    """Output only. Of those, the ones that they answered as before."""
+    skipped: _builtins.int
+    """Output only. Queries that they skipped."""
+    @_builtins.property
+    def skills(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What they may judge: queries that need a skill are handed only to those who have it. Each is
+        1 to 63 characters; at most 64.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        skills: _abc.Iterable[_builtins.str] | None = ...,
+        suspended: _builtins.bool = ...,
+        labels: _builtins.int = ...,
+        gold_answered: _builtins.int = ...,
+        gold_right: _builtins.int = ...,
+        repeats_answered: _builtins.int = ...,
+        repeats_same: _builtins.int = ...,
+        skipped: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gold_answered", b"gold_answered", "gold_right", b"gold_right", "labels", b"labels", "name", b"name", "repeats_answered", b"repeats_answered", "repeats_same", b"repeats_same", "skills", b"skills", "skipped", b"skipped", "suspended", b"suspended"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Annotator: _TypeAlias = Annotator  # noqa: Y015

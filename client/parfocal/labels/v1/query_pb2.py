@@ -25,21 +25,22 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from parfocal.common.v1 import artifact_pb2 as parfocal_dot_common_dot_v1_dot_artifact__pb2
 from parfocal.common.v1 import geometry_pb2 as parfocal_dot_common_dot_v1_dot_geometry__pb2
+from parfocal.labels.v1 import label_pb2 as parfocal_dot_labels_dot_v1_dot_label__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eparfocal/labels/v1/query.proto\x12\x12parfocal.labels.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!parfocal/common/v1/artifact.proto\x1a!parfocal/common/v1/geometry.proto\"\xa3\x03\n\x05Query\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\t\x12\x15\n\rcandidate_set\x18\x03 \x01(\t\x12\x11\n\tcandidate\x18\x04 \x01(\x03\x12\x0c\n\x04rank\x18\x05 \x01(\x05\x12\x10\n\x08priority\x18\x06 \x01(\x05\x12+\n\x04role\x18\x07 \x01(\x0e\x32\x1d.parfocal.labels.v1.QueryRole\x12\x10\n\x08strategy\x18\x08 \x01(\t\x12\x0e\n\x06reason\x18\t \x01(\t\x12/\n\x05model\x18\n \x01(\x0b\x32 .parfocal.common.v1.ModelVersion\x12\r\n\x05image\x18\x0b \x01(\t\x12$\n\x03\x62ox\x18\x0c \x01(\x0b\x32\x17.parfocal.common.v1.Box\x12\x0f\n\x07patches\x18\r \x01(\t\x12-\n\x05state\x18\x0e \x01(\x0e\x32\x1e.parfocal.labels.v1.QueryState\x12\r\n\x05votes\x18\x0f \x01(\x05\x12/\n\x0b\x63reate_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"h\n\x0bLeasedQuery\x12(\n\x05query\x18\x01 \x01(\x0b\x32\x19.parfocal.labels.v1.Query\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*W\n\tQueryRole\x12\x1a\n\x16QUERY_ROLE_UNSPECIFIED\x10\x00\x12\x17\n\x13QUERY_ROLE_STRATEGY\x10\x01\x12\x15\n\x11QUERY_ROLE_RANDOM\x10\x02*s\n\nQueryState\x12\x1b\n\x17QUERY_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10QUERY_STATE_OPEN\x10\x01\x12\x17\n\x13QUERY_STATE_DECIDED\x10\x02\x12\x19\n\x15QUERY_STATE_WITHDRAWN\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eparfocal/labels/v1/query.proto\x12\x12parfocal.labels.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!parfocal/common/v1/artifact.proto\x1a!parfocal/common/v1/geometry.proto\x1a\x1eparfocal/labels/v1/label.proto\"\x8d\x04\n\x05Query\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\t\x12\x15\n\rcandidate_set\x18\x03 \x01(\t\x12\x11\n\tcandidate\x18\x04 \x01(\x03\x12\x0c\n\x04rank\x18\x05 \x01(\x05\x12\x10\n\x08priority\x18\x06 \x01(\x05\x12+\n\x04role\x18\x07 \x01(\x0e\x32\x1d.parfocal.labels.v1.QueryRole\x12\x10\n\x08strategy\x18\x08 \x01(\t\x12\x0e\n\x06reason\x18\t \x01(\t\x12/\n\x05model\x18\n \x01(\x0b\x32 .parfocal.common.v1.ModelVersion\x12\r\n\x05image\x18\x0b \x01(\t\x12$\n\x03\x62ox\x18\x0c \x01(\x0b\x32\x17.parfocal.common.v1.Box\x12\x0f\n\x07patches\x18\r \x01(\t\x12-\n\x05state\x18\x0e \x01(\x0e\x32\x1e.parfocal.labels.v1.QueryState\x12\r\n\x05votes\x18\x0f \x01(\x05\x12/\n\x0b\x63reate_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05skill\x18\x11 \x01(\t\x12\x31\n\x0cgold_verdict\x18\x12 \x01(\x0e\x32\x1b.parfocal.labels.v1.Verdict\x12\x17\n\x0fgold_class_name\x18\x13 \x01(\t\x12\r\n\x05skips\x18\x14 \x01(\x05\"h\n\x0bLeasedQuery\x12(\n\x05query\x18\x01 \x01(\x0b\x32\x19.parfocal.labels.v1.Query\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*l\n\tQueryRole\x12\x1a\n\x16QUERY_ROLE_UNSPECIFIED\x10\x00\x12\x17\n\x13QUERY_ROLE_STRATEGY\x10\x01\x12\x15\n\x11QUERY_ROLE_RANDOM\x10\x02\x12\x13\n\x0fQUERY_ROLE_GOLD\x10\x03*\xa3\x01\n\nQueryState\x12\x1b\n\x17QUERY_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10QUERY_STATE_OPEN\x10\x01\x12\x17\n\x13QUERY_STATE_DECIDED\x10\x02\x12\x19\n\x15QUERY_STATE_WITHDRAWN\x10\x03\x12\x18\n\x14QUERY_STATE_DISPUTED\x10\x04\x12\x14\n\x10QUERY_STATE_GOLD\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parfocal.labels.v1.query_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_QUERYROLE']._serialized_start=685
-  _globals['_QUERYROLE']._serialized_end=772
-  _globals['_QUERYSTATE']._serialized_start=774
-  _globals['_QUERYSTATE']._serialized_end=889
-  _globals['_QUERY']._serialized_start=158
-  _globals['_QUERY']._serialized_end=577
-  _globals['_LEASEDQUERY']._serialized_start=579
-  _globals['_LEASEDQUERY']._serialized_end=683
+  _globals['_QUERYROLE']._serialized_start=823
+  _globals['_QUERYROLE']._serialized_end=931
+  _globals['_QUERYSTATE']._serialized_start=934
+  _globals['_QUERYSTATE']._serialized_end=1097
+  _globals['_QUERY']._serialized_start=190
+  _globals['_QUERY']._serialized_end=715
+  _globals['_LEASEDQUERY']._serialized_start=717
+  _globals['_LEASEDQUERY']._serialized_end=821
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from parfocal.common.v1 import artifact_pb2 as _artifact_pb2
 from parfocal.common.v1 import geometry_pb2 as _geometry_pb2
+from parfocal.labels.v1 import label_pb2 as _label_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -32,6 +33,10 @@ class _QueryRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_QueryRole.V
     """The strategy chose it."""
     QUERY_ROLE_RANDOM: _QueryRole.ValueType  # 2
     """It belongs to the reserved random share, on which accuracy is estimated."""
+    QUERY_ROLE_GOLD: _QueryRole.ValueType  # 3
+    """Its answer is known: it is handed out hidden among the others to measure quality, to each
+    annotator once, and is never part of a consensus. Annotators see it as `STRATEGY`.
+    """
 
 class QueryRole(_QueryRole, metaclass=_QueryRoleEnumTypeWrapper):
     """Why a query is in the queue."""
@@ -42,6 +47,10 @@ QUERY_ROLE_STRATEGY: QueryRole.ValueType  # 1
 """The strategy chose it."""
 QUERY_ROLE_RANDOM: QueryRole.ValueType  # 2
 """It belongs to the reserved random share, on which accuracy is estimated."""
+QUERY_ROLE_GOLD: QueryRole.ValueType  # 3
+"""Its answer is known: it is handed out hidden among the others to measure quality, to each
+annotator once, and is never part of a consensus. Annotators see it as `STRATEGY`.
+"""
 Global___QueryRole: _TypeAlias = QueryRole  # noqa: Y015
 
 class _QueryState:
@@ -58,6 +67,10 @@ class _QueryStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_QueryState
     """It has all the votes it needs. A retraction opens it again."""
     QUERY_STATE_WITHDRAWN: _QueryState.ValueType  # 3
     """Its round was cancelled before it was decided. Final."""
+    QUERY_STATE_DISPUTED: _QueryState.ValueType  # 4
+    """Its votes are all in and agree on no answer; it waits for a curator. Goes on to DECIDED."""
+    QUERY_STATE_GOLD: _QueryState.ValueType  # 5
+    """It is a gold query, which is never decided. Goes on to WITHDRAWN."""
 
 class QueryState(_QueryState, metaclass=_QueryStateEnumTypeWrapper):
     """What becomes of a query."""
@@ -70,6 +83,10 @@ QUERY_STATE_DECIDED: QueryState.ValueType  # 2
 """It has all the votes it needs. A retraction opens it again."""
 QUERY_STATE_WITHDRAWN: QueryState.ValueType  # 3
 """Its round was cancelled before it was decided. Final."""
+QUERY_STATE_DISPUTED: QueryState.ValueType  # 4
+"""Its votes are all in and agree on no answer; it waits for a curator. Goes on to DECIDED."""
+QUERY_STATE_GOLD: QueryState.ValueType  # 5
+"""It is a gold query, which is never decided. Goes on to WITHDRAWN."""
 Global___QueryState: _TypeAlias = QueryState  # noqa: Y015
 
 @_typing.final
@@ -94,6 +111,10 @@ class Query(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     VOTES_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    SKILL_FIELD_NUMBER: _builtins.int
+    GOLD_VERDICT_FIELD_NUMBER: _builtins.int
+    GOLD_CLASS_NAME_FIELD_NUMBER: _builtins.int
+    SKIPS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only. Format: `projects/{project}/queries/{query}`."""
     round: _builtins.str
@@ -122,6 +143,16 @@ class Query(_message.Message):
     """Output only. What becomes of it."""
     votes: _builtins.int
     """Output only. Votes that count so far."""
+    skill: _builtins.str
+    """Optional. The skill that it takes, at most 63 characters; it is handed only to annotators
+    who have it.
+    """
+    gold_verdict: _label_pb2.Verdict.ValueType
+    """The right answer of a gold query in a `VERIFY` project. Shown to curators only."""
+    gold_class_name: _builtins.str
+    """The right answer of a gold query in a `CLASSIFY` project. Shown to curators only."""
+    skips: _builtins.int
+    """Output only. How often annotators skipped it."""
     @_builtins.property
     def model(self) -> _artifact_pb2.ModelVersion:
         """The model version that proposed it."""
@@ -153,10 +184,14 @@ class Query(_message.Message):
         state: Global___QueryState.ValueType = ...,
         votes: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        skill: _builtins.str = ...,
+        gold_verdict: _label_pb2.Verdict.ValueType = ...,
+        gold_class_name: _builtins.str = ...,
+        skips: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "create_time", b"create_time", "model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "candidate", b"candidate", "candidate_set", b"candidate_set", "create_time", b"create_time", "image", b"image", "model", b"model", "name", b"name", "patches", b"patches", "priority", b"priority", "rank", b"rank", "reason", b"reason", "role", b"role", "round", b"round", "state", b"state", "strategy", b"strategy", "votes", b"votes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "candidate", b"candidate", "candidate_set", b"candidate_set", "create_time", b"create_time", "gold_class_name", b"gold_class_name", "gold_verdict", b"gold_verdict", "image", b"image", "model", b"model", "name", b"name", "patches", b"patches", "priority", b"priority", "rank", b"rank", "reason", b"reason", "role", b"role", "round", b"round", "skill", b"skill", "skips", b"skips", "state", b"state", "strategy", b"strategy", "votes", b"votes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
