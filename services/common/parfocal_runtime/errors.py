@@ -7,6 +7,24 @@ classes to gRPC status codes; nothing here knows gRPC.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One of several things at fault.
+
+    Attributes:
+        subject: Where in the request it is, such as `answers[3]`.
+        reason: Name of an `ErrorReason` value.
+        description: One sentence for a person.
+    """
+
+    subject: str
+    reason: str
+    description: str
+
 
 class DomainError(Exception):
     """A failure that the caller should hear about, with a reason it can act on.
@@ -14,13 +32,22 @@ class DomainError(Exception):
     Attributes:
         reason: Name of an `ErrorReason` value, such as `ERROR_REASON_INVALID_BOX`.
         message: One sentence for a person.
+        violations: Each thing at fault, where there may be several; as many of the first as fit
+            into the answer reach the caller.
         metadata: The parts of the message that vary, by name, as strings.
     """
 
-    def __init__(self, reason: str, message: str, **metadata: object) -> None:
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        violations: Iterable[Violation] = (),
+        **metadata: object,
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
+        self.violations = tuple(violations)
         self.metadata = {key: str(value) for key, value in metadata.items()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from google.protobuf import any_pb2
 from google.protobuf.message import Message
@@ -20,6 +21,7 @@ from parfocal_runtime.errors import (
     PermissionDenied,
     Unauthenticated,
     Unavailable,
+    Violation,
     WrongState,
 )
 
@@ -50,6 +52,8 @@ STATUS_CODES: dict[type[DomainError], StatusCode] = {
 _LONGEST_MESSAGE = 1000
 _LONGEST_VALUE = 256
 _MOST_VALUES = 8
+_MOST_BYTES = 5000
+_LEFT_OUT = "violations_left_out"
 
 
 def status_code(error: DomainError) -> StatusCode:
@@ -65,25 +69,31 @@ def message_of(error: DomainError) -> str:
 def details_of(error: DomainError) -> bytes:
     """Return the serialised `google.rpc.Status` of an error.
 
-    It holds an `ErrorInfo` and, where the error names the field of the request at fault, a
-    `BadRequest`.
+    It holds an `ErrorInfo`; a `BadRequest` where the error names the field of the request at fault;
+    and a `PreconditionFailure` where it names several things at fault. If those are too many
+    to travel, the first are sent, and `violations_left_out` in the metadata says how many are not.
     """
     message = message_of(error)
-    details: list[Message] = [
-        error_details_pb2.ErrorInfo(
-            reason=error.reason,
-            domain=DOMAIN,
-            metadata={
-                _text(key, _LONGEST_VALUE): _text(value, _LONGEST_VALUE)
-                for key, value in list(error.metadata.items())[:_MOST_VALUES]
-            },
-        )
-    ]
+    info = error_details_pb2.ErrorInfo(
+        reason=error.reason,
+        domain=DOMAIN,
+        metadata={
+            _text(key, _LONGEST_VALUE): _text(value, _LONGEST_VALUE)
+            for key, value in list(error.metadata.items())[:_MOST_VALUES]
+        },
+    )
+    details: list[Message] = [info]
     if isinstance(error, InvalidInput) and "field" in error.metadata:
         violation = error_details_pb2.BadRequest.FieldViolation(
             field=_text(error.metadata["field"], _LONGEST_VALUE), description=message
         )
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    if error.violations:
+        taken = sum(detail.ByteSize() for detail in details) + len(message.encode())
+        failure = _precondition_failure(error.violations, most_bytes=_MOST_BYTES - taken)
+        details.append(failure)
+        if left_out := len(error.violations) - len(failure.violations):
+            info.metadata[_LEFT_OUT] = str(left_out)
     return _packed(status_code(error), message, details)
 
 
@@ -101,9 +111,11 @@ def error_from_status(code: StatusCode, message: str, details: bytes | None) -> 
     A code outside the table (such as DEADLINE_EXCEEDED) is `Unavailable`, except INTERNAL,
     UNKNOWN, DATA_LOSS and UNIMPLEMENTED, which trying again does not mend: a plain `DomainError`.
     """
-    reason, metadata = _error_info(details)
+    reason, metadata, violations = _content(details)
     kind = _KINDS.get(code, Unavailable)
-    return kind(reason or _REASONS.get(kind, INTERNAL_REASON), message, **metadata)
+    return kind(
+        reason or _REASONS.get(kind, INTERNAL_REASON), message, violations=violations, **metadata
+    )
 
 
 _KINDS: dict[StatusCode, type[DomainError]] = {
@@ -114,6 +126,8 @@ _KINDS: dict[StatusCode, type[DomainError]] = {
     StatusCode.UNIMPLEMENTED: DomainError,
 }
 
+_PARAMETERS = frozenset({"self", "reason", "message", "violations"})
+
 # For answers without a reason: they come from gRPC itself, or from what stands in between.
 _REASONS: dict[type[DomainError], str] = {
     Cancelled: "ERROR_REASON_CANCELLED",
@@ -122,17 +136,37 @@ _REASONS: dict[type[DomainError], str] = {
 }
 
 
-def _error_info(details: bytes | None) -> tuple[str, dict[str, str]]:
+def _content(details: bytes | None) -> tuple[str, dict[str, str], list[Violation]]:
+    """Return reason, metadata and violations."""
+    reason, metadata, violations = "", {}, []
     for packed in status_pb2.Status.FromString(details or b"").details:
         info = error_details_pb2.ErrorInfo()
+        failure = error_details_pb2.PreconditionFailure()
         if packed.Unpack(info):
-            # The first two parameters of an error cannot be metadata too.
-            return info.reason, {
-                key: value
-                for key, value in info.metadata.items()
-                if key not in ("reason", "message", "self")
+            reason = info.reason
+            # The parameters of an error cannot be metadata too.
+            metadata = {
+                key: value for key, value in info.metadata.items() if key not in _PARAMETERS
             }
-    return "", {}
+        elif packed.Unpack(failure):
+            violations = [
+                Violation(each.subject, each.type, each.description) for each in failure.violations
+            ]
+    return reason, metadata, violations
+
+
+def _precondition_failure(violations: Sequence[Violation], *, most_bytes: int) -> Any:
+    failure = error_details_pb2.PreconditionFailure()
+    for each in violations:
+        failure.violations.add(
+            type=_text(each.reason, _LONGEST_VALUE),
+            subject=_text(each.subject, _LONGEST_VALUE),
+            description=_text(each.description, _LONGEST_VALUE),
+        )
+        if failure.ByteSize() > most_bytes:
+            del failure.violations[-1]
+            break
+    return failure
 
 
 def _packed(code: StatusCode, message: str, details: Sequence[Message]) -> bytes:

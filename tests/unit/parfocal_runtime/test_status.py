@@ -2,12 +2,19 @@ from __future__ import annotations
 
 import grpc
 import pytest
-from google.rpc import status_pb2
+from google.rpc import error_details_pb2, status_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
 from parfocal_runtime import errors
-from parfocal_runtime.errors import DomainError, InvalidInput, NotFound, Unavailable
+from parfocal_runtime.errors import (
+    DomainError,
+    InvalidInput,
+    NotFound,
+    Unavailable,
+    Violation,
+    WrongState,
+)
 from parfocal_runtime.status import (
     STATUS_CODES,
     details_of,
@@ -83,3 +90,54 @@ def test_a_status_without_details_still_has_a_reason(
 
     assert type(error) is kind
     assert error.reason == reason
+
+
+def violations(count: int, *, text: str = "not leased") -> list[Violation]:
+    return [
+        Violation(f"answers[{number}]", "ERROR_REASON_QUERY_NOT_LEASED", text)
+        for number in range(count)
+    ]
+
+
+def test_several_things_at_fault_are_named_one_by_one() -> None:
+    error = WrongState("ERROR_REASON_QUERY_NOT_LEASED", "two", violations(2), query="q")
+
+    packed = status_pb2.Status.FromString(details_of(error)).details
+    failure = error_details_pb2.PreconditionFailure()
+
+    assert packed[1].Unpack(failure)
+    assert [(each.subject, each.type, each.description) for each in failure.violations] == [
+        ("answers[0]", "ERROR_REASON_QUERY_NOT_LEASED", "not leased"),
+        ("answers[1]", "ERROR_REASON_QUERY_NOT_LEASED", "not leased"),
+    ]
+
+
+def test_things_at_fault_survive_the_way_there_and_back() -> None:
+    error = WrongState("ERROR_REASON_QUERY_NOT_LEASED", "two", violations=violations(2), query="q")
+
+    again = error_from_status(status_code(error), message_of(error), details_of(error))
+
+    assert again.violations == tuple(violations(2))
+    assert again.metadata == {"query": "q"}
+
+
+def test_of_too_many_things_at_fault_the_first_are_named_and_the_rest_counted() -> None:
+    error = WrongState("ERROR_REASON_QUERY_NOT_LEASED", "many", violations(1000))
+
+    packed = details_of(error)
+    again = error_from_status(status_code(error), message_of(error), packed)
+
+    assert len(packed) < 5500
+    assert 40 < len(again.violations) < 1000
+    assert again.violations == tuple(violations(len(again.violations)))
+    assert again.metadata == {"violations_left_out": str(1000 - len(again.violations))}
+
+
+@given(text=st.text(alphabet=st.characters(exclude_categories=())), count=st.integers(1, 30))
+def test_whatever_the_text_of_violations_the_details_fit(text: str, count: int) -> None:
+    error = WrongState("ERROR_REASON_X", text * 20, violations(count, text=text * 500))
+
+    packed = details_of(error)
+
+    status_pb2.Status.FromString(packed)
+    assert len(packed) < 5500 + 3 * 1000
