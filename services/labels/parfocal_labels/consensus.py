@@ -14,12 +14,27 @@ class ConsensusRule(Enum):
     """How votes become a consensus.
 
     `FIRST_VOTE`: the earliest vote that stands decides. `MAJORITY`: the answer with most votes
-    decides, "unsure" being an answer as any other; where the leading answers tie, the consensus
-    is "unsure".
+    decides, "unsure" being an answer as any other. `N_OF_M`: the first answer with
+    `votes_to_agree` votes decides, at once. `DAWID_SKENE`: as many votes as for a majority
+    decide the query; what they say follows from the labels of all queries together.
     """
 
     FIRST_VOTE = "first_vote"
     MAJORITY = "majority"
+    N_OF_M = "n_of_m"
+    DAWID_SKENE = "dawid_skene"
+
+
+class TieRule(Enum):
+    """What becomes of a query whose votes are all in but agree on no answer.
+
+    `UNSURE`: it is decided as "unsure". `EARLIEST`: of the leading answers, the one given first
+    decides. `ADJUDICATE`: it is disputed until a curator adjudicates.
+    """
+
+    UNSURE = "unsure"
+    EARLIEST = "earliest"
+    ADJUDICATE = "adjudicate"
 
 
 @dataclass(frozen=True)
