@@ -10,7 +10,7 @@ from parfocal.common.v1 import artifact_pb2, geometry_pb2
 from parfocal.labels.v1 import label_pb2, labels_service_pb2, project_pb2, query_pb2
 from parfocal_labels.agreement import Agreement
 from parfocal_labels.answers import Answer, TaskKind, Verdict
-from parfocal_labels.consensus import ConsensusRule
+from parfocal_labels.consensus import ConsensusRule, TieRule
 from parfocal_labels.records import (
     EventKind,
     Label,
@@ -19,6 +19,7 @@ from parfocal_labels.records import (
     ModelVersion,
     Progress,
     Project,
+    Purpose,
     Query,
     QueryConsensus,
     QueryState,
@@ -34,10 +35,18 @@ _TASK_KINDS = {
 _RULES = {
     ConsensusRule.FIRST_VOTE: project_pb2.CONSENSUS_RULE_FIRST_VOTE,
     ConsensusRule.MAJORITY: project_pb2.CONSENSUS_RULE_MAJORITY,
+    ConsensusRule.N_OF_M: project_pb2.CONSENSUS_RULE_N_OF_M,
+    ConsensusRule.DAWID_SKENE: project_pb2.CONSENSUS_RULE_DAWID_SKENE,
+}
+_TIE_RULES = {
+    TieRule.UNSURE: project_pb2.TIE_RULE_UNSURE,
+    TieRule.EARLIEST: project_pb2.TIE_RULE_EARLIEST,
+    TieRule.ADJUDICATE: project_pb2.TIE_RULE_ADJUDICATE,
 }
 _ROLES = {
     Role.STRATEGY: query_pb2.QUERY_ROLE_STRATEGY,
     Role.RANDOM: query_pb2.QUERY_ROLE_RANDOM,
+    Role.GOLD: query_pb2.QUERY_ROLE_GOLD,
 }
 _STATES = {
     QueryState.OPEN: query_pb2.QUERY_STATE_OPEN,
@@ -45,6 +54,8 @@ _STATES = {
     QueryState.HELD: query_pb2.QUERY_STATE_OPEN,
     QueryState.DECIDED: query_pb2.QUERY_STATE_DECIDED,
     QueryState.WITHDRAWN: query_pb2.QUERY_STATE_WITHDRAWN,
+    QueryState.DISPUTED: query_pb2.QUERY_STATE_DISPUTED,
+    QueryState.GOLD: query_pb2.QUERY_STATE_GOLD,
 }
 _VERDICTS = {
     Verdict.TRUE: label_pb2.VERDICT_TRUE,
@@ -54,7 +65,16 @@ _VERDICTS = {
 _EVENTS = {
     EventKind.SUBMITTED: label_pb2.LABEL_EVENT_KIND_SUBMITTED,
     EventKind.RETRACTED: label_pb2.LABEL_EVENT_KIND_RETRACTED,
+    EventKind.REVISED: label_pb2.LABEL_EVENT_KIND_REVISED,
 }
+_PURPOSES = {
+    Purpose.VOTE: label_pb2.LABEL_PURPOSE_VOTE,
+    Purpose.GOLD: label_pb2.LABEL_PURPOSE_GOLD,
+    Purpose.REPEAT: label_pb2.LABEL_PURPOSE_REPEAT,
+    Purpose.ADJUDICATION: label_pb2.LABEL_PURPOSE_ADJUDICATION,
+    Purpose.IMPORT: label_pb2.LABEL_PURPOSE_IMPORT,
+}
+_NO_ANSWER = Answer()
 
 
 def project_to_pb(project: Project) -> project_pb2.Project:
@@ -69,6 +89,11 @@ def project_to_pb(project: Project) -> project_pb2.Project:
         create_time=time_to_pb(project.create_time),
         update_time=time_to_pb(project.update_time),
         etag=str(project.revision),
+        votes_to_agree=project.rules.votes_to_agree,
+        tie_rule=_TIE_RULES[project.rules.tie_rule],
+        gold_share=project.rules.gold_share,
+        repeat_share=project.rules.repeat_share,
+        blind=project.rules.blind,
     )
 
 
@@ -77,9 +102,14 @@ def query_name(project: str, query: int) -> str:
     return f"projects/{project}/queries/{query}"
 
 
+def label_name(project: str, sequence: int) -> str:
+    """Return the full name of a label."""
+    return f"projects/{project}/labels/{sequence}"
+
+
 def query_to_pb(query: Query, *, project: str) -> query_pb2.Query:
     """Return a query as a message."""
-    spec = query.spec
+    spec, gold = query.spec, query.spec.gold or _NO_ANSWER
     return query_pb2.Query(
         name=query_name(project, query.id),
         round=spec.round,
@@ -97,6 +127,10 @@ def query_to_pb(query: Query, *, project: str) -> query_pb2.Query:
         state=_STATES[query.state],
         votes=query.votes,
         create_time=time_to_pb(query.create_time),
+        skill=spec.skill,
+        gold_verdict=_verdict_to_pb(gold),
+        gold_class_name=gold.class_name or "",
+        skips=query.skips,
     )
 
 
@@ -111,7 +145,7 @@ def label_to_pb(label: Label, *, project: str) -> label_pb2.Label:
     """Return a label as a message."""
     spec = label.query.spec
     return label_pb2.Label(
-        name=f"projects/{project}/labels/{label.sequence}",
+        name=label_name(project, label.sequence),
         query=query_name(project, label.query.id),
         annotator=label.annotator,
         verdict=_verdict_to_pb(label.answer),
@@ -126,6 +160,9 @@ def label_to_pb(label: Label, *, project: str) -> label_pb2.Label:
         strategy=spec.strategy,
         rank=spec.rank,
         model=_model_to_pb(spec.model),
+        tags=label.tags,
+        purpose=_PURPOSES[label.purpose],
+        revises=label_name(project, label.revises) if label.revises else "",
     )
 
 

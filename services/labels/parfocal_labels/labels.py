@@ -6,15 +6,29 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, func, insert, select
+from sqlalchemy import Row, Select, case, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parfocal_labels.leases import end_leases, held_queries
 from parfocal_labels.paging import Page, PageRequest, page_of
 from parfocal_labels.projects import take_sequences
 from parfocal_labels.queries import count_changes, lock_queries
-from parfocal_labels.records import EventKind, Label, LabelEvent, Project, Query, QueryState, Vote
-from parfocal_labels.rows import answer_from_row, answer_to_row, query_from_row
+from parfocal_labels.records import (
+    EventKind,
+    Label,
+    LabelEvent,
+    Project,
+    Purpose,
+    Query,
+    QueryState,
+    Vote,
+)
+from parfocal_labels.rows import (
+    answer_from_row,
+    answer_to_row,
+    has_answer,
+    query_from_row,
+)
 from parfocal_labels.schema import label_events, queries
 from parfocal_labels.votes import LABELS, RETRACTIONS, is_retraction_of
 from parfocal_runtime.errors import NotFound, WrongState
@@ -122,7 +136,7 @@ async def find_labels(
         NotFound: If one is no label's (`ERROR_REASON_LABEL_NOT_FOUND`).
     """
     rows = await connection.execute(_labels(project).where(LABELS.c.sequence.in_(sequences)))
-    found = {label.sequence: label for label in map(_label_from_row, rows)}
+    found = {row.sequence: _label_from_row(row, retracted=bool(row.retracted)) for row in rows}
     for sequence in sequences:
         if sequence not in found:
             name = f"projects/{project.name}/labels/{sequence}"
@@ -140,19 +154,21 @@ async def list_labels(
     if round_:
         statement = statement.where(queries.c.round == round_)
     rows = await connection.execute(statement)
-    return page_of(list(map(_label_from_row, rows)), page, key=lambda label: (label.sequence,))
+    labels = [_label_from_row(row, retracted=bool(row.retracted)) for row in rows]
+    return page_of(labels, page, key=lambda label: (label.sequence,))
 
 
 async def list_events(
     connection: AsyncConnection, project: Project, *, after: int, count: int
 ) -> list[LabelEvent]:
     """Return at most `count` events after sequence number `after`, in order."""
-    of_label = func.coalesce(_EVENTS.c.retracts, _EVENTS.c.sequence)
+    of_label = case((has_answer(_EVENTS), _EVENTS.c.sequence), else_=_EVENTS.c.retracts)
     statement = (
         select(
             queries,
             *_LABEL_COLUMNS,
-            _EVENTS.c.retracts.is_not(None).label("retracted"),
+            _EVENTS.c.retracts.is_not(None).label("takes_back"),
+            has_answer(_EVENTS).label("brings"),
             _EVENTS.c.sequence.label("event_sequence"),
             _EVENTS.c.create_time.label("event_time"),
         )
@@ -177,6 +193,9 @@ _LABEL_COLUMNS = (
     LABELS.c.seconds,
     LABELS.c.client,
     LABELS.c.create_time.label("label_time"),
+    LABELS.c.purpose,
+    LABELS.c.tags,
+    LABELS.c.retracts.label("revises"),
 )
 
 
@@ -186,11 +205,11 @@ def _labels(project: Project) -> Select[Any]:
         .select_from(LABELS)
         .join(queries, queries.c.id == LABELS.c.query_id)
         .outerjoin(RETRACTIONS, is_retraction_of(RETRACTIONS, LABELS))
-        .where(LABELS.c.project_id == project.id, LABELS.c.retracts.is_(None))
+        .where(LABELS.c.project_id == project.id, has_answer(LABELS))
     )
 
 
-def _label_from_row(row: Row[Any]) -> Label:
+def _label_from_row(row: Row[Any], *, retracted: bool) -> Label:
     return Label(
         sequence=row.sequence,
         query=query_from_row(row),
@@ -199,14 +218,22 @@ def _label_from_row(row: Row[Any]) -> Label:
         seconds=row.seconds,
         client=row.client,
         create_time=row.label_time,
-        retracted=bool(row.retracted),
+        retracted=retracted,
+        purpose=Purpose(row.purpose),
+        tags=tuple(row.tags or ()),
+        revises=row.revises,
     )
 
 
 def _event_from_row(row: Row[Any]) -> LabelEvent:
+    if row.takes_back:
+        kind = EventKind.REVISED if row.brings else EventKind.RETRACTED
+    else:
+        kind = EventKind.SUBMITTED
     return LabelEvent(
         sequence=row.event_sequence,
-        kind=EventKind.RETRACTED if row.retracted else EventKind.SUBMITTED,
-        label=_label_from_row(row),
+        kind=kind,
+        # A label is told as it was acknowledged, whatever became of it later.
+        label=_label_from_row(row, retracted=kind is EventKind.RETRACTED),
         create_time=row.event_time,
     )

@@ -74,6 +74,7 @@ def next_queries_statement(
     statement = select(queries.c.id).where(
         queries.c.project_id == project.id,
         IS_OPEN,
+        queries.c.skill == "",
         ~held,
         ~has_vote_of(annotator, queries.c.id),
     )

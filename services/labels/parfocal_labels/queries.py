@@ -10,11 +10,12 @@ from sqlalchemy import ColumnElement, Select, and_, case, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parfocal_labels.paging import Page, PageRequest, page_of
-from parfocal_labels.records import Project, Query, QuerySpec, QueryState
+from parfocal_labels.records import Project, Query, QuerySpec, QueryState, Role
 from parfocal_labels.rows import query_from_row, spec_to_row
 from parfocal_labels.schema import leases, queries
 
 _CHUNK = 1000
+_FIXED_STATES = (QueryState.WITHDRAWN.value, QueryState.GOLD.value)
 
 _Identity = tuple[str, str, int]
 
@@ -31,12 +32,16 @@ async def add_queries(
         del new[identity]
     state = {"project_id": project.id, "votes": 0, "leases": 0, "create_time": now}
     rows = [
-        {**spec_to_row(spec), **state, "state": QueryState.OPEN.value}
+        {**spec_to_row(spec), **state, "state": _first_state(spec).value}
         for spec in reversed(new.values())
     ]
     if rows:
         await connection.execute(insert(queries), rows)
     return len(rows)
+
+
+def _first_state(spec: QuerySpec) -> QueryState:
+    return QueryState.GOLD if spec.role is Role.GOLD else QueryState.OPEN
 
 
 def _identity(spec: QuerySpec) -> _Identity:
@@ -72,7 +77,7 @@ def next_state(
     """Return the state of a query that has so many votes and leases."""
     needed = project.rules.votes_needed
     return case(
-        (queries.c.state == QueryState.WITHDRAWN.value, QueryState.WITHDRAWN.value),
+        (queries.c.state.in_(_FIXED_STATES), queries.c.state),
         (votes >= needed, QueryState.DECIDED.value),
         (votes + leases >= needed, QueryState.HELD.value),
         else_=QueryState.OPEN.value,
@@ -133,7 +138,7 @@ async def withdraw_round(connection: AsyncConnection, project: Project, round_: 
     undecided = and_(
         queries.c.project_id == project.id,
         queries.c.round == round_,
-        queries.c.state.in_([QueryState.OPEN.value, QueryState.HELD.value]),
+        queries.c.state.not_in([QueryState.DECIDED.value, QueryState.WITHDRAWN.value]),
     )
     await connection.execute(
         delete(leases).where(leases.c.query_id.in_(select(queries.c.id).where(undecided)))

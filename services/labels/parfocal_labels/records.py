@@ -8,11 +8,12 @@ from enum import Enum
 from typing import Any
 
 from parfocal_labels.answers import Answer, TaskKind
-from parfocal_labels.consensus import Consensus, ConsensusRule
+from parfocal_labels.consensus import Consensus, ConsensusRule, TieRule
 from parfocal_runtime.box import Box
 from parfocal_runtime.errors import InvalidInput
 
 MAX_VOTES = 99
+MAX_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,11 @@ class Rules:
         classes: The classes to choose from, in display order; none in a project that verifies.
         votes_needed: Votes before a query is decided, 1 to 99.
         consensus_rule: How votes become a consensus.
+        votes_to_agree: Equal votes that decide under `N_OF_M`; 0 under the other rules.
+        tie_rule: What becomes of a query whose votes agree on no answer.
+        gold_share: Share of hidden gold queries among what is handed out, 0 to 0.5.
+        repeat_share: Share of hidden repeats among what is handed out, 0 to 0.5.
+        blind: Whether annotators see neither hints nor what others answered.
 
     Raises:
         InvalidInput: If they contradict each other (`ERROR_REASON_INVALID_FIELD`).
@@ -33,6 +39,11 @@ class Rules:
     classes: tuple[str, ...] = ()
     votes_needed: int = 1
     consensus_rule: ConsensusRule = ConsensusRule.FIRST_VOTE
+    votes_to_agree: int = 0
+    tie_rule: TieRule = TieRule.UNSURE
+    gold_share: float = 0.0
+    repeat_share: float = 0.0
+    blind: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.votes_needed <= MAX_VOTES:
@@ -41,6 +52,14 @@ class Rules:
             raise _invalid("classes", "must be given for CLASSIFY, and only then", self.classes)
         if len(set(self.classes)) < len(self.classes):
             raise _invalid("classes", "must differ from each other", self.classes)
+        if self.consensus_rule is ConsensusRule.N_OF_M:
+            if not 1 <= self.votes_to_agree <= self.votes_needed:
+                raise _invalid("votes_to_agree", "must be 1 to votes_needed", self.votes_to_agree)
+        elif self.votes_to_agree:
+            raise _invalid("votes_to_agree", "goes with N_OF_M only", self.votes_to_agree)
+        for name in ("gold_share", "repeat_share"):
+            if not 0.0 <= getattr(self, name) <= MAX_SHARE:
+                raise _invalid(name, f"must be 0 to {MAX_SHARE}", getattr(self, name))
 
     def changed_to(self, other: Rules) -> Rules:
         """Return `other` if a project with labels can go over to it.
@@ -98,6 +117,11 @@ class ProjectChange:
     classes: tuple[str, ...] | None = None
     votes_needed: int | None = None
     consensus_rule: ConsensusRule | None = None
+    votes_to_agree: int | None = None
+    tie_rule: TieRule | None = None
+    gold_share: float | None = None
+    repeat_share: float | None = None
+    blind: bool | None = None
 
     def applied_to(self, rules: Rules) -> Rules:
         """Return `rules` with the new values, checked as `Rules.changed_to` does."""
@@ -105,28 +129,52 @@ class ProjectChange:
             "classes": self.classes,
             "votes_needed": self.votes_needed,
             "consensus_rule": self.consensus_rule,
+            "votes_to_agree": self.votes_to_agree,
+            "tie_rule": self.tie_rule,
+            "gold_share": self.gold_share,
+            "repeat_share": self.repeat_share,
+            "blind": self.blind,
         }
         values = {name: value for name, value in given.items() if value is not None}
+        if values.get("consensus_rule", ConsensusRule.N_OF_M) is not ConsensusRule.N_OF_M:
+            values.setdefault("votes_to_agree", 0)
         return rules.changed_to(replace(rules, **values))
 
 
 class Role(Enum):
-    """Why a query is in the queue: chosen by the strategy, or part of the random share."""
+    """Why a query is in the queue.
+
+    The strategy chose it, it is part of the random share, or its answer is known (`GOLD`).
+    """
 
     STRATEGY = "strategy"
     RANDOM = "random"
+    GOLD = "gold"
 
 
 class QueryState(Enum):
     """What becomes of a query.
 
-    `HELD` is open too, but leases promise all the votes that are missing.
+    `HELD` is open too, but leases promise all the votes that are missing. `DISPUTED` waits for
+    a curator. `GOLD` is handed out apart from the others and never decided.
     """
 
     OPEN = "open"
     HELD = "held"
     DECIDED = "decided"
+    DISPUTED = "disputed"
     WITHDRAWN = "withdrawn"
+    GOLD = "gold"
+
+
+class Purpose(Enum):
+    """What a label counts for; only `VOTE` and `IMPORT` are part of a consensus by vote."""
+
+    VOTE = "vote"
+    GOLD = "gold"
+    REPEAT = "repeat"
+    ADJUDICATION = "adjudication"
+    IMPORT = "import"
 
 
 @dataclass(frozen=True)
@@ -154,6 +202,8 @@ class QuerySpec:
         image: Path of the image array it lies in.
         box: Where in that array.
         patches: Path of the Zarr group with its patches.
+        skill: What an annotator must be able to do to be handed it; empty for nothing.
+        gold: The right answer, of a gold query only.
     """
 
     round: str
@@ -168,6 +218,8 @@ class QuerySpec:
     image: str = ""
     box: Box | None = None
     patches: str = ""
+    skill: str = ""
+    gold: Answer | None = None
 
 
 @dataclass(frozen=True)
@@ -180,6 +232,7 @@ class Query:
         state: What becomes of it.
         votes: Votes that count so far.
         create_time: When it was added.
+        skips: How often it was skipped.
     """
 
     id: int
@@ -187,6 +240,7 @@ class Query:
     state: QueryState
     votes: int
     create_time: datetime
+    skips: int = 0
 
 
 @dataclass(frozen=True)
@@ -205,11 +259,21 @@ class Vote:
         query: Number of the query.
         answer: The answer.
         seconds: Seconds spent; 0 where not measured.
+        tags: Free words.
     """
 
     query: int
     answer: Answer
     seconds: float = 0.0
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A query that somebody cannot or would not judge, and why."""
+
+    query: int
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -224,7 +288,10 @@ class Label:
         seconds: Seconds spent; 0 where not measured.
         client: The program that sent it.
         create_time: When it was acknowledged.
-        retracted: Whether it was taken back.
+        retracted: Whether it was taken back or replaced.
+        purpose: What it counts for.
+        tags: Free words of the annotator.
+        revises: The label that it replaced; None for a first answer.
     """
 
     sequence: int
@@ -235,6 +302,9 @@ class Label:
     client: str
     create_time: datetime
     retracted: bool
+    purpose: Purpose = Purpose.VOTE
+    tags: tuple[str, ...] = ()
+    revises: int | None = None
 
 
 class EventKind(Enum):
@@ -242,6 +312,7 @@ class EventKind(Enum):
 
     SUBMITTED = "submitted"
     RETRACTED = "retracted"
+    REVISED = "revised"
 
 
 @dataclass(frozen=True)

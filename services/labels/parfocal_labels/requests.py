@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import Any
 
 from parfocal.common.v1 import geometry_pb2
 from parfocal.labels.v1 import label_pb2, labels_service_pb2, project_pb2, query_pb2
 from parfocal_labels import fields
 from parfocal_labels.answers import Answer, TaskKind, Verdict
-from parfocal_labels.consensus import ConsensusRule
+from parfocal_labels.consensus import ConsensusRule, TieRule
 from parfocal_labels.records import (
+    MAX_SHARE,
     MAX_VOTES,
     ModelVersion,
     ProjectChange,
     QuerySpec,
     Role,
     Rules,
+    Skip,
     Vote,
 )
 from parfocal_runtime.box import Box
@@ -28,6 +31,8 @@ _MAX_CLASSES = 1000
 _LARGEST = {"int32": 2**31 - 1, "int64": 2**63 - 1}
 _PATH_LENGTH = 1024
 _REASON_LENGTH = 16_384
+_WORD_LENGTH = 63
+_MAX_TAGS = 16
 
 _TASK_KINDS = {
     project_pb2.TASK_KIND_VERIFY: TaskKind.VERIFY,
@@ -36,11 +41,20 @@ _TASK_KINDS = {
 _RULES = {
     project_pb2.CONSENSUS_RULE_FIRST_VOTE: ConsensusRule.FIRST_VOTE,
     project_pb2.CONSENSUS_RULE_MAJORITY: ConsensusRule.MAJORITY,
+    project_pb2.CONSENSUS_RULE_N_OF_M: ConsensusRule.N_OF_M,
+    project_pb2.CONSENSUS_RULE_DAWID_SKENE: ConsensusRule.DAWID_SKENE,
+}
+_TIE_RULES = {
+    project_pb2.TIE_RULE_UNSPECIFIED: TieRule.UNSURE,
+    project_pb2.TIE_RULE_UNSURE: TieRule.UNSURE,
+    project_pb2.TIE_RULE_EARLIEST: TieRule.EARLIEST,
+    project_pb2.TIE_RULE_ADJUDICATE: TieRule.ADJUDICATE,
 }
 _ROLES = {
     query_pb2.QUERY_ROLE_UNSPECIFIED: Role.STRATEGY,
     query_pb2.QUERY_ROLE_STRATEGY: Role.STRATEGY,
     query_pb2.QUERY_ROLE_RANDOM: Role.RANDOM,
+    query_pb2.QUERY_ROLE_GOLD: Role.GOLD,
 }
 _VERDICTS = {
     label_pb2.VERDICT_UNSPECIFIED: None,
@@ -67,28 +81,22 @@ def rules_from_pb(message: project_pb2.Project) -> Rules:
         classes=_classes(message),
         votes_needed=votes_needed,
         consensus_rule=_consensus_rule(message, votes_needed=votes_needed),
+        votes_to_agree=_votes_to_agree(message),
+        tie_rule=_tie_rule(message),
+        gold_share=_share(message, "gold_share"),
+        repeat_share=_share(message, "repeat_share"),
+        blind=message.blind,
     )
 
 
 def change_from_pb(request: labels_service_pb2.UpdateProjectRequest) -> ProjectChange:
     """Return the new values of a project, as far as the mask names them."""
     message = request.project
-    changeable = ("display_name", "classes", "votes_needed", "consensus_rule")
-    paths = tuple(request.update_mask.paths) or changeable
+    paths = tuple(request.update_mask.paths) or tuple(_CHANGES)
     for path in paths:
-        if path not in changeable:
-            raise fields.invalid("update_mask", f"of {', '.join(changeable)}", path)
-    votes_needed = _votes_needed(message)
-    return ProjectChange(
-        display_name=display_name_from_pb(message) if "display_name" in paths else None,
-        classes=_classes(message) if "classes" in paths else None,
-        votes_needed=votes_needed if "votes_needed" in paths else None,
-        consensus_rule=(
-            _consensus_rule(message, votes_needed=votes_needed)
-            if "consensus_rule" in paths
-            else None
-        ),
-    )
+        if path not in _CHANGES:
+            raise fields.invalid("update_mask", f"of {', '.join(_CHANGES)}", path)
+    return ProjectChange(**{path: _CHANGES[path](message) for path in paths})
 
 
 def revision_from_pb(message: project_pb2.Project) -> int | None:
@@ -123,13 +131,7 @@ def votes_from_pb(answers: Sequence[labels_service_pb2.Answer], *, project: str)
         _vote(message, f"answers[{number}]", project=project)
         for number, message in enumerate(answers)
     ]
-    seen: set[int] = set()
-    for number, vote in enumerate(votes):
-        if vote.query in seen:
-            raise fields.invalid(
-                f"answers[{number}].query", "another query than before", vote.query
-            )
-        seen.add(vote.query)
+    _require_different([vote.query for vote in votes], "answers[{}].query")
     return votes
 
 
@@ -163,14 +165,51 @@ def _consensus_rule(message: project_pb2.Project, *, votes_needed: int) -> Conse
         return ConsensusRule.FIRST_VOTE if votes_needed == 1 else ConsensusRule.MAJORITY
     if message.consensus_rule not in _RULES:
         raise fields.invalid(
-            "project.consensus_rule", "FIRST_VOTE or MAJORITY", message.consensus_rule
+            "project.consensus_rule",
+            "FIRST_VOTE, MAJORITY, N_OF_M or DAWID_SKENE",
+            message.consensus_rule,
         )
     return _RULES[message.consensus_rule]
 
 
+def _votes_to_agree(message: project_pb2.Project) -> int:
+    if message.consensus_rule != project_pb2.CONSENSUS_RULE_N_OF_M:
+        return 0
+    return fields.whole(
+        message.votes_to_agree, "project.votes_to_agree", least=1, most=MAX_VOTES, default=1
+    )
+
+
+def _tie_rule(message: project_pb2.Project) -> TieRule:
+    if message.tie_rule not in _TIE_RULES:
+        raise fields.invalid("project.tie_rule", "UNSURE, EARLIEST or ADJUDICATE", message.tie_rule)
+    return _TIE_RULES[message.tie_rule]
+
+
+def _share(message: project_pb2.Project, name: str) -> float:
+    share: float = getattr(message, name)
+    # Written so that NaN is refused too.
+    if not 0.0 <= share <= MAX_SHARE:
+        raise fields.invalid(f"project.{name}", f"0 to {MAX_SHARE}", share)
+    return share
+
+
+_CHANGES: dict[str, Callable[[project_pb2.Project], Any]] = {
+    "display_name": display_name_from_pb,
+    "classes": _classes,
+    "votes_needed": _votes_needed,
+    "consensus_rule": lambda message: _consensus_rule(message, votes_needed=_votes_needed(message)),
+    "votes_to_agree": _votes_to_agree,
+    "tie_rule": _tie_rule,
+    "gold_share": lambda message: _share(message, "gold_share"),
+    "repeat_share": lambda message: _share(message, "repeat_share"),
+    "blind": lambda message: message.blind,
+}
+
+
 def _spec(message: query_pb2.Query, field: str) -> QuerySpec:
     if message.role not in _ROLES:
-        raise fields.invalid(f"{field}.role", "STRATEGY or RANDOM", message.role)
+        raise fields.invalid(f"{field}.role", "STRATEGY, RANDOM or GOLD", message.role)
     return QuerySpec(
         round=fields.name(message.round, f"{field}.round"),
         candidate_set=fields.name(message.candidate_set, f"{field}.candidate_set"),
@@ -186,7 +225,23 @@ def _spec(message: query_pb2.Query, field: str) -> QuerySpec:
         image=fields.text(message.image, f"{field}.image", longest=_PATH_LENGTH),
         box=_box(message.box, f"{field}.box") if message.HasField("box") else None,
         patches=fields.text(message.patches, f"{field}.patches", longest=_PATH_LENGTH),
+        skill=fields.text(message.skill, f"{field}.skill", longest=_WORD_LENGTH),
+        gold=_gold(message, field),
     )
+
+
+def _gold(message: query_pb2.Query, field: str) -> Answer | None:
+    answer = answer_from_pb(
+        message.gold_verdict, message.gold_class_name, verdict_field=f"{field}.gold_verdict"
+    )
+    is_gold = message.role == query_pb2.QUERY_ROLE_GOLD
+    if is_gold != (answer != Answer()):
+        raise fields.invalid(
+            f"{field}.gold_verdict",
+            "given, or gold_class_name, for the role GOLD, and only then",
+            message.gold_verdict,
+        )
+    return answer if is_gold else None
 
 
 def _model(message: query_pb2.Query, field: str) -> ModelVersion | None:
@@ -213,14 +268,58 @@ def _box(message: geometry_pb2.Box, field: str) -> Box:
 
 
 def _vote(message: labels_service_pb2.Answer, field: str, *, project: str) -> Vote:
-    if message.verdict not in _VERDICTS:
-        raise fields.invalid(f"{field}.verdict", "TRUE, FALSE or UNSURE", message.verdict)
-    class_name = fields.text(message.class_name, f"{field}.class_name", longest=100)
     return Vote(
         query=fields.query_of(message.query, f"{field}.query", project=project),
-        answer=Answer(_VERDICTS[message.verdict], class_name or None),
+        answer=answer_from_pb(
+            message.verdict, message.class_name, verdict_field=f"{field}.verdict"
+        ),
         seconds=fields.seconds(message.seconds, f"{field}.seconds"),
+        tags=tags_from_pb(message.tags, f"{field}.tags") if message.tags else (),
     )
+
+
+def answer_from_pb(
+    verdict: label_pb2.Verdict.ValueType, class_name: str, *, verdict_field: str
+) -> Answer:
+    """Return an answer; one that says nothing is for the project's rules to refuse."""
+    if verdict not in _VERDICTS:
+        raise fields.invalid(verdict_field, "TRUE, FALSE or UNSURE", verdict)
+    class_field = verdict_field.replace("verdict", "class_name")
+    text = fields.text(class_name, class_field, longest=100) if class_name else ""
+    return Answer(_VERDICTS[verdict], text or None)
+
+
+def tags_from_pb(tags: Sequence[str], field: str) -> tuple[str, ...]:
+    """Return free words, each once."""
+    if len(tags) > _MAX_TAGS:
+        raise fields.invalid(field, f"at most {_MAX_TAGS} tags", len(tags))
+    texts = (
+        fields.text(tag, f"{field}[{number}]", longest=_WORD_LENGTH, required=True)
+        for number, tag in enumerate(tags)
+    )
+    return tuple(dict.fromkeys(texts))
+
+
+def skips_from_pb(skips: Sequence[labels_service_pb2.Skip], *, project: str) -> list[Skip]:
+    """Return skips of queries of `project`, each query once."""
+    _require_count(skips, "skips", most=MAX_ITEMS)
+    asked = [
+        Skip(
+            fields.query_of(message.query, f"skips[{number}].query", project=project),
+            fields.text(message.reason, f"skips[{number}].reason", longest=200, required=True),
+        )
+        for number, message in enumerate(skips)
+    ]
+    _require_different([skip.query for skip in asked], "skips[{}].query")
+    return asked
+
+
+def _require_different(queries: Sequence[int], field: str) -> None:
+    seen: set[int] = set()
+    for number, query in enumerate(queries):
+        if query in seen:
+            raise fields.invalid(field.format(number), "another query than before", query)
+        seen.add(query)
 
 
 def _require_count(items: Sequence[object], field: str, *, most: int) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Row
+from sqlalchemy import ColumnElement, FromClause, Row, or_
 
 from parfocal_labels.answers import Answer, TaskKind, Verdict
-from parfocal_labels.consensus import ConsensusRule
+from parfocal_labels.consensus import ConsensusRule, TieRule
 from parfocal_labels.records import (
     ModelVersion,
     Project,
@@ -32,6 +32,11 @@ def project_from_row(row: Row[Any]) -> Project:
             classes=tuple(row.classes),
             votes_needed=row.votes_needed,
             consensus_rule=ConsensusRule(row.consensus_rule),
+            votes_to_agree=row.votes_to_agree,
+            tie_rule=TieRule(row.tie_rule),
+            gold_share=row.gold_share,
+            repeat_share=row.repeat_share,
+            blind=row.blind,
         ),
         revision=row.revision,
         last_sequence=row.last_sequence,
@@ -47,6 +52,11 @@ def rules_to_row(rules: Rules) -> dict[str, object]:
         "classes": list(rules.classes),
         "votes_needed": rules.votes_needed,
         "consensus_rule": rules.consensus_rule.value,
+        "votes_to_agree": rules.votes_to_agree,
+        "tie_rule": rules.tie_rule.value,
+        "gold_share": rules.gold_share,
+        "repeat_share": rules.repeat_share,
+        "blind": rules.blind,
     }
 
 
@@ -67,10 +77,13 @@ def query_from_row(row: Row[Any]) -> Query:
             image=row.image,
             box=_box(row.box),
             patches=row.patches,
+            skill=row.skill,
+            gold=_gold(row),
         ),
         state=QueryState(row.state),
         votes=row.votes,
         create_time=row.create_time,
+        skips=row.skips,
     )
 
 
@@ -90,12 +103,20 @@ def spec_to_row(spec: QuerySpec) -> dict[str, object]:
         "image": spec.image,
         "box": [*spec.box.start, *spec.box.stop] if spec.box else None,
         "patches": spec.patches,
+        "skill": spec.skill,
+        "gold_verdict": spec.gold.verdict.value if spec.gold and spec.gold.verdict else None,
+        "gold_class_name": spec.gold.class_name if spec.gold else None,
     }
 
 
 def answer_from_row(row: Row[Any]) -> Answer:
     """Return the answer of a row that has the columns of `label_events`."""
     return Answer(Verdict(row.verdict) if row.verdict else None, row.class_name)
+
+
+def has_answer(events: FromClause) -> ColumnElement[bool]:
+    """Return the condition that a row of `events` brings a label."""
+    return or_(events.c.verdict.is_not(None), events.c.class_name.is_not(None))
 
 
 def answer_to_row(answer: Answer) -> dict[str, object]:
@@ -120,6 +141,12 @@ def snapshot_from_row(row: Row[Any], *, project: str) -> Snapshot:
 
 def _model(row: Row[Any]) -> ModelVersion | None:
     return None if row.model_name is None else ModelVersion(row.model_name, row.model_version)
+
+
+def _gold(row: Row[Any]) -> Answer | None:
+    if row.gold_verdict is None and row.gold_class_name is None:
+        return None
+    return Answer(Verdict(row.gold_verdict) if row.gold_verdict else None, row.gold_class_name)
 
 
 def _box(numbers: list[int] | None) -> Box | None:

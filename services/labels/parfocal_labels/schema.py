@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     Double,
     ForeignKey,
@@ -25,6 +26,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.types import TypeDecorator
@@ -69,6 +71,11 @@ projects = Table(
     Column("classes", JSON, nullable=False),
     Column("votes_needed", SmallInteger, nullable=False),
     Column("consensus_rule", String(16), nullable=False),
+    Column("votes_to_agree", SmallInteger, nullable=False, server_default="0"),
+    Column("tie_rule", String(16), nullable=False, server_default="unsure"),
+    Column("gold_share", Double, nullable=False, server_default="0"),
+    Column("repeat_share", Double, nullable=False, server_default="0"),
+    Column("blind", Boolean, nullable=False, server_default=false()),
     Column("revision", BigInteger, nullable=False),
     # The counter lies in the project's row, so that whoever takes numbers holds the row until
     # the commit: events become visible in their order and without gaps.
@@ -99,6 +106,10 @@ queries = Table(
     Column("votes", SmallInteger, nullable=False),
     Column("leases", SmallInteger, nullable=False),
     Column("create_time", Instant, nullable=False),
+    Column("skill", String(63), nullable=False, server_default=""),
+    Column("gold_verdict", String(16)),
+    Column("gold_class_name", Text),
+    Column("skips", SmallInteger, nullable=False, server_default="0"),
     UniqueConstraint("project_id", "round", "candidate_set", "candidate"),
     Index("ix_queries_list", "project_id", "round", "rank", "id"),
 )
@@ -106,10 +117,12 @@ queries = Table(
 # The condition is written out, not bound: a planner uses a partial index only when it can see
 # at planning time that the query implies it.
 IS_OPEN = text("state = 'open'")
+IS_GOLD = text("state = 'gold'")
 
 Index(
     "ix_queries_open",
     queries.c.project_id,
+    queries.c.skill,
     queries.c.priority.desc(),
     queries.c.rank,
     queries.c.id,
@@ -120,11 +133,19 @@ Index(
     "ix_queries_open_round",
     queries.c.project_id,
     queries.c.round,
+    queries.c.skill,
     queries.c.priority.desc(),
     queries.c.rank,
     queries.c.id,
     postgresql_where=IS_OPEN,
     sqlite_where=IS_OPEN,
+)
+Index(
+    "ix_queries_gold",
+    queries.c.project_id,
+    queries.c.id,
+    postgresql_where=IS_GOLD,
+    sqlite_where=IS_GOLD,
 )
 
 leases = Table(
@@ -134,7 +155,34 @@ leases = Table(
     Column("annotator", Text, primary_key=True),
     Column("project_id", _Key, ForeignKey("projects.id"), nullable=False),
     Column("expire_time", Instant, nullable=False),
+    # What the answer will count for; only votes take up one of a query's places.
+    Column("purpose", String(16), nullable=False, server_default="vote"),
     Index("ix_leases_expiry", "project_id", "expire_time"),
+)
+
+skips = Table(
+    "skips",
+    metadata,
+    Column("query_id", _Key, ForeignKey("queries.id"), primary_key=True, autoincrement=False),
+    Column("annotator", Text, primary_key=True),
+    Column("project_id", _Key, ForeignKey("projects.id"), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("create_time", Instant, nullable=False),
+    Index("ix_skips_annotator", "project_id", "annotator"),
+)
+
+annotators = Table(
+    "annotators",
+    metadata,
+    Column("project_id", _Key, ForeignKey("projects.id"), primary_key=True, autoincrement=False),
+    Column("name", Text, primary_key=True),
+    Column("skills", JSON, nullable=False),
+    Column("suspended", Boolean, nullable=False),
+    # What they were handed so far, by which the shares of gold and repeats are kept.
+    Column("handed_out", BigInteger, nullable=False),
+    Column("gold_out", BigInteger, nullable=False),
+    Column("repeats_out", BigInteger, nullable=False),
+    Column("create_time", Instant, nullable=False),
 )
 
 label_events = Table(
@@ -142,7 +190,7 @@ label_events = Table(
     metadata,
     Column("project_id", _Key, ForeignKey("projects.id"), primary_key=True, autoincrement=False),
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
-    # The label that is taken back; null where the event brings a label.
+    # The label that is taken back, by a retraction or, where there is an answer, by a revision.
     Column("retracts", BigInteger),
     Column("query_id", _Key, ForeignKey("queries.id"), nullable=False),
     Column("annotator", Text, nullable=False),
@@ -151,8 +199,11 @@ label_events = Table(
     Column("seconds", Double, nullable=False),
     Column("client", Text, nullable=False),
     Column("create_time", Instant, nullable=False),
+    Column("purpose", String(16), nullable=False, server_default="vote"),
+    Column("tags", JSON(none_as_null=True)),
     UniqueConstraint("project_id", "retracts"),
     Index("ix_label_events_votes", "query_id", "annotator"),
+    Index("ix_label_events_annotator", "project_id", "annotator", "sequence"),
 )
 
 submissions = Table(

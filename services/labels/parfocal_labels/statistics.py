@@ -9,6 +9,7 @@ from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parfocal_labels.records import QueryState
+from parfocal_labels.rows import has_answer
 from parfocal_labels.schema import label_events, leases, projects, queries
 
 
@@ -59,7 +60,7 @@ async def project_statistics(
     )
     of_retractions = (
         select(label_events.c.project_id, func.count().label("retractions"))
-        .where(label_events.c.retracts.is_not(None))
+        .where(label_events.c.retracts.is_not(None), ~has_answer(label_events))
         .group_by(label_events.c.project_id)
         .subquery()
     )

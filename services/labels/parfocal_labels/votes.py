@@ -8,13 +8,16 @@ from sqlalchemy import ColumnElement, Exists, FromClause, and_, exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parfocal_labels.answers import Answer
-from parfocal_labels.records import Project
-from parfocal_labels.rows import answer_from_row
+from parfocal_labels.records import Project, Purpose
+from parfocal_labels.rows import answer_from_row, has_answer
 from parfocal_labels.schema import label_events
 
 # One name for each part that an event can play in a statement.
 LABELS = label_events.alias("labels")
 RETRACTIONS = label_events.alias("retractions")
+
+# What a label must be for to be one of the votes that a query needs.
+COUNTED = (Purpose.VOTE.value, Purpose.IMPORT.value)
 
 
 def is_retraction_of(retractions: FromClause, labels: FromClause) -> ColumnElement[bool]:
@@ -27,7 +30,7 @@ def is_retraction_of(retractions: FromClause, labels: FromClause) -> ColumnEleme
 
 def stands(labels: FromClause) -> ColumnElement[bool]:
     """Return the condition that a row of `labels` is a label and was not taken back."""
-    return and_(labels.c.retracts.is_(None), ~exists().where(is_retraction_of(RETRACTIONS, labels)))
+    return and_(has_answer(labels), ~exists().where(is_retraction_of(RETRACTIONS, labels)))
 
 
 def has_vote_of(annotator: str, query_id: ColumnElement[int]) -> Exists:
@@ -43,7 +46,12 @@ async def votes_on(
     """Return the answers that stand on each of the queries `ids`, earliest first."""
     statement = (
         select(LABELS)
-        .where(LABELS.c.project_id == project.id, LABELS.c.query_id.in_(ids), stands(LABELS))
+        .where(
+            LABELS.c.project_id == project.id,
+            LABELS.c.query_id.in_(ids),
+            LABELS.c.purpose.in_(COUNTED),
+            stands(LABELS),
+        )
         .order_by(LABELS.c.sequence)
     )
     votes: dict[int, list[Answer]] = {query: [] for query in ids}

@@ -1,0 +1,100 @@
+"""Quality: gold, repeats, skills, skips, tie rules, purposes and tags of labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+_KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_IS_OPEN = sa.text("state = 'open'")
+_IS_GOLD = sa.text("state = 'gold'")
+
+
+def upgrade() -> None:
+    _add_columns()
+    _create_skips()
+    _create_annotators()
+    _index_by_skill()
+    op.create_index(
+        "ix_label_events_annotator", "label_events", ["project_id", "annotator", "sequence"]
+    )
+
+
+def _add_columns() -> None:
+    added: dict[str, list[sa.Column[Any]]] = {
+        "projects": [
+            sa.Column("votes_to_agree", sa.SmallInteger(), nullable=False, server_default="0"),
+            sa.Column("tie_rule", sa.String(16), nullable=False, server_default="unsure"),
+            sa.Column("gold_share", sa.Double(), nullable=False, server_default="0"),
+            sa.Column("repeat_share", sa.Double(), nullable=False, server_default="0"),
+            sa.Column("blind", sa.Boolean(), nullable=False, server_default=sa.false()),
+        ],
+        "queries": [
+            sa.Column("skill", sa.String(63), nullable=False, server_default=""),
+            sa.Column("gold_verdict", sa.String(16)),
+            sa.Column("gold_class_name", sa.Text()),
+            sa.Column("skips", sa.SmallInteger(), nullable=False, server_default="0"),
+        ],
+        "leases": [_purpose()],
+        "label_events": [_purpose(), sa.Column("tags", sa.JSON())],
+    }
+    for table, columns in added.items():
+        for column in columns:
+            op.add_column(table, column)
+
+
+def _purpose() -> sa.Column[str]:
+    return sa.Column("purpose", sa.String(16), nullable=False, server_default="vote")
+
+
+def _create_skips() -> None:
+    op.create_table(
+        "skips",
+        sa.Column("query_id", _KEY, nullable=False, autoincrement=False),
+        sa.Column("annotator", sa.Text(), nullable=False),
+        sa.Column("project_id", _KEY, nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("create_time", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("query_id", "annotator", name="pk_skips"),
+        sa.ForeignKeyConstraint(["query_id"], ["queries.id"], name="fk_skips_query_id"),
+        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name="fk_skips_project_id"),
+    )
+    op.create_index("ix_skips_annotator", "skips", ["project_id", "annotator"])
+
+
+def _create_annotators() -> None:
+    op.create_table(
+        "annotators",
+        sa.Column("project_id", _KEY, nullable=False, autoincrement=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("skills", sa.JSON(), nullable=False),
+        sa.Column("suspended", sa.Boolean(), nullable=False),
+        sa.Column("handed_out", sa.BigInteger(), nullable=False),
+        sa.Column("gold_out", sa.BigInteger(), nullable=False),
+        sa.Column("repeats_out", sa.BigInteger(), nullable=False),
+        sa.Column("create_time", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project_id", "name", name="pk_annotators"),
+        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name="fk_annotators_project_id"),
+    )
+
+
+def _index_by_skill() -> None:
+    order: list[Any] = ["skill", sa.text("priority DESC"), "rank", "id"]
+    for name, columns in {
+        "ix_queries_open": ["project_id", *order],
+        "ix_queries_open_round": ["project_id", "round", *order],
+    }.items():
+        op.drop_index(name, table_name="queries")
+        _create_partial_index(name, columns, where=_IS_OPEN)
+    _create_partial_index("ix_queries_gold", ["project_id", "id"], where=_IS_GOLD)
+
+
+def _create_partial_index(name: str, columns: list[Any], *, where: sa.TextClause) -> None:
+    op.create_index(name, "queries", columns, postgresql_where=where, sqlite_where=where)
