@@ -14,6 +14,8 @@ from parfocal_runtime.errors import InvalidInput
 
 MAX_VOTES = 99
 MAX_SHARE = 0.5
+# A table of who takes which class for which is kept for each annotator.
+MAX_MODELLED_CLASSES = 100
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,18 @@ class Rules:
                 raise _invalid("votes_to_agree", "must be 1 to votes_needed", self.votes_to_agree)
         elif self.votes_to_agree:
             raise _invalid("votes_to_agree", "goes with N_OF_M only", self.votes_to_agree)
+        if self.consensus_rule is ConsensusRule.DAWID_SKENE:
+            self._check_model_of_annotators()
         for name in ("gold_share", "repeat_share"):
             if not 0.0 <= getattr(self, name) <= MAX_SHARE:
                 raise _invalid(name, f"must be 0 to {MAX_SHARE}", getattr(self, name))
+
+    def _check_model_of_annotators(self) -> None:
+        if self.tie_rule is TieRule.ADJUDICATE:
+            raise _invalid("tie_rule", "cannot be ADJUDICATE with DAWID_SKENE", "ADJUDICATE")
+        if len(self.classes) > MAX_MODELLED_CLASSES:
+            demand = f"must be at most {MAX_MODELLED_CLASSES} with DAWID_SKENE"
+            raise _invalid("classes", demand, len(self.classes))
 
     def changed_to(self, other: Rules) -> Rules:
         """Return `other` if a project with labels can go over to it.

@@ -16,7 +16,7 @@ from parfocal_labels.paging import Page, PageRequest
 from parfocal_labels.queries import all_queries, list_queries
 from parfocal_labels.records import Progress, Project, Query, QueryConsensus, QueryState
 from parfocal_labels.schema import leases, queries
-from parfocal_labels.votes import LABELS, stands, votes_on
+from parfocal_labels.votes import COUNTED, LABELS, adjudications_on, stands, votes_on
 
 
 async def list_consensus(
@@ -46,12 +46,13 @@ async def decided_consensus(
 async def _consensus_of(
     connection: AsyncConnection, project: Project, asked: Collection[Query]
 ) -> list[QueryConsensus]:
-    votes = await votes_on(connection, project, [query.id for query in asked])
-    rules = project.rules
+    ids = [query.id for query in asked]
+    votes = await votes_on(connection, project, ids)
+    adjudications = await adjudications_on(connection, project, ids)
     return [
         QueryConsensus(
             query,
-            consensus(votes[query.id], rule=rules.consensus_rule, votes_needed=rules.votes_needed),
+            consensus(votes[query.id], project.rules, adjudication=adjudications.get(query.id)),
         )
         for query in asked
     ]
@@ -64,7 +65,8 @@ async def project_agreement(
     votes = []
     async for chunk in all_queries(connection, project, round_=round_):
         several = [query.id for query in chunk if query.votes >= 2]
-        votes += list((await votes_on(connection, project, several)).values())
+        ballots = await votes_on(connection, project, several)
+        votes += [[ballot.answer for ballot in each] for each in ballots.values()]
     return agreement(votes)
 
 
@@ -101,7 +103,7 @@ def _votes(of_round: ColumnElement[bool], wanted: ColumnElement[Any]) -> Select[
         select(wanted)
         .select_from(LABELS)
         .join(queries, queries.c.id == LABELS.c.query_id)
-        .where(of_round, stands(LABELS))
+        .where(of_round, LABELS.c.purpose.in_(COUNTED), stands(LABELS))
     )
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Exists, FromClause, and_, exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parfocal_labels.answers import Answer
+from parfocal_labels.consensus import Ballot
 from parfocal_labels.records import Project, Purpose
 from parfocal_labels.rows import answer_from_row, has_answer
 from parfocal_labels.schema import label_events
@@ -18,6 +19,7 @@ RETRACTIONS = label_events.alias("retractions")
 
 # What a label must be for to be one of the votes that a query needs.
 COUNTED = (Purpose.VOTE.value, Purpose.IMPORT.value)
+IS_ADJUDICATION = LABELS.c.purpose == Purpose.ADJUDICATION.value
 
 
 def is_retraction_of(retractions: FromClause, labels: FromClause) -> ColumnElement[bool]:
@@ -42,8 +44,8 @@ def has_vote_of(annotator: str, query_id: ColumnElement[int]) -> Exists:
 
 async def votes_on(
     connection: AsyncConnection, project: Project, ids: Collection[int]
-) -> dict[int, list[Answer]]:
-    """Return the answers that stand on each of the queries `ids`, earliest first."""
+) -> dict[int, list[Ballot]]:
+    """Return the votes that stand on each of the queries `ids`, earliest first."""
     statement = (
         select(LABELS)
         .where(
@@ -54,7 +56,25 @@ async def votes_on(
         )
         .order_by(LABELS.c.sequence)
     )
-    votes: dict[int, list[Answer]] = {query: [] for query in ids}
+    votes: dict[int, list[Ballot]] = {query: [] for query in ids}
     for row in await connection.execute(statement):
-        votes[row.query_id].append(answer_from_row(row))
+        votes[row.query_id].append(Ballot(row.annotator, answer_from_row(row)))
     return votes
+
+
+async def adjudications_on(
+    connection: AsyncConnection, project: Project, ids: Collection[int]
+) -> dict[int, Answer]:
+    """Return the last word of a curator on those of the queries `ids` that have one."""
+    statement = (
+        select(LABELS)
+        .where(
+            LABELS.c.project_id == project.id,
+            LABELS.c.query_id.in_(ids),
+            IS_ADJUDICATION,
+            stands(LABELS),
+        )
+        .order_by(LABELS.c.sequence)
+    )
+    rows = await connection.execute(statement)
+    return {row.query_id: answer_from_row(row) for row in rows}

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from parfocal_labels.answers import TaskKind
-from parfocal_labels.consensus import ConsensusRule
+from parfocal_labels.consensus import ConsensusRule, TieRule
 from parfocal_labels.records import ProjectChange, Rules
 from parfocal_runtime.errors import InvalidInput
 
@@ -18,6 +18,22 @@ VERIFY, CLASSIFY = TaskKind.VERIFY, TaskKind.CLASSIFY
         ({"task_kind": CLASSIFY, "classes": ("a", "a")}, "project.classes"),
         ({"task_kind": VERIFY, "votes_needed": 0}, "project.votes_needed"),
         ({"task_kind": VERIFY, "votes_needed": 100}, "project.votes_needed"),
+        (
+            {
+                "task_kind": VERIFY,
+                "consensus_rule": ConsensusRule.DAWID_SKENE,
+                "tie_rule": TieRule.ADJUDICATE,
+            },
+            "project.tie_rule",
+        ),
+        (
+            {
+                "task_kind": CLASSIFY,
+                "classes": tuple(map(str, range(101))),
+                "consensus_rule": ConsensusRule.DAWID_SKENE,
+            },
+            "project.classes",
+        ),
     ],
 )
 def test_rules_that_contradict_each_other_are_refused(
