@@ -102,3 +102,22 @@ def candidate_record(project: str, candidate_set: str) -> str:
 def candidate_objects(project: str, candidate_set: str, source: int) -> str:
     """Array (z, y, x) uint32 of one source of a set: candidate + 1, 0 where there is none."""
     return f"{candidate_folder(project, candidate_set)}/objects-{source}.zarr"
+
+
+def export_folder(project: str, sha256: str) -> str:
+    """Folder of what a snapshot was written to in formats of other programs."""
+    return f"projects/{project}/exports/{sha256}"
+
+
+def export_path(project: str, sha256: str, format_: str, *, candidate_set: str = "") -> str:
+    """File or folder of a snapshot in another format.
+
+    Args:
+        project: Name of the project.
+        sha256: Digest of the snapshot.
+        format_: `csv`, `coco`, `ome-zarr` or `neuroglancer`.
+        candidate_set: The only set that it takes in; empty for all.
+    """
+    suffix = {"csv": ".csv", "coco": ".json", "ome-zarr": ".zarr"}.get(format_, "")
+    scope = f"-{candidate_set}" if candidate_set else ""
+    return f"{export_folder(project, sha256)}/{format_}{scope}{suffix}"
