@@ -1,4 +1,4 @@
-"""Who is calling: bearer tokens, roles, and the caller of the running request."""
+"""How callers prove who they are: bearer tokens and certificates listed in a file."""
 
 from __future__ import annotations
 
@@ -8,83 +8,46 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from parfocal_runtime.config import ConfigError
-from parfocal_runtime.errors import Unauthenticated
+from parfocal_runtime.errors import DomainError, Unauthenticated
+from parfocal_runtime.layout import checked_name
 from parfocal_runtime.logs import get_logger
+from parfocal_runtime.principals import Account, Principal, Role, acting_as, principal
+
+__all__ = [
+    "Account",
+    "Authenticator",
+    "Principal",
+    "Role",
+    "TokenFile",
+    "acting_as",
+    "bearer_token",
+    "principal",
+    "write_secret",
+    "write_token",
+]
 
 _log = get_logger(__name__)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-class Role(IntEnum):
-    """What a caller may do; each role may do all that the lower ones may."""
-
-    VIEWER = 1
-    ANNOTATOR = 2
-    CURATOR = 3
-    ADMIN = 4
-
-    @classmethod
-    def parse(cls, name: str) -> Role:
-        """Return the role called `name`, in lower case.
-
-        Raises:
-            ValueError: If there is none.
-        """
-        for role in cls:
-            if role.name.lower() == name:
-                return role
-        raise ValueError(f"a role is viewer, annotator, curator or admin, got {name!r}")
-
-
-@dataclass(frozen=True)
-class Principal:
-    """Somebody who calls: the name that stands on their labels, and their role."""
-
-    name: str
-    role: Role
+_CERTIFICATE = re.compile(r"(uri|dns|email|cn):\S(.*\S)?", re.IGNORECASE)
+_KEYS = frozenset({"name", "sha256", "certificate", "role", "projects", "limited", "note"})
 
 
 class Authenticator(Protocol):
     """Finds out who a bearer token belongs to."""
 
-    def authenticate(self, token: str) -> Principal | None:
-        """Return the owner of `token`, or None if nobody owns it."""
+    async def authenticate(self, token: str) -> Account | None:
+        """Return the owner of `token`, or None if nobody owns it.
+
+        Raises:
+            Unavailable: If that cannot be told at present.
+        """
         ...
-
-
-_current: ContextVar[Principal] = ContextVar("parfocal_principal")
-
-
-def principal() -> Principal:
-    """Return the caller of the running request.
-
-    Raises:
-        Unauthenticated: Outside a request, or in one that needs no caller
-            (`ERROR_REASON_TOKEN_MISSING`).
-    """
-    caller = _current.get(None)
-    if caller is None:
-        raise Unauthenticated("ERROR_REASON_TOKEN_MISSING", "nobody is calling")
-    return caller
-
-
-@contextmanager
-def acting_as(caller: Principal) -> Iterator[None]:
-    """Make `caller` the principal inside the block."""
-    token = _current.set(caller)
-    try:
-        yield
-    finally:
-        _current.reset(token)
 
 
 def bearer_token(metadata: Mapping[str, str]) -> str | None:
@@ -104,8 +67,20 @@ def bearer_token(metadata: Mapping[str, str]) -> str | None:
     return token.strip()
 
 
+@dataclass(frozen=True)
+class _Listed:
+    """What a file says: owners of tokens by digest, and of certificates by what names them."""
+
+    tokens: Mapping[str, tuple[str, Account]]
+    certificates: Mapping[str, Account]
+
+
 class TokenFile:
-    """Callers listed in a file, one JSON object a line: `name`, `sha256` of the token, `role`.
+    """Callers listed in a file, one JSON object a line.
+
+    An entry has a `name`, the `sha256` of a token, a `certificate` (such as `URI:spiffe://lab/ann`,
+    `DNS:loop.lab`, `email:ann@lab`, `CN:ann`) or both, a `role` for everywhere, roles for single
+    `projects` by name, or both, and `"limited": false` where the limit on calls does not count.
 
     Empty lines and lines that start with `#` are skipped. The file is read again when it
     changes; if it is then malformed the callers that were known stay known.
@@ -117,17 +92,27 @@ class TokenFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
         self._seen = self._stamp()
-        self._callers = _read_callers(self._path)
+        self._listed = _read(self._path)
 
-    def authenticate(self, token: str) -> Principal | None:
+    async def authenticate(self, token: str) -> Account | None:
         """Return the owner of `token`, or None if nobody owns it."""
         self._refresh()
         digest = hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
         # Finding by digest tells by its duration nothing that helps to guess a token.
-        found = self._callers.get(digest)
+        found = self._listed.tokens.get(digest)
         if found is None or not hmac.compare_digest(found[0], digest):
             return None
         return found[1]
+
+    def owner_of_certificate(self, identities: Iterable[str]) -> Account | None:
+        """Return the owner of a certificate, or None if nobody owns it.
+
+        Args:
+            identities: What the certificate names, such as `dns:loop.lab`; the kind in lower case.
+        """
+        self._refresh()
+        owners = (self._listed.certificates.get(identity) for identity in identities)
+        return next((owner for owner in owners if owner is not None), None)
 
     def _refresh(self) -> None:
         stamp = self._stamp()
@@ -135,7 +120,7 @@ class TokenFile:
             return
         self._seen = stamp
         try:
-            self._callers = _read_callers(self._path)
+            self._listed = _read(self._path)
         except ConfigError as error:
             _log.error("tokens file not read again", problem=str(error))
 
@@ -147,21 +132,28 @@ class TokenFile:
         return (found.st_mtime_ns, found.st_size, found.st_ino)
 
 
-def write_token(tokens_file: str | os.PathLike[str], *, name: str, role: Role) -> str:
-    """Give `name` a fresh token in `tokens_file`, replacing an older one, and return it.
+def write_token(
+    tokens_file: str | os.PathLike[str],
+    *,
+    name: str,
+    role: Role | None = None,
+    projects: Mapping[str, Role] | None = None,
+    limited: bool = True,
+) -> str:
+    """Give `name` a fresh token in `tokens_file`, replacing an older entry, and return it.
 
     The file is made if it is missing; only its owner may read it.
     """
     path, token = Path(tokens_file), secrets.token_urlsafe(32)
-    line = json.dumps(
-        {
-            "name": name,
-            "sha256": hashlib.sha256(token.encode()).hexdigest(),
-            "role": role.name.lower(),
-        }
-    )
+    entry: dict[str, Any] = {"name": name, "sha256": hashlib.sha256(token.encode()).hexdigest()}
+    if role is not None:
+        entry["role"] = role.name.lower()
+    if projects:
+        entry["projects"] = {each: given.name.lower() for each, given in projects.items()}
+    if not limited:
+        entry["limited"] = False
     kept = [old for old in _lines(path) if json.loads(old)["name"] != name] if path.exists() else []
-    write_secret(path, "\n".join([*kept, line, ""]))
+    write_secret(path, "\n".join([*kept, json.dumps(entry), ""]))
     return token
 
 
@@ -175,16 +167,24 @@ def write_secret(path: str | os.PathLike[str], text: str) -> None:
     temporary.replace(target)
 
 
-def _read_callers(path: Path) -> dict[str, tuple[str, Principal]]:
+def _read(path: Path) -> _Listed:
     try:
         lines = _lines(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the tokens file {path}: {error}") from error
-    callers = {}
+    tokens: dict[str, tuple[str, Account]] = {}
+    certificates: dict[str, Account] = {}
     for number, line in enumerate(lines, start=1):
-        digest, caller = _parse(line, f"entry {number} of the tokens file {path}")
-        callers[digest] = (digest, caller)
-    return callers
+        where = f"entry {number} of the tokens file {path}"
+        entry = _entry(line, where)
+        account = _account(entry, where)
+        if digest := _digest(entry, where):
+            tokens[digest] = (digest, account)
+        if certificate := _certificate(entry, where):
+            certificates[certificate] = account
+        if not digest and not certificate:
+            raise ConfigError(f"{where} must have a sha256 or a certificate")
+    return _Listed(tokens, certificates)
 
 
 def _lines(path: Path) -> list[str]:
@@ -192,18 +192,53 @@ def _lines(path: Path) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def _parse(line: str, where: str) -> tuple[str, Principal]:
-    # The text of a line stays out of the messages: someone may have put the token itself there.
+# The text of an entry stays out of the messages: someone may have put the token itself there.
+def _entry(line: str, where: str) -> dict[str, Any]:
     try:
         entry = json.loads(line)
-        name, digest, role = entry["name"], entry["sha256"], Role.parse(entry["role"])
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError:
+        entry = None
+    if not isinstance(entry, dict):
+        raise ConfigError(f"{where} must be a JSON object")
+    if entry.keys() - _KEYS:
+        raise ConfigError(f"{where} may have {', '.join(sorted(_KEYS))} and nothing else")
+    return entry
+
+
+def _account(entry: dict[str, Any], where: str) -> Account:
+    name, limited = entry.get("name"), entry.get("limited", True)
+    if not isinstance(name, str) or not name:
+        raise ConfigError(f"{where} must have a name")
+    if not isinstance(limited, bool):
+        raise ConfigError(f"{where} must have true or false as limited")
+    try:
+        role = Role.parse(entry["role"]) if "role" in entry else None
+        projects = {
+            checked_name(project, field="project"): Role.parse(given)
+            for project, given in entry.get("projects", {}).items()
+        }
+    except (ValueError, TypeError, AttributeError, DomainError):
         raise ConfigError(
-            f"{where} must be a JSON object with name, sha256 and role (viewer, annotator, "
-            "curator or admin)"
-        ) from error
-    if not isinstance(name, str) or not name or not isinstance(digest, str):
-        raise ConfigError(f"{where} must have a name and a sha256, both text")
-    if not _SHA256.fullmatch(digest):
+            f"{where} must have a role (viewer, annotator, curator or admin), or projects with a "
+            "role for each by its name"
+        ) from None
+    if role is None and not projects:
+        raise ConfigError(f"{where} must have a role, or projects with roles")
+    return Account(name, role, projects, limited)
+
+
+def _digest(entry: dict[str, Any], where: str) -> str:
+    digest = entry.get("sha256", "")
+    if not isinstance(digest, str) or ("sha256" in entry and not _SHA256.fullmatch(digest)):
         raise ConfigError(f"{where} must have a sha256 of 64 lower-case hex digits")
-    return digest, Principal(name, role)
+    return digest
+
+
+def _certificate(entry: dict[str, Any], where: str) -> str:
+    identity = entry.get("certificate", "")
+    if not isinstance(identity, str) or (
+        "certificate" in entry and not _CERTIFICATE.fullmatch(identity)
+    ):
+        raise ConfigError(f"{where} must have a certificate such as 'URI:...', 'DNS:...', 'CN:...'")
+    kind, _, value = identity.partition(":")
+    return f"{kind.lower()}:{value}" if value else ""

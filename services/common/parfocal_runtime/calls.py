@@ -56,6 +56,8 @@ class Call:
         metadata: What the caller sent; the last entry of a name counts.
         started: Monotonic clock at the start, in seconds.
         on_received: Called after each message from the caller.
+        on_request: Called with each message from the caller once it is decoded; what it raises
+            refuses the message.
         on_sent: Called before each message to the caller.
     """
 
@@ -64,6 +66,7 @@ class Call:
     metadata: dict[str, str]
     started: float = field(default_factory=time.monotonic)
     on_received: list[Hook] = field(default_factory=list)
+    on_request: list[Callable[[Any], None]] = field(default_factory=list)
     on_sent: list[Hook] = field(default_factory=list)
 
 
@@ -157,11 +160,14 @@ class _Shape:
         for hook in call.on_received:
             hook()
         try:
-            return self._decode(data)
+            message = self._decode(data)
         except Exception as error:
             raise InvalidInput(
                 "ERROR_REASON_MALFORMED_MESSAGE", "the request is not a message of its type"
             ) from error
+        for look in call.on_request:
+            look(message)
+        return message
 
     async def _each(self, call: Call, stream: AsyncIterator[bytes]) -> AsyncIterator[Any]:
         async for data in stream:

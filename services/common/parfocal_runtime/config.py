@@ -55,6 +55,26 @@ def variable_names(cls: type[Any], prefix: str) -> list[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OidcSettings:
+    """An OpenID Connect issuer whose tokens are taken, and which of their claims say what."""
+
+    issuer: str = ""
+    """URL of the issuer, as its tokens have it in `iss`; empty takes no such tokens."""
+    audience: str = ""
+    """What tokens must have in `aud`."""
+    ca_file: str = ""
+    """PEM authorities of the issuer's certificate; empty takes the system's."""
+    name_claim: str = "sub"
+    """Claim with the name that stands on labels; `a.b` is member `b` of the claim `a`."""
+    role_claim: str = "parfocal_role"
+    """Claim with the role for everywhere, or a list of which the highest counts."""
+    projects_claim: str = "parfocal_projects"
+    """Claim with roles for single projects: an object by project, or a list of `project:role`."""
+    refresh_seconds: float = bounded(10.0, least=0)
+    """Least time between two fetches of the issuer's keys."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServerConfig:
     """What every service needs to know to run; services add fields in a subclass."""
 
@@ -69,7 +89,10 @@ class ServerConfig:
     s3: S3Settings = field(default_factory=S3Settings)
     """How to reach the S3 service, for an `s3://` store."""
     tokens_file: str = ""
-    """File of callers, one JSON object a line: name, sha256 of the token, role."""
+    """File of callers, one JSON object a line: name, sha256 of the token or certificate, role for
+    everywhere or projects with roles."""
+    oidc: OidcSettings = field(default_factory=OidcSettings)
+    """Callers who show a token of an OpenID Connect issuer."""
     anonymous_role: Literal["", "viewer", "annotator", "curator", "admin"] = ""
     """Role of callers without a token; empty refuses them."""
     tls_certificate_file: str = ""
@@ -77,7 +100,14 @@ class ServerConfig:
     tls_key_file: str = field(default="", repr=False)
     """PEM key of the certificate."""
     tls_client_ca_file: str = ""
-    """PEM authorities; with it clients must show a certificate that one of them signed."""
+    """PEM authorities; with it clients must show a certificate that one of them signed. Whose it is
+    may stand in the tokens file."""
+    audit_file: str = ""
+    """File of JSON lines about calls that change something or are refused; empty is the log."""
+    rate_limit: float = bounded(0.0, least=0)
+    """Calls per second that each caller may make; 0 is no limit."""
+    rate_burst: int = bounded(100, least=1)
+    """Calls that a caller may make at once after a rest, where there is a limit."""
     max_message_bytes: int = bounded(64 * MEBIBYTE, least=1024, most=2**31 - 1)
     """Largest message taken and sent."""
     max_concurrent_rpcs: int = bounded(4096, least=1)

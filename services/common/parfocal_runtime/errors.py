@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,10 @@ class DomainError(Exception):
         violations: Each thing at fault, where there may be several; as many of the first as fit
             into the answer reach the caller.
         metadata: The parts of the message that vary, by name, as strings.
+        retry_seconds: When the same call may work, in seconds from now; None is not known.
     """
+
+    retry_seconds: float | None = None
 
     def __init__(
         self,
@@ -49,6 +53,11 @@ class DomainError(Exception):
         self.message = message
         self.violations = tuple(violations)
         self.metadata = {key: str(value) for key, value in metadata.items()}
+
+    def retry_after(self, seconds: float) -> Self:
+        """Say when the same call may work, and return the error."""
+        self.retry_seconds = seconds
+        return self
 
 
 class InvalidInput(DomainError):

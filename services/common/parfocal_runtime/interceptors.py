@@ -1,4 +1,4 @@
-"""The layers around every call: metrics, request id, errors, draining, access, readiness."""
+"""The layers around every call: metrics, request id, errors, draining, readiness."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from uuid import uuid4
 
 import grpc
 
-from parfocal_runtime.access import METHOD_ROLES, PUBLIC_METHODS, require_access
-from parfocal_runtime.auth import Authenticator, Principal, Role, acting_as, bearer_token
+from parfocal_runtime.access import PUBLIC_METHODS
 from parfocal_runtime.calls import Answer, Call, Method
 from parfocal_runtime.channels import domain_error
-from parfocal_runtime.errors import DomainError, Unauthenticated, Unavailable
+from parfocal_runtime.errors import DomainError, Unavailable
 from parfocal_runtime.logs import get_logger
 from parfocal_runtime.metrics import GrpcMetrics
 from parfocal_runtime.request_id import (
@@ -59,7 +58,7 @@ class MetricsLayer:
                 failure = error
                 raise
             finally:
-                metrics.finished(_final_code(call, failure), time.monotonic() - call.started)
+                metrics.finished(final_code(call, failure), time.monotonic() - call.started)
 
         return counted
 
@@ -86,7 +85,7 @@ class RequestLayer:
                 failure = error
                 raise
             finally:
-                _log_end(call, _final_code(call, failure))
+                _log_end(call, final_code(call, failure))
                 current_request.reset(token)
 
         return named
@@ -174,51 +173,6 @@ class DrainLayer:
             raise Unavailable("ERROR_REASON_SHUTTING_DOWN", "the server is stopping; connect again")
 
 
-class AccessLayer:
-    """Finds out who calls and whether they may.
-
-    Args:
-        authenticator: Knows the owners of tokens; None knows nobody.
-        anonymous_role: Role of callers without a token; None refuses them.
-        roles: The least role of each method.
-    """
-
-    def __init__(
-        self,
-        authenticator: Authenticator | None,
-        *,
-        anonymous_role: Role | None = None,
-        roles: Mapping[str, Role] = METHOD_ROLES,
-    ) -> None:
-        self._authenticator = authenticator
-        self._anonymous = Principal("anonymous", anonymous_role) if anonymous_role else None
-        self._roles = roles
-
-    def around(self, method: Method, answer: Answer) -> Answer:
-        """Check the calls of `method` and make their caller the principal."""
-        if method.name in PUBLIC_METHODS:
-            return answer
-
-        async def checked(call: Call) -> bytes | None:
-            caller = require_access(self._caller(call.metadata), method.name, self._roles)
-            request = current_request.get()
-            if request is not None:
-                request.caller = caller.name
-            with acting_as(caller):
-                return await answer(call)
-
-        return checked
-
-    def _caller(self, metadata: Mapping[str, str]) -> Principal | None:
-        token = bearer_token(metadata)
-        if token is None or self._authenticator is None:
-            return self._anonymous
-        caller = self._authenticator.authenticate(token)
-        if caller is None:
-            raise Unauthenticated("ERROR_REASON_TOKEN_INVALID", "the token is not known")
-        return caller
-
-
 class ReadinessLayer:
     """Refuses calls of a service that has not started yet."""
 
@@ -252,7 +206,8 @@ def _trailing(*entries: tuple[str, str | bytes]) -> tuple[tuple[str, str | bytes
     return ((REQUEST_ID_KEY, current_request_id()), *entries)
 
 
-def _final_code(call: Call, failure: BaseException | None) -> grpc.StatusCode:
+def final_code(call: Call, failure: BaseException | None) -> grpc.StatusCode:
+    """Return the code that a call ended with, once its errors are translated."""
     if isinstance(failure, asyncio.CancelledError):
         remaining = call.context.time_remaining()
         late = remaining is not None and remaining <= 0

@@ -17,11 +17,13 @@ class Request:
         id: Follows the request through the services and their logs.
         method: Full name of the gRPC method.
         caller: Name of the principal; empty until it is known, and where none is needed.
+        projects: Names of the projects that it is about, as far as they are known.
     """
 
     id: str
     method: str
     caller: str = ""
+    projects: tuple[str, ...] = ()
 
 
 current_request: ContextVar[Request | None] = ContextVar("parfocal_request", default=None)

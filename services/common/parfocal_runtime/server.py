@@ -17,12 +17,14 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
-from parfocal_runtime.access import METHOD_ROLES
-from parfocal_runtime.auth import Role, TokenFile
+from parfocal_runtime.access import METHOD_RULES, Rule
+from parfocal_runtime.admission import AccessLayer
+from parfocal_runtime.audit import AuditFile, AuditLayer, AuditLog
+from parfocal_runtime.auth import Authenticator, TokenFile
+from parfocal_runtime.callers import Callers
 from parfocal_runtime.calls import CallInterceptor, Layer
 from parfocal_runtime.config import ConfigError, ServerConfig
 from parfocal_runtime.interceptors import (
-    AccessLayer,
     DrainLayer,
     ErrorLayer,
     MetricsLayer,
@@ -31,7 +33,10 @@ from parfocal_runtime.interceptors import (
 )
 from parfocal_runtime.logs import get_logger
 from parfocal_runtime.metrics import GrpcMetrics, metrics_endpoint, new_registry
+from parfocal_runtime.oidc import OidcTokens
+from parfocal_runtime.principals import Role
 from parfocal_runtime.quota import cpu_threads
+from parfocal_runtime.rate_limits import RateLimiter
 from parfocal_runtime.reflection import REFLECTION_NAMES, add_reflection
 from parfocal_runtime.transport import place, server_credentials, server_options
 
@@ -118,7 +123,7 @@ async def serving(
     services: Sequence[Service],
     config: ServerConfig,
     *,
-    roles: Mapping[str, Role] = METHOD_ROLES,
+    rules: Mapping[str, Rule] = METHOD_RULES,
 ) -> AsyncIterator[RunningServer]:
     """Serve inside the block; leaving it drains the server and stops the services.
 
@@ -128,7 +133,7 @@ async def serving(
     Raises:
         ConfigError: If nobody could call the server, or a file or the port cannot be used.
     """
-    server = _Server(services, config, roles)
+    server = _Server(services, config, rules)
     try:
         yield await server.start()
     finally:
@@ -140,7 +145,7 @@ def serving_in_thread(
     services: Sequence[Service],
     config: ServerConfig,
     *,
-    roles: Mapping[str, Role] = METHOD_ROLES,
+    rules: Mapping[str, Rule] = METHOD_RULES,
 ) -> Iterator[RunningServer]:
     """Serve inside the block from an event loop of its own, for callers that block."""
     started: Future[tuple[RunningServer, Callable[[], object]]] = Future()
@@ -149,7 +154,7 @@ def serving_in_thread(
         done = asyncio.Event()
         stop = partial(asyncio.get_running_loop().call_soon_threadsafe, done.set)
         _use_threads(config)
-        async with serving(services, config, roles=roles) as server:
+        async with serving(services, config, rules=rules) as server:
             started.set_result((server, stop))
             await done.wait()
         await _settled()
@@ -182,7 +187,7 @@ async def _run(
 ) -> None:
     told = _on_signals()
     _use_threads(config)
-    server = _Server(services, config, METHOD_ROLES, listen_last=listen_last)
+    server = _Server(services, config, METHOD_RULES, listen_last=listen_last)
     starting = asyncio.ensure_future(server.start())
     try:
         await asyncio.wait((starting, told), return_when=asyncio.FIRST_COMPLETED)
@@ -235,7 +240,7 @@ class _Server:
         self,
         services: Sequence[Service],
         config: ServerConfig,
-        roles: Mapping[str, Role],
+        rules: Mapping[str, Rule],
         *,
         listen_last: bool = False,
     ) -> None:
@@ -250,7 +255,7 @@ class _Server:
         self._registry = new_registry()
         self._health = health.aio.HealthServicer()
         self._watches = DrainLayer()
-        self._server = self._built(roles)
+        self._server = self._built(rules)
 
     async def start(self) -> RunningServer:
         """Listen, then start the services (or the other way round), and report them ready."""
@@ -300,15 +305,14 @@ class _Server:
             self._resources.close()
             _log.info("stopped")
 
-    def _built(self, roles: Mapping[str, Role]) -> grpc.aio.Server:
+    def _built(self, rules: Mapping[str, Rule]) -> grpc.aio.Server:
         metrics = GrpcMetrics(self._registry)
-        authenticator, anonymous_role = _authentication(self._config)
         layers: list[Layer] = [
             MetricsLayer(metrics),
             RequestLayer(),
             ErrorLayer(),
+            *self._guards(rules),
             self._watches,
-            AccessLayer(authenticator, anonymous_role=anonymous_role, roles=roles),
             ReadinessLayer(self._is_started),
         ]
         server = grpc.aio.server(
@@ -325,6 +329,39 @@ class _Server:
         add_reflection(server, shown)
         metrics.register_services((*shown, *REFLECTION_NAMES))
         return server
+
+    def _guards(self, rules: Mapping[str, Rule]) -> list[Layer]:
+        config = self._config
+        callers = self._callers()
+        trail = AuditFile(config.audit_file) if config.audit_file else AuditLog()
+        self._resources.callback(trail.close)
+        limit = config.rate_limit
+        limiter = RateLimiter(limit, burst=config.rate_burst) if limit else None
+        roots = (config.store_uri,) if config.store_uri else ()
+        access = AccessLayer(callers, rules=rules, limiter=limiter, roots=roots)
+        return [AuditLayer(trail, rules=rules), access]
+
+    def _callers(self) -> Callers:
+        config = self._config
+        if not (config.tokens_file or config.oidc.issuer or config.anonymous_role):
+            raise ConfigError(
+                "PARFOCAL_TOKENS_FILE is not set, so nobody could call the server; name a tokens "
+                "file or a PARFOCAL_OIDC_ISSUER, or let callers in without a token by "
+                "PARFOCAL_ANONYMOUS_ROLE"
+            )
+        authenticators: list[Authenticator] = []
+        listed = TokenFile(config.tokens_file) if config.tokens_file else None
+        if listed is not None:
+            authenticators.append(listed)
+        if config.oidc.issuer:
+            issued = OidcTokens(config.oidc)
+            self._resources.callback(issued.close)
+            authenticators.append(issued)
+        return Callers(
+            authenticators,
+            certificates=listed if config.tls_client_ca_file else None,
+            anonymous_role=Role.parse(config.anonymous_role) if config.anonymous_role else None,
+        )
 
     def _open_metrics(self) -> int:
         host, port = self._config.host, self._config.metrics_port
@@ -380,15 +417,3 @@ async def _stop_logged(service: Service) -> None:
         await service.stop()
     except Exception:
         _log.exception("a service did not stop in good order", services=service.names)
-
-
-def _authentication(config: ServerConfig) -> tuple[TokenFile | None, Role | None]:
-    if not config.tokens_file and not config.anonymous_role:
-        raise ConfigError(
-            "PARFOCAL_TOKENS_FILE is not set, so nobody could call the server; name a tokens "
-            "file, or let callers in without a token by PARFOCAL_ANONYMOUS_ROLE"
-        )
-    return (
-        TokenFile(config.tokens_file) if config.tokens_file else None,
-        Role.parse(config.anonymous_role) if config.anonymous_role else None,
-    )

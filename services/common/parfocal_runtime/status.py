@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from google.protobuf import any_pb2
+from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
@@ -70,8 +70,9 @@ def details_of(error: DomainError) -> bytes:
     """Return the serialised `google.rpc.Status` of an error.
 
     It holds an `ErrorInfo`; a `BadRequest` where the error names the field of the request at fault;
-    and a `PreconditionFailure` where it names several things at fault. If those are too many
-    to travel, the first are sent, and `violations_left_out` in the metadata says how many are not.
+    a `RetryInfo` where it says when to try again; and a `PreconditionFailure` where it names
+    several things at fault. If those are too many to travel, the first are sent, and
+    `violations_left_out` in the metadata says how many are not.
     """
     message = message_of(error)
     info = error_details_pb2.ErrorInfo(
@@ -88,6 +89,10 @@ def details_of(error: DomainError) -> bytes:
             field=_text(error.metadata["field"], _LONGEST_VALUE), description=message
         )
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    if error.retry_seconds is not None:
+        delay = duration_pb2.Duration()
+        delay.FromNanoseconds(round(error.retry_seconds * 1e9))
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
     if error.violations:
         taken = sum(detail.ByteSize() for detail in details) + len(message.encode())
         failure = _precondition_failure(error.violations, most_bytes=_MOST_BYTES - taken)
@@ -111,11 +116,22 @@ def error_from_status(code: StatusCode, message: str, details: bytes | None) -> 
     A code outside the table (such as DEADLINE_EXCEEDED) is `Unavailable`, except INTERNAL,
     UNKNOWN, DATA_LOSS and UNIMPLEMENTED, which trying again does not mend: a plain `DomainError`.
     """
-    reason, metadata, violations = _content(details)
     kind = _KINDS.get(code, Unavailable)
-    return kind(
-        reason or _REASONS.get(kind, INTERNAL_REASON), message, violations=violations, **metadata
-    )
+    error = kind(_REASONS.get(kind, INTERNAL_REASON), message)
+    for packed in status_pb2.Status.FromString(details or b"").details:
+        info = error_details_pb2.ErrorInfo()
+        retry = error_details_pb2.RetryInfo()
+        failure = error_details_pb2.PreconditionFailure()
+        if packed.Unpack(info):
+            error.reason = info.reason or error.reason
+            error.metadata = dict(info.metadata)
+        elif packed.Unpack(retry):
+            error.retry_after(retry.retry_delay.ToNanoseconds() / 1e9)
+        elif packed.Unpack(failure):
+            error.violations = tuple(
+                Violation(each.subject, each.type, each.description) for each in failure.violations
+            )
+    return error
 
 
 _KINDS: dict[StatusCode, type[DomainError]] = {
@@ -126,33 +142,12 @@ _KINDS: dict[StatusCode, type[DomainError]] = {
     StatusCode.UNIMPLEMENTED: DomainError,
 }
 
-_PARAMETERS = frozenset({"self", "reason", "message", "violations"})
-
 # For answers without a reason: they come from gRPC itself, or from what stands in between.
 _REASONS: dict[type[DomainError], str] = {
     Cancelled: "ERROR_REASON_CANCELLED",
     Exhausted: "ERROR_REASON_MESSAGE_TOO_LARGE",
     Unavailable: "ERROR_REASON_DEPENDENCY_UNAVAILABLE",
 }
-
-
-def _content(details: bytes | None) -> tuple[str, dict[str, str], list[Violation]]:
-    """Return reason, metadata and violations."""
-    reason, metadata, violations = "", {}, []
-    for packed in status_pb2.Status.FromString(details or b"").details:
-        info = error_details_pb2.ErrorInfo()
-        failure = error_details_pb2.PreconditionFailure()
-        if packed.Unpack(info):
-            reason = info.reason
-            # The parameters of an error cannot be metadata too.
-            metadata = {
-                key: value for key, value in info.metadata.items() if key not in _PARAMETERS
-            }
-        elif packed.Unpack(failure):
-            violations = [
-                Violation(each.subject, each.type, each.description) for each in failure.violations
-            ]
-    return reason, metadata, violations
 
 
 def _precondition_failure(violations: Sequence[Violation], *, most_bytes: int) -> Any:

@@ -170,6 +170,7 @@ async def train(
         raise TrainingFailed(
             run.failure.reason or "ERROR_REASON_INTERNAL",
             run.failure.message or f"training run {run.run} ended without a model",
+            (),
             **dict(run.failure.metadata),
         )
     return run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from parfocal.embedding.v1 import embedding_service_pb2_grpc as embedding
 from parfocal.inference.v1 import inference_service_pb2_grpc as inference
@@ -23,7 +23,7 @@ class Address:
     """
 
     target: str
-    token: str
+    token: str = field(repr=False)
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,8 @@ def _fixed(data: DataFolder, port: int) -> dict[str, str]:
         "PARFOCAL_ANONYMOUS_ROLE": "",
         "PARFOCAL_TLS_CERTIFICATE_FILE": "",
         "PARFOCAL_TLS_KEY_FILE": "",
+        "PARFOCAL_TLS_CLIENT_CA_FILE": "",
+        "PARFOCAL_OIDC_ISSUER": "",
         "PARFOCAL_LOOP_TOKEN_FILE": str(data.loop_token_file),
         **{f"PARFOCAL_LOOP_{peer}": f"{HOST}:{port}" for peer in _PEERS},
     }

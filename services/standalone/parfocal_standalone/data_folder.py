@@ -88,7 +88,7 @@ class DataFolder:
         write_secret(self.tokens_file, "")
         token = write_token(self.tokens_file, name=_user(), role=Role.ADMIN)
         write_secret(self.token_file, token)
-        loop_token = write_token(self.tokens_file, name=_LOOP, role=Role.CURATOR)
+        loop_token = write_token(self.tokens_file, name=_LOOP, role=Role.CURATOR, limited=False)
         write_secret(self.loop_token_file, loop_token)
         return token
 

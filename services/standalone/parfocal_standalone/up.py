@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from parfocal_runtime.logs import configure_logs
@@ -25,7 +25,7 @@ class Announcement:
     """
 
     address: str
-    token: str
+    token: str = field(repr=False)
     folder: Path
 
     @property

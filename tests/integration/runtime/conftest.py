@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
+from parfocal_runtime.access import Rule
 from parfocal_runtime.auth import Role, principal
 from parfocal_runtime.config import ServerConfig
 from parfocal_runtime.errors import InvalidInput
@@ -19,13 +20,12 @@ from parfocal_runtime.server import RunningServer, Service, serving_in_thread
 from parfocal_runtime.tasks import CancelFlag, in_thread
 
 NAME = "tests.Echo"
-ROLES = {
-    f"/{NAME}/Unary": Role.VIEWER,
-    f"/{NAME}/ServerStream": Role.VIEWER,
-    f"/{NAME}/ClientStream": Role.VIEWER,
-    f"/{NAME}/BidiStream": Role.VIEWER,
-    f"/{NAME}/WatchForever": Role.VIEWER,
-    f"/{NAME}/Curate": Role.CURATOR,
+RULES = {
+    **{
+        f"/{NAME}/{method}": Rule(Role.VIEWER, anywhere=True)
+        for method in ("Unary", "ServerStream", "ClientStream", "BidiStream", "WatchForever")
+    },
+    f"/{NAME}/Curate": Rule(Role.CURATOR, anywhere=True, changes=True),
 }
 
 
@@ -116,7 +116,7 @@ def config() -> ServerConfig:
 
 @pytest.fixture
 def server(echo: Echo, config: ServerConfig) -> Iterator[RunningServer]:
-    with serving_in_thread([echo.service()], config, roles=ROLES) as running:
+    with serving_in_thread([echo.service()], config, rules=RULES) as running:
         yield running
 
 

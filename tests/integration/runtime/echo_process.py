@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 
-from parfocal_runtime.access import METHOD_ROLES
+from parfocal_runtime.access import METHOD_RULES, Rule
 from parfocal_runtime.auth import Role
 from parfocal_runtime.config import ServerConfig, from_env
 from parfocal_runtime.logs import configure_logs, get_logger
@@ -49,7 +49,8 @@ def register(server: grpc.aio.Server) -> None:
         "WatchForever": grpc.unary_stream_rpc_method_handler(watch),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("tests.Echo", handlers),))
-    METHOD_ROLES.update({f"/tests.Echo/{method}": Role.VIEWER for method in handlers})
+    anyone = Rule(Role.VIEWER, anywhere=True)
+    METHOD_RULES.update({f"/tests.Echo/{method}": anyone for method in handlers})
 
 
 async def start() -> None:

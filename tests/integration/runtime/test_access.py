@@ -14,12 +14,16 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from parfocal_runtime.access import Rule
 from parfocal_runtime.auth import Role, write_token
 from parfocal_runtime.channels import domain_error, sync_channel
 from parfocal_runtime.config import ConfigError, ServerConfig
 from parfocal_runtime.server import Service, serving_in_thread
 
-ROLES = {"/tests.Echo/Unary": Role.VIEWER, "/tests.Echo/Curate": Role.CURATOR}
+RULES = {
+    "/tests.Echo/Unary": Rule(Role.VIEWER, anywhere=True),
+    "/tests.Echo/Curate": Rule(Role.CURATOR, anywhere=True, changes=True),
+}
 Connect = Callable[[str], Any]
 
 
@@ -42,7 +46,7 @@ def connect(
 ) -> Iterator[Connect]:
     closed = replace(config, anonymous_role="", tokens_file=str(tokens_file))
     channels = []
-    with serving_in_thread([echo.service()], closed, roles=ROLES) as running:
+    with serving_in_thread([echo.service()], closed, rules=RULES) as running:
 
         def open_channel(token: str) -> Any:
             channels.append(sync_channel(running.address, token=token))
@@ -159,7 +163,7 @@ def test_a_broken_tokens_file_locks_nobody_out(
 
 def test_an_anonymous_role_lets_callers_in_without_a_token(echo: Any, config: ServerConfig) -> None:
     with (
-        serving_in_thread([echo.service()], config, roles=ROLES) as running,
+        serving_in_thread([echo.service()], config, rules=RULES) as running,
         sync_channel(running.address) as channel,
     ):
         assert call(channel, "Unary") == b"anonymous VIEWER"

@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import pytest
 
+from parfocal_runtime.access import Rule
 from parfocal_runtime.auth import Role, write_token
 from parfocal_runtime.channels import aio_channel, domain_error, sync_channel
 from parfocal_runtime.config import ConfigError, ServerConfig
@@ -21,7 +22,8 @@ from parfocal_runtime.request_id import current_request_id
 from parfocal_runtime.server import RunningServer, Service, serving, serving_in_thread
 
 SHAPES = ("Unary", "ServerStream", "ClientStream", "BidiStream")
-ROLES = {f"/tests.Echo/{shape}": Role.VIEWER for shape in SHAPES}
+ANYONE = Rule(Role.VIEWER, anywhere=True)
+RULES = {f"/tests.Echo/{shape}": ANYONE for shape in SHAPES}
 
 
 async def all_shapes(channel: Any) -> list[bytes]:
@@ -50,7 +52,7 @@ def test_the_token_goes_with_every_shape_of_call(
 
     async def run() -> list[bytes]:
         async with (
-            serving([echo.service()], config, roles=ROLES) as running,
+            serving([echo.service()], config, rules=RULES) as running,
             aio_channel(running.address, token=token) as channel,
         ):
             return await all_shapes(channel)
@@ -62,7 +64,7 @@ def test_the_token_goes_with_calls_from_threads(
     echo: Any, closed: tuple[ServerConfig, str]
 ) -> None:
     config, token = closed
-    with serving_in_thread([echo.service()], config, roles=ROLES) as running:
+    with serving_in_thread([echo.service()], config, rules=RULES) as running:
         channel: Any = sync_channel(running.address, token=token)
         with channel:
             answers = [
@@ -97,7 +99,7 @@ class Relay:
 def relay(server: RunningServer, config: ServerConfig) -> Any:
     with (
         serving_in_thread(
-            [Relay(server.address).service()], config, roles={"/tests.Relay/Ask": Role.VIEWER}
+            [Relay(server.address).service()], config, rules={"/tests.Relay/Ask": ANYONE}
         ) as running,
         sync_channel(running.address) as channel,
     ):
@@ -169,7 +171,7 @@ def test_tls_speaks_only_to_those_who_trust_it(
     chain, key = certificate("server")
     other, _ = certificate("other")
     secure = replace(config, tls_certificate_file=chain, tls_key_file=key)
-    with serving_in_thread([echo.service()], secure, roles=ROLES) as running:
+    with serving_in_thread([echo.service()], secure, rules=RULES) as running:
         for ca_file in (other, None):
             stranger: Any = sync_channel(running.address, ca_file=ca_file)
             with stranger, pytest.raises(grpc.RpcError) as caught:
@@ -187,7 +189,7 @@ def test_with_an_authority_for_clients_they_must_show_a_certificate(
     chain, key = certificate("server")
     mine, my_key = certificate("client")
     mutual = replace(config, tls_certificate_file=chain, tls_key_file=key, tls_client_ca_file=mine)
-    with serving_in_thread([echo.service()], mutual, roles=ROLES) as running:
+    with serving_in_thread([echo.service()], mutual, rules=RULES) as running:
         stranger: Any = sync_channel(running.address, ca_file=chain)
         with stranger, pytest.raises(grpc.RpcError):
             stranger.unary_unary("/tests.Echo/Unary")(b"x")

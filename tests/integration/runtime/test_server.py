@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 from prometheus_client import Gauge
 
+from parfocal_runtime.access import Rule
 from parfocal_runtime.auth import Role
 from parfocal_runtime.channels import domain_error
 from parfocal_runtime.channels import sync_channel as typed_channel
@@ -21,7 +22,7 @@ from parfocal_runtime.server import RunningServer, serving_in_thread
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-UNARY = {"/tests.Echo/Unary": Role.VIEWER}
+UNARY = {"/tests.Echo/Unary": Rule(Role.VIEWER, anywhere=True)}
 
 
 def open_channel(address: str) -> Any:
@@ -58,7 +59,7 @@ def test_health_follows_the_readiness_of_each_service(echo: Any, config: ServerC
     ready = [True]
     service = echo.service(ready=lambda: ready[0])
     with (
-        serving_in_thread([service], config, roles=UNARY) as running,
+        serving_in_thread([service], config, rules=UNARY) as running,
         open_channel(running.address) as channel,
     ):
         request = health_pb2.HealthCheckRequest(service="tests.Echo")
@@ -102,7 +103,7 @@ def test_a_failing_start_stops_what_was_opened(echo: Any, config: ServerConfig) 
 def test_a_message_over_the_limit_is_refused(echo: Any, config: ServerConfig) -> None:
     small = replace(config, max_message_bytes=10_000)
     with (
-        serving_in_thread([echo.service()], small, roles=UNARY) as running,
+        serving_in_thread([echo.service()], small, rules=UNARY) as running,
         open_channel(running.address) as channel,
     ):
         call = channel.unary_unary("/tests.Echo/Unary")
@@ -117,7 +118,7 @@ def test_a_message_over_the_limit_is_refused(echo: Any, config: ServerConfig) ->
 
 def test_messages_of_many_mebibytes_pass_by_default(echo: Any, config: ServerConfig) -> None:
     with (
-        serving_in_thread([echo.service()], config, roles=UNARY) as running,
+        serving_in_thread([echo.service()], config, rules=UNARY) as running,
         open_channel(running.address) as channel,
     ):
         answer = channel.unary_unary("/tests.Echo/Unary")(bytes(20 << 20))
@@ -128,7 +129,7 @@ def test_messages_of_many_mebibytes_pass_by_default(echo: Any, config: ServerCon
 def test_more_calls_than_allowed_are_refused(echo: Any, config: ServerConfig) -> None:
     one = replace(config, max_concurrent_rpcs=1)
     with (
-        serving_in_thread([echo.service()], one, roles=UNARY) as running,
+        serving_in_thread([echo.service()], one, rules=UNARY) as running,
         open_channel(running.address) as channel,
     ):
         call = channel.unary_unary("/tests.Echo/Unary")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import stat
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from parfocal_runtime.auth import (
+    Account,
     Principal,
     Role,
     TokenFile,
@@ -19,6 +21,10 @@ from parfocal_runtime.auth import (
 )
 from parfocal_runtime.config import ConfigError
 from parfocal_runtime.errors import Unauthenticated
+
+
+def owner(file: Path, token: str) -> Account | None:
+    return asyncio.run(TokenFile(file).authenticate(token))
 
 
 def test_roles_are_ordered() -> None:
@@ -36,7 +42,7 @@ def test_a_written_token_is_known_and_nowhere_in_the_file(tmp_path: Path) -> Non
 
     token = write_token(file, name="ann", role=Role.ANNOTATOR)
 
-    assert TokenFile(file).authenticate(token) == Principal("ann", Role.ANNOTATOR)
+    assert owner(file, token) == Account("ann", Role.ANNOTATOR)
     assert token not in file.read_text()
     assert len(token) >= 43
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -48,10 +54,9 @@ def test_a_new_token_replaces_only_the_one_of_the_same_name(tmp_path: Path) -> N
 
     again = write_token(file, name="ann", role=Role.ADMIN)
 
-    known = TokenFile(file)
-    assert known.authenticate(ann) is None
-    assert known.authenticate(bob) == Principal("bob", Role.VIEWER)
-    assert known.authenticate(again) == Principal("ann", Role.ADMIN)
+    assert owner(file, ann) is None
+    assert owner(file, bob) == Account("bob", Role.VIEWER)
+    assert owner(file, again) == Account("ann", Role.ADMIN)
 
 
 def test_comments_and_empty_lines_are_skipped(tmp_path: Path) -> None:
@@ -60,7 +65,7 @@ def test_comments_and_empty_lines_are_skipped(tmp_path: Path) -> None:
     entry = json.dumps({"name": "a", "sha256": digest, "role": "viewer"})
     file.write_text(f"# people\n\n{entry}\n")
 
-    assert TokenFile(file).authenticate("t") == Principal("a", Role.VIEWER)
+    assert owner(file, "t") == Account("a", Role.VIEWER)
 
 
 @pytest.mark.parametrize("token", ["", "wrong", "ü", "\udc80", "a" * 10_000])
@@ -68,7 +73,7 @@ def test_an_unknown_token_belongs_to_nobody(tmp_path: Path, token: str) -> None:
     file = tmp_path / "tokens"
     write_token(file, name="ann", role=Role.ADMIN)
 
-    assert TokenFile(file).authenticate(token) is None
+    assert owner(file, token) is None
 
 
 DIGEST = "0" * 64

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
@@ -62,7 +64,7 @@ def test_an_error_survives_the_way_there_and_back(kind: type[DomainError]) -> No
 @given(text=st.text(alphabet=st.characters(exclude_categories=())), count=st.integers(1, 30))
 def test_whatever_the_text_the_details_fit_into_metadata(text: str, count: int) -> None:
     long = text * 500
-    values = {f"k{n}": long for n in range(count)}
+    values: dict[str, Any] = {f"k{n}": long for n in range(count)}
     error = InvalidInput("ERROR_REASON_X", long, field=long, **values)
 
     packed = details_of(error)

@@ -74,7 +74,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The bearer token is not known. UNAUTHENTICATED. Metadata: none."""
     ERROR_REASON_ROLE_TOO_LOW: _ErrorReason.ValueType  # 16
     """The caller's role may not do this. PERMISSION_DENIED.
-    Metadata: `method`, `role`, `required_role`.
+    Metadata: `method`, `role` (`none` where they have none), `required_role`; `project` where the
+    call is about one.
     """
     ERROR_REASON_PROJECT_NOT_FOUND: _ErrorReason.ValueType  # 17
     """No project of that name exists. NOT_FOUND. Metadata: `project`."""
@@ -190,6 +191,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """What is sent cannot be done to a query of this role, such as a gold query. FAILED_PRECONDITION.
     Metadata: `query`, `role`.
     """
+    ERROR_REASON_TOKEN_EXPIRED: _ErrorReason.ValueType  # 58
+    """The bearer token was good and has expired; get a new one. UNAUTHENTICATED. Metadata: none."""
+    ERROR_REASON_CERTIFICATE_UNKNOWN: _ErrorReason.ValueType  # 59
+    """The caller shows a certificate that is nobody's, and no token. UNAUTHENTICATED.
+    Metadata: none.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every reason that a Parfocal service gives with a failed call.
@@ -251,7 +258,8 @@ ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 15
 """The bearer token is not known. UNAUTHENTICATED. Metadata: none."""
 ERROR_REASON_ROLE_TOO_LOW: ErrorReason.ValueType  # 16
 """The caller's role may not do this. PERMISSION_DENIED.
-Metadata: `method`, `role`, `required_role`.
+Metadata: `method`, `role` (`none` where they have none), `required_role`; `project` where the
+call is about one.
 """
 ERROR_REASON_PROJECT_NOT_FOUND: ErrorReason.ValueType  # 17
 """No project of that name exists. NOT_FOUND. Metadata: `project`."""
@@ -366,5 +374,11 @@ ERROR_REASON_LABEL_RETRACTED: ErrorReason.ValueType  # 56
 ERROR_REASON_QUERY_ROLE_UNFIT: ErrorReason.ValueType  # 57
 """What is sent cannot be done to a query of this role, such as a gold query. FAILED_PRECONDITION.
 Metadata: `query`, `role`.
+"""
+ERROR_REASON_TOKEN_EXPIRED: ErrorReason.ValueType  # 58
+"""The bearer token was good and has expired; get a new one. UNAUTHENTICATED. Metadata: none."""
+ERROR_REASON_CERTIFICATE_UNKNOWN: ErrorReason.ValueType  # 59
+"""The caller shows a certificate that is nobody's, and no token. UNAUTHENTICATED.
+Metadata: none.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

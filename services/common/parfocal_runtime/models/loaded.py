@@ -199,7 +199,7 @@ class LoadedModels:
         if key in self._failed:
             failure = self._failed[key]
             # A copy: an exception that is raised again and again keeps every traceback.
-            raise WrongState(failure.reason, failure.message, **failure.metadata)
+            raise WrongState(failure.reason, failure.message, (), **failure.metadata)
         loaded = self._loaded.get(key)
         if loaded is not None:
             self._loaded.move_to_end(key)
