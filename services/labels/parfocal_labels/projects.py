@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from enum import Enum
 
@@ -80,9 +81,13 @@ async def create_project(
     return project
 
 
-async def list_projects(connection: AsyncConnection, page: PageRequest) -> Page[Project]:
-    """Return projects by name."""
+async def list_projects(
+    connection: AsyncConnection, page: PageRequest, *, only: Collection[str] | None = None
+) -> Page[Project]:
+    """Return projects by name; where `only` is given, those of these names."""
     statement = select(projects).order_by(projects.c.name).limit(page.size + 1)
+    if only is not None:
+        statement = statement.where(projects.c.name.in_(sorted(only)))
     if page.after:
         statement = statement.where(projects.c.name > page.after[0])
     rows = await connection.execute(statement)

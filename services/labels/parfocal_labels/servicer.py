@@ -47,7 +47,7 @@ class LabelsServicer(pb_grpc.LabelsServiceServicer):
     ) -> pb.ListProjectsResponse:
         scope = "ListProjects"
         wanted = page_request(request.page_size, request.page_token, kinds=(str,), scope=scope)
-        page = await self._store.list_projects(wanted)
+        page = await self._store.list_projects(wanted, only=principal().visible_projects())
         return pb.ListProjectsResponse(
             projects=map(convert.project_to_pb, page.items),
             next_page_token=page_token(page.next_key, scope=scope),

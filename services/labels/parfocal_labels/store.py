@@ -90,10 +90,12 @@ class LabelStore:
         async with self._database.read() as connection:
             return await find_project(connection, name)
 
-    async def list_projects(self, page: PageRequest) -> Page[Project]:
-        """Return projects by name."""
+    async def list_projects(
+        self, page: PageRequest, *, only: Collection[str] | None = None
+    ) -> Page[Project]:
+        """Return projects by name; where `only` is given, those of these names."""
         async with self._database.read() as connection:
-            return await projects.list_projects(connection, page)
+            return await projects.list_projects(connection, page, only=only)
 
     async def update_project(
         self, name: str, change: ProjectChange, *, revision: int | None = None
