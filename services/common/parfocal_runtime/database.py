@@ -25,12 +25,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from parfocal_runtime.errors import InvalidInput, Unavailable
 from parfocal_runtime.tasks import finished
+from parfocal_runtime.transactions import (
+    PASSING_STATES,
+    PostgresqlTransactions,
+    SqliteTransactions,
+    Transactions,
+)
 
 _BUSY_SECONDS = 30
 _READERS = 4
-# Classes of SQLSTATE: connection lost, transaction rolled back (deadlock), out of resources,
-# stopped by an operator.
-_PASSING_STATES = frozenset({"08", "40", "53", "57"})
 
 
 class Database:
@@ -39,6 +42,7 @@ class Database:
     Attributes:
         url: Address with the driver in it.
         is_postgresql: Whether rows are locked one by one; otherwise one writer holds them all.
+        transactions: Transactions in the driver's own words.
     """
 
     def __init__(self, dsn: str, *, pool_size: int = 8) -> None:
@@ -55,9 +59,11 @@ class Database:
             self._writer = self._reader = create_async_engine(
                 self.url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True
             )
+            self.transactions: Transactions = PostgresqlTransactions(self.url)
         else:
             self._writer = _sqlite_engine(self.url, connections=1, begin="BEGIN IMMEDIATE")
             self._reader = _sqlite_engine(self.url, connections=_READERS, begin="BEGIN")
+            self.transactions = SqliteTransactions(str(self.url.database), turn=self._writing)
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
@@ -95,6 +101,7 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection."""
+        await self.transactions.close()
         await self._writer.dispose()
         await self._reader.dispose()
 
@@ -181,7 +188,7 @@ def _may_pass(error: DBAPIError) -> bool:
     """Return whether the same statement may work later."""
     if error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError)):
         return True
-    return str(getattr(error.orig, "sqlstate", None))[:2] in _PASSING_STATES
+    return str(getattr(error.orig, "sqlstate", None))[:2] in PASSING_STATES
 
 
 def _with_driver(dsn: str) -> URL:

@@ -1,4 +1,4 @@
-"""Labels: how votes become facts, and how facts are read."""
+"""Labels: how they are taken back, and how they are read; `answering` makes them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import Row, Select, case, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parfocal_labels.leases import end_leases, held_queries
 from parfocal_labels.paging import Page, PageRequest, page_of
 from parfocal_labels.projects import take_sequences
 from parfocal_labels.queries import count_changes, lock_queries
@@ -19,91 +18,17 @@ from parfocal_labels.records import (
     LabelEvent,
     Project,
     Purpose,
-    Query,
-    QueryState,
-    Vote,
 )
 from parfocal_labels.rows import (
     answer_from_row,
-    answer_to_row,
     has_answer,
     query_from_row,
 )
 from parfocal_labels.schema import label_events, queries
 from parfocal_labels.votes import LABELS, RETRACTIONS, is_retraction_of
-from parfocal_runtime.errors import NotFound, WrongState
+from parfocal_runtime.errors import NotFound
 
 _EVENTS = label_events.alias("events")
-
-
-async def submit_votes(
-    connection: AsyncConnection,
-    project: Project,
-    annotator: str,
-    votes: Sequence[Vote],
-    *,
-    client: str,
-    now: datetime,
-) -> list[int]:
-    """Turn `votes` into labels, all or none, and return their sequence numbers.
-
-    Args:
-        connection: Open transaction.
-        project: The project, held `NUMBERS`.
-        annotator: Who answers.
-        votes: The answers, one for each query at most.
-        client: The program that sends them.
-        now: The present time.
-
-    Raises:
-        NotFound: If a query does not exist (`ERROR_REASON_QUERY_NOT_FOUND`).
-        WrongState: If a query is decided (`ERROR_REASON_QUERY_ALREADY_DECIDED`) or not leased
-            by `annotator` (`ERROR_REASON_QUERY_NOT_LEASED`).
-    """
-    ids = [vote.query for vote in votes]
-    locked = await lock_queries(connection, project, ids)
-    held = await held_queries(connection, project, annotator, ids, now=now)
-    for vote in votes:
-        _require_answerable(project, vote.query, locked=locked, held=held)
-    sequences = await take_sequences(connection, project, len(votes))
-    common = {"annotator": annotator, "client": client, "create_time": now}
-    await connection.execute(
-        insert(label_events),
-        [
-            {
-                "project_id": project.id,
-                "sequence": sequence,
-                "query_id": vote.query,
-                "seconds": vote.seconds,
-                **answer_to_row(vote.answer),
-                **common,
-            }
-            for sequence, vote in zip(sequences, votes, strict=True)
-        ],
-    )
-    await end_leases(connection, project, annotator, ids)
-    await count_changes(connection, project, ids, votes=1, leases=-1)
-    return list(sequences)
-
-
-def _require_answerable(
-    project: Project, query: int, *, locked: dict[int, Query], held: set[int]
-) -> None:
-    name = f"projects/{project.name}/queries/{query}"
-    if query not in locked:
-        raise NotFound("ERROR_REASON_QUERY_NOT_FOUND", f"there is no {name}", query=name)
-    if locked[query].state is QueryState.DECIDED:
-        raise WrongState(
-            "ERROR_REASON_QUERY_ALREADY_DECIDED",
-            f"{name} has all the votes it needs",
-            query=name,
-        )
-    if query not in held:
-        raise WrongState(
-            "ERROR_REASON_QUERY_NOT_LEASED",
-            f"{name} is not leased by the caller, or the lease has run out",
-            query=name,
-        )
 
 
 async def retract_label(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, Row, or_
@@ -23,25 +26,46 @@ from parfocal_runtime.box import Box
 
 def project_from_row(row: Row[Any]) -> Project:
     """Return the project of a row of `projects`."""
-    return Project(
-        id=row.id,
-        name=row.name,
-        display_name=row.display_name,
-        rules=Rules(
-            task_kind=TaskKind(row.task_kind),
-            classes=tuple(row.classes),
-            votes_needed=row.votes_needed,
-            consensus_rule=ConsensusRule(row.consensus_rule),
-            votes_to_agree=row.votes_to_agree,
-            tie_rule=TieRule(row.tie_rule),
-            gold_share=row.gold_share,
-            repeat_share=row.repeat_share,
-            blind=row.blind,
-        ),
-        revision=row.revision,
-        last_sequence=row.last_sequence,
+    return _project(
+        row._mapping,
+        classes=row.classes,
         create_time=row.create_time,
         update_time=row.update_time,
+    )
+
+
+def _project(
+    row: Mapping[Any, Any], *, classes: list[str], create_time: datetime, update_time: datetime
+) -> Project:
+    return Project(
+        id=row["id"],
+        name=row["name"],
+        display_name=row["display_name"],
+        rules=Rules(
+            task_kind=TaskKind(row["task_kind"]),
+            classes=tuple(classes),
+            votes_needed=row["votes_needed"],
+            consensus_rule=ConsensusRule(row["consensus_rule"]),
+            votes_to_agree=row["votes_to_agree"],
+            tie_rule=TieRule(row["tie_rule"]),
+            gold_share=row["gold_share"],
+            repeat_share=row["repeat_share"],
+            blind=bool(row["blind"]),
+        ),
+        revision=row["revision"],
+        last_sequence=row["last_sequence"],
+        create_time=create_time,
+        update_time=update_time,
+    )
+
+
+def project_from_raw(row: Mapping[str, Any]) -> Project:
+    """Return the project of a row of `projects` as the driver gives it."""
+    return _project(
+        row,
+        classes=json.loads(row["classes"]),
+        create_time=time_from_raw(row["create_time"]),
+        update_time=time_from_raw(row["update_time"]),
     )
 
 
@@ -62,29 +86,73 @@ def rules_to_row(rules: Rules) -> dict[str, object]:
 
 def query_from_row(row: Row[Any]) -> Query:
     """Return the query of a row that has the columns of `queries`."""
-    return Query(
-        id=row.id,
-        spec=QuerySpec(
-            round=row.round,
-            candidate_set=row.candidate_set,
-            candidate=row.candidate,
-            rank=row.rank,
-            priority=row.priority,
-            role=Role(row.role),
-            strategy=row.strategy,
-            reason=row.reason,
-            model=_model(row),
-            image=row.image,
-            box=_box(row.box),
-            patches=row.patches,
-            skill=row.skill,
-            gold=_gold(row),
-        ),
-        state=QueryState(row.state),
-        votes=row.votes,
-        create_time=row.create_time,
-        skips=row.skips,
+    return _query(row._mapping, box=row.box, create_time=row.create_time)
+
+
+def query_from_raw(
+    row: Mapping[str, Any], *, state: QueryState | None = None, votes: int | None = None
+) -> Query:
+    """Return the query of a row as the driver gives it, with the columns of `queries`.
+
+    Args:
+        row: The row.
+        state: What became of the query since; None for what the row says.
+        votes: Its votes since; None for what the row says.
+    """
+    box = json.loads(row["box"]) if row["box"] else None
+    return _query(
+        row,
+        box=box,
+        create_time=time_from_raw(row["create_time"]),
+        state=state,
+        votes=votes,
     )
+
+
+def _query(
+    row: Mapping[Any, Any],
+    *,
+    box: list[int] | None,
+    create_time: datetime,
+    state: QueryState | None = None,
+    votes: int | None = None,
+) -> Query:
+    return Query(
+        id=row["id"],
+        spec=QuerySpec(
+            round=row["round"],
+            candidate_set=row["candidate_set"],
+            candidate=row["candidate"],
+            rank=row["rank"],
+            priority=row["priority"],
+            role=Role(row["role"]),
+            strategy=row["strategy"],
+            reason=row["reason"],
+            model=_model(row["model_name"], row["model_version"]),
+            image=row["image"],
+            box=_box(box),
+            patches=row["patches"],
+            skill=row["skill"],
+            gold=_gold(row["gold_verdict"], row["gold_class_name"]),
+        ),
+        state=state or QueryState(row["state"]),
+        votes=row["votes"] if votes is None else votes,
+        create_time=create_time,
+        skips=row["skips"],
+    )
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def time_from_raw(microseconds: int) -> datetime:
+    """Return the time that is kept as microseconds since 1970 UTC."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def time_to_raw(time: datetime) -> int:
+    """Return a time as microseconds since 1970 UTC."""
+    return (time - _EPOCH) // timedelta(microseconds=1)
 
 
 def spec_to_row(spec: QuerySpec) -> dict[str, object]:
@@ -119,6 +187,11 @@ def has_answer(events: FromClause) -> ColumnElement[bool]:
     return or_(events.c.verdict.is_not(None), events.c.class_name.is_not(None))
 
 
+def answer_from_raw(row: Mapping[str, Any]) -> Answer:
+    """Return the answer of a row as the driver gives it, with the columns of `label_events`."""
+    return Answer(Verdict(row["verdict"]) if row["verdict"] else None, row["class_name"])
+
+
 def answer_to_row(answer: Answer) -> dict[str, object]:
     """Return the columns of `label_events` that hold an answer."""
     return {
@@ -139,14 +212,14 @@ def snapshot_from_row(row: Row[Any], *, project: str) -> Snapshot:
     )
 
 
-def _model(row: Row[Any]) -> ModelVersion | None:
-    return None if row.model_name is None else ModelVersion(row.model_name, row.model_version)
+def _model(name: str | None, version: int | None) -> ModelVersion | None:
+    return None if name is None or version is None else ModelVersion(name, version)
 
 
-def _gold(row: Row[Any]) -> Answer | None:
-    if row.gold_verdict is None and row.gold_class_name is None:
+def _gold(verdict: str | None, class_name: str | None) -> Answer | None:
+    if verdict is None and class_name is None:
         return None
-    return Answer(Verdict(row.gold_verdict) if row.gold_verdict else None, row.gold_class_name)
+    return Answer(Verdict(verdict) if verdict else None, class_name)
 
 
 def _box(numbers: list[int] | None) -> Box | None:

@@ -8,7 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 from parfocal_labels import labels, leases, projects, queries, results, snapshots, submissions
 from parfocal_labels.agreement import Agreement
-from parfocal_labels.answers import checked_answer
+from parfocal_labels.answering import Again
+from parfocal_labels.handing_out import Wish
+from parfocal_labels.judging import Submission
+from parfocal_labels.lanes import Lanes
 from parfocal_labels.paging import Page, PageRequest
 from parfocal_labels.projects import Hold, find_project
 from parfocal_labels.records import (
@@ -25,6 +28,7 @@ from parfocal_labels.records import (
     Snapshot,
     Vote,
 )
+from parfocal_labels.rows import time_to_raw
 from parfocal_labels.statistics import ProjectStatistics, project_statistics
 from parfocal_labels.watch import Bell, rung
 from parfocal_runtime.database import Database
@@ -73,6 +77,7 @@ class LabelStore:
         self._clock = clock
         self._poll_seconds = poll_seconds
         self._bell = Bell()
+        self._lanes = Lanes(database.transactions, clock=clock, written=self._bell.ring)
 
     async def create_project(self, name: str, *, display_name: str, rules: Rules) -> Project:
         """Create a project, or return the one that has this name and these rules.
@@ -156,21 +161,14 @@ class LabelStore:
     ) -> list[Lease]:
         """Hand the next queries to `annotator` for `ttl`, by priority, then rank.
 
-        Nobody gets a query that they have answered or hold, and never more people hold a query
-        than votes are missing.
+        Nobody gets a query that they have answered, skipped or hold, or that takes a skill they
+        lack, and never more people hold a query than votes are missing.
+
+        Raises:
+            PermissionDenied: If the annotator is suspended (`ERROR_REASON_ANNOTATOR_SUSPENDED`).
         """
-        now = self._clock()
-        async with self._database.write() as connection:
-            project = await find_project(connection, name, hold=Hold.RULES)
-            return await leases.lease_queries(
-                connection,
-                project,
-                annotator,
-                count=count,
-                now=now,
-                until=now + ttl,
-                round_=round_,
-            )
+        until = time_to_raw(self._clock() + ttl)
+        return await self._lanes.leases.ask(name, Wish(annotator, count, round_, until))
 
     async def renew_leases(
         self, name: str, annotator: str, ids: Collection[int], *, ttl: timedelta
@@ -214,22 +212,13 @@ class LabelStore:
                 by `annotator` (`ERROR_REASON_QUERY_NOT_LEASED`).
         """
         content = submissions.content_sha256("SubmitLabels", tuple(votes), client)
-        call = {"caller": annotator, "request_id": request_id, "content": content}
-        now = self._clock()
-        async with self._database.write() as connection:
-            project = await find_project(connection, name, hold=Hold.NUMBERS)
-            sequences = await submissions.earlier_outcome(connection, project, **call)
-            if sequences is None:
-                _check_answers(project, votes)
-                sequences = await labels.submit_votes(
-                    connection, project, annotator, votes, client=client, now=now
-                )
-                await submissions.remember_outcome(
-                    connection, project, **call, outcome=sequences, now=now
-                )
-            submitted = await labels.find_labels(connection, project, sequences)
-        self._bell.ring(project.id)
-        return submitted
+        call = Submission(annotator, tuple(votes), request_id, content, client)
+        answered = await self._lanes.answers.ask(name, call)
+        if not isinstance(answered, Again):
+            return answered
+        async with self._database.read() as connection:
+            project = await find_project(connection, name)
+            return await labels.find_labels(connection, project, answered.sequences)
 
     async def retract_label(
         self, name: str, sequence: int, *, caller: str, of_anybody: bool = False
@@ -341,13 +330,3 @@ class LabelStore:
         """Return figures of every project for those who watch over the service."""
         async with self._database.read() as connection:
             return await project_statistics(connection, now=self._clock())
-
-
-def _check_answers(project: Project, votes: Sequence[Vote]) -> None:
-    for number, vote in enumerate(votes):
-        checked_answer(
-            vote.answer,
-            task_kind=project.rules.task_kind,
-            classes=project.rules.classes,
-            field=f"answers[{number}]",
-        )

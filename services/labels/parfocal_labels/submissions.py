@@ -49,12 +49,17 @@ async def earlier_outcome(
     if row is None:
         return None
     if row.content_sha256 != content:
-        raise AlreadyExists(
-            "ERROR_REASON_REQUEST_ID_REUSED",
-            f"request_id {request_id!r} was used with other content",
-            request_id=request_id,
-        )
+        raise reused(request_id)
     return row.outcome
+
+
+def reused(request_id: str) -> AlreadyExists:
+    """Return the error of a request id that stands for something else."""
+    return AlreadyExists(
+        "ERROR_REASON_REQUEST_ID_REUSED",
+        f"request_id {request_id!r} was used with other content",
+        request_id=request_id,
+    )
 
 
 async def remember_outcome(

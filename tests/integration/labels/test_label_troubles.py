@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -83,6 +84,10 @@ def test_a_database_that_does_not_answer_is_unavailable(address: str, run: Run[A
                 await connection.execute(text("SELECT 1"))
         finally:
             await database.close()
+            # The driver's thread still tells the loop that it could not connect.
+            for thread in threading.enumerate():
+                if "_connection_worker_thread" in thread.name:
+                    await asyncio.to_thread(thread.join, 10)
 
     with pytest.raises(Unavailable) as caught:
         run(read())

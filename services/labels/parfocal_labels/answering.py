@@ -1,0 +1,191 @@
+"""Turning answers into labels: all submissions that wait, in one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from parfocal_labels.answers import checked_answer
+from parfocal_labels.consensus import Ballot, consensus, needs_content
+from parfocal_labels.judging import Asked, Bench, Submission
+from parfocal_labels.records import Label, Project, Purpose, QueryState, Rules
+from parfocal_labels.rows import (
+    answer_from_raw,
+    project_from_raw,
+    query_from_raw,
+    time_from_raw,
+)
+from parfocal_labels.statements import Fact, Outcome, Standing, Statements
+from parfocal_labels.submissions import reused
+from parfocal_runtime.errors import DomainError, NotFound
+from parfocal_runtime.transactions import Row
+
+
+@dataclass(frozen=True)
+class Again:
+    """The answer to a call that was made before: the sequence numbers of its labels."""
+
+    sequences: tuple[int, ...]
+
+
+Answered = list[Label] | Again
+"""What a submission comes to."""
+
+
+async def answer(
+    statements: Statements, name: str, submissions: Sequence[Submission], *, now: int
+) -> tuple[int, list[Answered | DomainError]]:
+    """Turn answers into labels, those of each submission all or none.
+
+    Args:
+        statements: Of an open transaction.
+        name: The project.
+        submissions: Who answers what.
+        now: The present time, microseconds since 1970 UTC.
+
+    Returns:
+        The number of the project, and for each submission its labels, or that it was made
+        before, or why it is refused.
+    """
+    row = await statements.project(name, numbers=True)
+    if row is None:
+        error = NotFound(
+            "ERROR_REASON_PROJECT_NOT_FOUND", f"there is no project {name!r}", project=name
+        )
+        return 0, [error] * len(submissions)
+    project = project_from_raw(row)
+    return project.id, await _Answering(statements, project, now=now).run(submissions)
+
+
+class _Answering:
+    """One transaction's worth of answers."""
+
+    def __init__(self, statements: Statements, project: Project, *, now: int) -> None:
+        self._statements = statements
+        self._project = project
+        self._now = now
+        self._sequence = project.last_sequence
+        self._facts: list[Fact] = []
+        self._outcomes: list[Outcome] = []
+        self._calls: dict[tuple[str, str], tuple[str, tuple[int, ...]]] = {}
+        self._rows: dict[int, Row] = {}
+        self._asked: dict[int, Asked] = {}
+
+    async def run(self, submissions: Sequence[Submission]) -> list[Answered | DomainError]:
+        await self._read_calls(submissions)
+        bench = await self._bench(submissions)
+        outcomes = [self._judge(submission, bench) for submission in submissions]
+        if self._facts:
+            touched = {fact.query for fact in self._facts}
+            await self._statements.write(
+                self._project.id,
+                facts=self._facts,
+                standings=[_standing(self._asked[query]) for query in sorted(touched)],
+                outcomes=self._outcomes,
+                last_sequence=self._sequence,
+                now=self._now,
+            )
+        return outcomes
+
+    async def _read_calls(self, submissions: Sequence[Submission]) -> None:
+        calls = {(each.annotator, each.request_id) for each in submissions}
+        rows = await self._statements.outcomes(self._project.id, calls)
+        for call, row in rows.items():
+            self._calls[call] = (row["content_sha256"], tuple(json.loads(row["outcome"])))
+
+    async def _bench(self, submissions: Sequence[Submission]) -> Bench:
+        pairs = {(vote.query, each.annotator) for each in submissions for vote in each.votes}
+        ids = sorted({query for query, _ in pairs})
+        self._rows = await self._statements.lock(self._project.id, ids)
+        self._asked = {
+            number: Asked(number, QueryState(row["state"]), row["votes"], row["leases"])
+            for number, row in self._rows.items()
+        }
+        held = await self._statements.held(pairs, now=self._now)
+        rules = self._project.rules
+        if needs_content(rules):
+            for row in await self._statements.votes(self._project.id, ids):
+                ballot = Ballot(row["annotator"], answer_from_raw(row))
+                self._asked[row["query_id"]].ballots.append(ballot)
+        return Bench(
+            self._project.name, self._asked, held, settle=lambda query: settled(query, rules)
+        )
+
+    def _judge(self, submission: Submission, bench: Bench) -> Answered | DomainError:
+        call = (submission.annotator, submission.request_id)
+        try:
+            if call in self._calls:
+                content, sequences = self._calls[call]
+                if content != submission.content:
+                    raise reused(submission.request_id)
+                return Again(sequences)
+            self._require_fitting(submission)
+            purposes = bench.accept(submission)
+        except DomainError as error:
+            return error
+        labels = [
+            self._label(submission, number, purpose) for number, purpose in enumerate(purposes)
+        ]
+        sequences = tuple(label.sequence for label in labels)
+        self._calls[call] = (submission.content, sequences)
+        self._outcomes.append(Outcome(*call, submission.content, json.dumps(sequences)))
+        return labels
+
+    def _require_fitting(self, submission: Submission) -> None:
+        rules = self._project.rules
+        for number, vote in enumerate(submission.votes):
+            checked_answer(
+                vote.answer,
+                task_kind=rules.task_kind,
+                classes=rules.classes,
+                field=f"answers[{number}]",
+            )
+
+    def _label(self, submission: Submission, number: int, purpose: Purpose) -> Label:
+        vote = submission.votes[number]
+        asked = self._asked[vote.query]
+        self._sequence += 1
+        verdict = vote.answer.verdict
+        self._facts.append(
+            Fact(
+                sequence=self._sequence,
+                query=vote.query,
+                annotator=submission.annotator,
+                verdict=verdict.value if verdict else None,
+                class_name=vote.answer.class_name,
+                seconds=vote.seconds,
+                client=submission.client,
+                create_time=self._now,
+                purpose=purpose.value,
+                tags=json.dumps(vote.tags) if vote.tags else None,
+            )
+        )
+        return Label(
+            sequence=self._sequence,
+            query=query_from_raw(self._rows[vote.query], state=asked.state, votes=asked.votes),
+            annotator=submission.annotator,
+            answer=vote.answer,
+            seconds=vote.seconds,
+            client=submission.client,
+            create_time=time_from_raw(self._now),
+            retracted=False,
+            purpose=purpose,
+            tags=vote.tags,
+        )
+
+
+def settled(query: Asked, rules: Rules) -> QueryState:
+    """Return the state of a query that has just got a vote."""
+    if needs_content(rules):
+        outcome = consensus(query.ballots, rules)
+        if outcome.decided or outcome.disputed:
+            return QueryState.DECIDED if outcome.decided else QueryState.DISPUTED
+    elif query.votes >= rules.votes_needed:
+        return QueryState.DECIDED
+    held = query.votes + query.leases >= rules.votes_needed
+    return QueryState.HELD if held else QueryState.OPEN
+
+
+def _standing(query: Asked) -> Standing:
+    return Standing(query.id, query.votes, query.leases, query.state)

@@ -1,0 +1,88 @@
+"""Gathering what waits: requests that come while a transaction runs share the next one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+Batch = Callable[[str, Sequence[A]], Awaitable[Sequence[R | Exception]]]
+
+
+class Coalescer(Generic[A, R]):
+    """Runs requests of the same key together, one batch after the other.
+
+    Nobody waits for company: a request that finds nothing running goes alone, at once.
+    """
+
+    def __init__(self, batch: Batch[A, R], *, weigh: Callable[[A], int], heaviest: int) -> None:
+        """Prepare.
+
+        Args:
+            batch: Runs requests of one key, all in one transaction, and returns for each what
+                it comes to, or why it is refused. If it raises, the requests run one by one,
+                so that one of them cannot spoil the others.
+            weigh: What a request adds to a batch.
+            heaviest: Where a batch is full; one request alone may weigh more.
+        """
+        self._batch = batch
+        self._weigh = weigh
+        self._heaviest = heaviest
+        self._waiting: defaultdict[str, deque[tuple[A, asyncio.Future[R]]]] = defaultdict(deque)
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    async def ask(self, key: str, request: A) -> R:
+        """Return what `request` comes to.
+
+        Whoever is cancelled while they wait is left out; a batch that has begun runs to its end.
+        """
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._waiting[key].append((request, future))
+        if key not in self._running:
+            self._running[key] = asyncio.create_task(self._drain(key))
+        return await future
+
+    async def _drain(self, key: str) -> None:
+        try:
+            while taken := self._take(self._waiting[key]):
+                await self._answer(key, taken)
+        finally:
+            del self._waiting[key], self._running[key]
+
+    def _take(
+        self, waiting: deque[tuple[A, asyncio.Future[R]]]
+    ) -> list[tuple[A, asyncio.Future[R]]]:
+        taken: list[tuple[A, asyncio.Future[R]]] = []
+        weight = 0
+        while waiting and (not taken or weight + self._weigh(waiting[0][0]) <= self._heaviest):
+            request, future = waiting.popleft()
+            if not future.done():
+                taken.append((request, future))
+                weight += self._weigh(request)
+        return taken
+
+    async def _answer(self, key: str, taken: list[tuple[A, asyncio.Future[R]]]) -> None:
+        try:
+            answers = await self._batch(key, [request for request, _ in taken])
+        except Exception as error:
+            if len(taken) == 1:
+                _settle(taken[0][1], error)
+                return
+            for one in taken:
+                await self._answer(key, [one])
+            return
+        for (_, future), answer in zip(taken, answers, strict=True):
+            _settle(future, answer)
+
+
+def _settle(future: asyncio.Future[R], answer: R | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(answer, Exception):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)

@@ -1,0 +1,83 @@
+"""The two busy ways into the store: wishes for queries, and answers to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from parfocal_labels.answering import Answered, answer
+from parfocal_labels.coalescing import Coalescer
+from parfocal_labels.handing_out import Wish
+from parfocal_labels.judging import Submission
+from parfocal_labels.queueing import hand_out
+from parfocal_labels.records import Lease
+from parfocal_labels.rows import time_to_raw
+from parfocal_labels.statements import Statements
+from parfocal_runtime.errors import DomainError, NotFound
+from parfocal_runtime.transactions import Session, Transactions
+
+# Queries in one transaction: more would make those who wait behind it wait longer than the
+# shared commit saves them.
+_HEAVIEST = 2000
+# Leases that are over are put back this often, and at once where somebody would get too few.
+_SWEEP_MICROSECONDS = 1_000_000
+
+
+class Lanes:
+    """Gathers the requests of a project that wait, and runs them together.
+
+    Attributes:
+        leases: Takes wishes for queries.
+        answers: Takes submissions of answers.
+    """
+
+    def __init__(
+        self,
+        transactions: Transactions,
+        *,
+        clock: Callable[[], datetime],
+        written: Callable[[int], None],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            transactions: On the database.
+            clock: Gives the present time.
+            written: Called with the number of a project that has new labels.
+        """
+        self._transactions = transactions
+        self._clock = clock
+        self._written = written
+        self._swept: dict[str, int] = {}
+        self.leases: Coalescer[Wish, list[Lease]] = Coalescer(
+            self._hand_out, weigh=lambda wish: wish.count, heaviest=_HEAVIEST
+        )
+        self.answers: Coalescer[Submission, Answered] = Coalescer(
+            self._answer, weigh=lambda each: len(each.votes), heaviest=_HEAVIEST
+        )
+
+    async def _hand_out(
+        self, project: str, wishes: Sequence[Wish]
+    ) -> Sequence[list[Lease] | Exception]:
+        now = time_to_raw(self._clock())
+        sweep = now - self._swept.get(project, 0) >= _SWEEP_MICROSECONDS
+
+        async def work(session: Session) -> list[list[Lease] | DomainError]:
+            return await hand_out(Statements(session), project, wishes, now=now, sweep=sweep)
+
+        leases = await self._transactions.run(work)
+        if sweep and not isinstance(leases[0], NotFound):
+            self._swept[project] = now
+        return leases
+
+    async def _answer(
+        self, project: str, submissions: Sequence[Submission]
+    ) -> Sequence[Answered | Exception]:
+        now = time_to_raw(self._clock())
+
+        async def work(session: Session) -> tuple[int, list[Answered | DomainError]]:
+            return await answer(Statements(session), project, submissions, now=now)
+
+        number, answered = await self._transactions.run(work)
+        self._written(number)
+        return answered

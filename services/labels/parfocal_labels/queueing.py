@@ -1,0 +1,233 @@
+"""Handing out the next queries: all wishes that wait, in one transaction."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from parfocal_labels.handing_out import Hand, Table, Wish
+from parfocal_labels.records import Lease, Project, Purpose, Query, QueryState
+from parfocal_labels.rows import project_from_raw, query_from_raw, time_from_raw
+from parfocal_labels.statements import Place, Statements
+from parfocal_runtime.errors import DomainError, NotFound, PermissionDenied
+from parfocal_runtime.transactions import Row
+
+_EXPIRED_AT_ONCE = 1000
+_LEAST_LOOK = 20
+
+
+@dataclass
+class _Group:
+    """Wishes that draw on the same part of the queue."""
+
+    round: str
+    skills: tuple[str, ...]
+    hands: list[Hand]
+
+    @property
+    def missing(self) -> int:
+        return sum(hand.missing for hand in self.hands)
+
+
+async def hand_out(
+    statements: Statements, name: str, wishes: Sequence[Wish], *, now: int, sweep: bool
+) -> list[list[Lease] | DomainError]:
+    """Lease the next queries of a project to those who ask, first come, first served.
+
+    Args:
+        statements: Of an open transaction.
+        name: The project.
+        wishes: Who asks for how many.
+        now: The present time, microseconds since 1970 UTC.
+        sweep: Whether to put leases that are over back first; it is done in any case where
+            somebody would come away with less than they asked for.
+
+    Returns:
+        For each wish its leases, by priority, then rank, with gold queries and repeats strewn
+        in; fewer than asked for where there are no more queries that miss votes and that the
+        annotator may, and did not yet, judge. Or why it is refused.
+    """
+    row = await statements.project(name, numbers=False)
+    if row is None:
+        error = NotFound(
+            "ERROR_REASON_PROJECT_NOT_FOUND", f"there is no project {name!r}", project=name
+        )
+        return [error] * len(wishes)
+    return await _HandingOut(statements, project_from_raw(row), now=now).run(wishes, sweep=sweep)
+
+
+class _HandingOut:
+    """One transaction's worth of handing out."""
+
+    def __init__(self, statements: Statements, project: Project, *, now: int) -> None:
+        self._statements = statements
+        self._project = project
+        self._now = now
+        self._table = Table()
+        self._rows: dict[int, Row] = {}
+
+    async def run(self, wishes: Sequence[Wish], *, sweep: bool) -> list[list[Lease] | DomainError]:
+        known = await self._statements.annotators(
+            self._project.id, {wish.annotator for wish in wishes}
+        )
+        suspended = {name for name, row in known.items() if row["suspended"]}
+        asking = [wish for wish in wishes if wish.annotator not in suspended]
+        if sweep:
+            await self._end_expired()
+        extras = [await self._extras(wish, known.get(wish.annotator)) for wish in asking]
+        hands = [
+            Hand(wish, wish.count - len(extra)) for wish, extra in zip(asking, extras, strict=True)
+        ]
+        groups = _groups(hands, known)
+        for group in groups:
+            await self._serve(group)
+        if not sweep and any(group.missing for group in groups) and await self._end_expired():
+            for group in groups:
+                await self._serve(group)
+        await self._write(hands, extras)
+        leases = iter(
+            [self._leases(hand, extra) for hand, extra in zip(hands, extras, strict=True)]
+        )
+        return [
+            self._suspended(wish) if wish.annotator in suspended else next(leases)
+            for wish in wishes
+        ]
+
+    async def _serve(self, group: _Group) -> None:
+        after: Place | None = None
+        while group.missing:
+            rows, after = await self._look(group, after)
+            if not rows:
+                return
+            needed = self._project.rules.votes_needed
+            for row in rows:
+                self._rows[row["id"]] = row
+                self._table.lay(row["id"], places=needed - row["votes"] - row["leases"])
+            touched = [row["id"] for row in rows if row["votes"] or row["leases"] or row["skips"]]
+            if touched:
+                names = {hand.wish.annotator for hand in group.hands}
+                self._table.bar(await self._statements.barred(touched, names))
+            self._table.deal([row["id"] for row in rows], group.hands)
+
+    async def _look(self, group: _Group, after: Place | None) -> tuple[list[Row], Place | None]:
+        """Return the next open queries behind `after` that the group may judge."""
+        count = max(group.missing, _LEAST_LOOK) if after else group.missing
+        found = [
+            await self._statements.open_queries(
+                self._project.id, round_=group.round, skill=skill, after=after, count=count
+            )
+            for skill in group.skills
+        ]
+        rows = list(heapq.merge(*found, key=_order))[:count]
+        return rows, _place(rows[-1]) if rows else after
+
+    async def _extras(self, wish: Wish, known: Row | None) -> list[tuple[int, Purpose]]:
+        """Return gold queries and repeats that are due to an annotator."""
+        rules = self._project.rules
+        if not (rules.gold_share or rules.repeat_share):
+            return []
+        handed, gold, repeats = (
+            (known["handed_out"], known["gold_out"], known["repeats_out"]) if known else (0, 0, 0)
+        )
+        after = handed + wish.count
+        extras: list[tuple[int, Purpose]] = []
+        for purpose, share, out, look in (
+            (Purpose.GOLD, rules.gold_share, gold, self._statements.gold),
+            (Purpose.REPEAT, rules.repeat_share, repeats, self._statements.repeats),
+        ):
+            due = min(int(share * after) - out, wish.count - len(extras))
+            if due > 0:
+                rows = await look(self._project.id, wish.annotator, count=due)
+                self._rows.update((row["id"], row) for row in rows)
+                free = [row["id"] for row in rows if self._table.take(row["id"], wish.annotator)]
+                extras += [(query, purpose) for query in free]
+        return extras
+
+    async def _write(
+        self, hands: Sequence[Hand], extras: Sequence[list[tuple[int, Purpose]]]
+    ) -> None:
+        held = [
+            (query, hand.wish, purpose)
+            for hand, extra in zip(hands, extras, strict=True)
+            for query, purpose in [*((one, Purpose.VOTE) for one in hand.queries), *extra]
+        ]
+        if not held:
+            return
+        project = self._project
+        await self._statements.hold(project.id, held, votes_needed=project.rules.votes_needed)
+        if project.rules.gold_share or project.rules.repeat_share:
+            counts: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+            for _, wish, purpose in held:
+                counts[wish.annotator][0] += 1
+                if purpose is not Purpose.VOTE:
+                    counts[wish.annotator][1 if purpose is Purpose.GOLD else 2] += 1
+            handed = [(name, a, g, r) for name, (a, g, r) in sorted(counts.items())]
+            await self._statements.count_handed(project.id, handed, now=self._now)
+
+    async def _end_expired(self) -> bool:
+        """Put queries whose leases are over back into the queue; return whether there were any."""
+        ids = await self._statements.expired(
+            self._project.id, now=self._now, count=_EXPIRED_AT_ONCE
+        )
+        if ids:
+            await self._statements.end_expired(
+                self._project.id,
+                ids,
+                now=self._now,
+                votes_needed=self._project.rules.votes_needed,
+            )
+        return bool(ids)
+
+    def _leases(self, hand: Hand, extra: list[tuple[int, Purpose]]) -> list[Lease]:
+        until = time_from_raw(hand.wish.until)
+        queries = [self._query(query, Purpose.VOTE) for query in hand.queries]
+        queries.sort(key=lambda query: (-query.spec.priority, query.spec.rank, query.id))
+        # Where the extras lie must not tell them apart, and the same state gives the same order.
+        places = random.Random(f"{self._project.id}/{hand.wish.annotator}/{hand.queries}/{extra}")
+        for query, purpose in extra:
+            queries.insert(places.randint(0, len(queries)), self._query(query, purpose))
+        return [Lease(query, until) for query in queries]
+
+    def _query(self, number: int, purpose: Purpose) -> Query:
+        query = query_from_raw(self._rows[number])
+        return query if purpose is Purpose.VOTE else _in_disguise(query)
+
+    def _suspended(self, wish: Wish) -> PermissionDenied:
+        return PermissionDenied(
+            "ERROR_REASON_ANNOTATOR_SUSPENDED",
+            f"{wish.annotator} is not handed queries of projects/{self._project.name}",
+            project=self._project.name,
+            annotator=wish.annotator,
+        )
+
+
+def _in_disguise(query: Query) -> Query:
+    """Return a gold query or a repeat as it would look among those that are asked first."""
+    return replace(query, state=QueryState.OPEN, votes=0)
+
+
+def _groups(hands: Sequence[Hand], known: dict[str, Row]) -> list[_Group]:
+    groups: dict[tuple[str, tuple[str, ...]], _Group] = {}
+    for hand in hands:
+        row = known.get(hand.wish.annotator)
+        skills = ("", *sorted(_names(row["skills"]))) if row else ("",)
+        key = (hand.wish.round, skills)
+        groups.setdefault(key, _Group(*key, [])).hands.append(hand)
+    return list(groups.values())
+
+
+def _names(skills: str | list[str]) -> list[str]:
+    names: list[str] = json.loads(skills) if isinstance(skills, str) else skills
+    return names
+
+
+def _order(row: Row) -> tuple[int, int, int]:
+    return (-row["priority"], row["rank"], row["id"])
+
+
+def _place(row: Row) -> Place:
+    return (row["priority"], row["rank"], row["id"])

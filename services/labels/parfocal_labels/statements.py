@@ -1,0 +1,436 @@
+"""The statements of handing out and answering, in the words of each engine.
+
+They work on many rows at a time: PostgreSQL takes arrays, SQLite takes JSON or runs a prepared
+statement once a row. `$1` and `?1` are the same parameter.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from parfocal_labels.handing_out import Wish
+from parfocal_labels.records import Purpose, QueryState
+from parfocal_labels.votes import COUNTED
+from parfocal_runtime.transactions import Row, Session
+
+Pair = tuple[int, str]
+"""A query and an annotator."""
+
+Place = tuple[int, int, int]
+"""Where a query stands in the queue: priority, rank, number."""
+
+_PARAMETER = re.compile(r"\$(\d+)")
+
+CHANNEL = "parfocal_labels"
+"""On which PostgreSQL tells who listens that a project has new events; the payload is its id."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A row of `label_events` that brings a label."""
+
+    sequence: int
+    query: int
+    annotator: str
+    verdict: str | None
+    class_name: str | None
+    seconds: float
+    client: str
+    create_time: int
+    purpose: str
+    tags: str | None
+    retracts: int | None = None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What becomes of a row of `queries`."""
+
+    query: int
+    votes: int
+    leases: int
+    state: QueryState
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A row of `submissions`."""
+
+    caller: str
+    request_id: str
+    content: str
+    outcome: str
+
+
+class Statements:
+    """The statements of one open transaction."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._is_postgresql = session.is_postgresql
+
+    async def project(self, name: str, *, numbers: bool) -> Row | None:
+        """Return the row of a project, held so that its rules stay as they are.
+
+        Args:
+            name: Its name.
+            numbers: Whether to keep others from taking its sequence numbers too.
+        """
+        lock = " FOR NO KEY UPDATE" if numbers else " FOR KEY SHARE"
+        rows = await self._rows("SELECT * FROM projects WHERE name = $1", name, lock=lock)
+        return rows[0] if rows else None
+
+    async def annotators(self, project: int, names: Collection[str]) -> dict[str, Row]:
+        """Return the rows of those annotators that the project knows, by name."""
+        rows = await self._rows(
+            f"SELECT * FROM annotators WHERE project_id = $1 AND name {self._any('$2', 'text')}",
+            project,
+            self._array(names),
+        )
+        return {row["name"]: row for row in rows}
+
+    async def open_queries(
+        self, project: int, *, round_: str, skill: str, after: Place | None, count: int
+    ) -> list[Row]:
+        """Return and lock open queries in order, from behind `after` on.
+
+        What other transactions have in hand is passed over. The cost does not depend on the
+        length of the queue: each statement reads a range of an index.
+        """
+        of_round = " AND round = $3" if round_ else ""
+        given = (project, skill, round_) if round_ else (project, skill)
+        where = f"project_id = $1 AND skill = $2{of_round} AND state = 'open'"
+        if after is None:
+            return await self._queue(where, *given, count=count)
+        priority, *place = after
+        n = len(given)
+        rows = await self._queue(
+            f"{where} AND priority = ${n + 1} AND (rank, id) > (${n + 2}, ${n + 3})",
+            *given,
+            priority,
+            *place,
+            count=count,
+        )
+        if len(rows) < count:
+            rows += await self._queue(
+                f"{where} AND priority < ${n + 1}", *given, priority, count=count - len(rows)
+            )
+        return rows
+
+    async def _queue(self, where: str, *given: object, count: int) -> list[Row]:
+        order = "ORDER BY priority DESC, rank, id"
+        statement = f"SELECT * FROM queries WHERE {where} {order} LIMIT ${len(given) + 1}"
+        lock = " FOR NO KEY UPDATE SKIP LOCKED"
+        return list(await self._rows(statement, *given, count, lock=lock))
+
+    async def barred(self, queries: Collection[int], annotators: Collection[str]) -> set[Pair]:
+        """Return which of `annotators` hold, answered or skipped which of the locked `queries`."""
+        rows = await self._rows(
+            _BARRED.format(
+                queries=self._any("$1", "bigint"),
+                annotators=self._any("$2", "text"),
+            ),
+            self._array(queries),
+            self._array(annotators),
+        )
+        return {(row["query_id"], row["annotator"]) for row in rows}
+
+    async def gold(self, project: int, annotator: str, *, count: int) -> list[Row]:
+        """Return and lock gold queries that `annotator` neither held, answered nor skipped."""
+        return list(
+            await self._rows(
+                _GOLD, project, annotator, count, lock=" FOR NO KEY UPDATE OF q SKIP LOCKED"
+            )
+        )
+
+    async def repeats(self, project: int, annotator: str, *, count: int) -> list[Row]:
+        """Return and lock queries that `annotator` answered, longest ago first, but once only."""
+        return list(
+            await self._rows(
+                _REPEATS, project, annotator, count, lock=" FOR NO KEY UPDATE OF q SKIP LOCKED"
+            )
+        )
+
+    async def count_handed(
+        self, project: int, handed: Iterable[tuple[str, int, int, int]], *, now: int
+    ) -> None:
+        """Add to what annotators were handed: all, gold and repeats."""
+        rows = [(project, *each, now) for each in handed]
+        await self._session.run_many(self._words(_COUNT_HANDED), rows)
+
+    async def hold(
+        self, project: int, held: Sequence[tuple[int, Wish, Purpose]], *, votes_needed: int
+    ) -> None:
+        """Lease locked queries, and count the leases that take up a place."""
+        queries = [query for query, _, _ in held]
+        wishes = [wish for _, wish, _ in held]
+        purposes = [purpose.value for _, _, purpose in held]
+        names, untils = [wish.annotator for wish in wishes], [wish.until for wish in wishes]
+        if self._is_postgresql:
+            await self._session.run(_HOLD, queries, names, untils, purposes, project, votes_needed)
+            return
+        projects = [project] * len(held)
+        rows = list(zip(queries, names, projects, untils, purposes, strict=True))
+        await self._session.run_many(_INSERT_LEASE, rows)
+        places = [query for query, _, purpose in held if purpose is Purpose.VOTE]
+        await self._session.run_many(_COUNT_LEASE, [(votes_needed, query) for query in places])
+
+    async def lock(self, project: int, queries: Collection[int]) -> dict[int, Row]:
+        """Return queries of the project, locked in the order of their numbers."""
+        rows = await self._rows(
+            f"SELECT * FROM queries WHERE id {self._any('$1', 'bigint')} AND project_id = $2"
+            " ORDER BY id",
+            self._array(queries),
+            project,
+            lock=" FOR NO KEY UPDATE",
+        )
+        return {row["id"]: row for row in rows}
+
+    async def held(self, pairs: Collection[Pair], *, now: int) -> dict[Pair, Purpose]:
+        """Return for which of `pairs` there is a lease that lasts, and what it is for."""
+        rows = await self._rows(
+            f"SELECT l.query_id, l.annotator, l.purpose FROM {self._pairs()} AS p"
+            " JOIN leases l ON l.query_id = p.query_id AND l.annotator = p.annotator"
+            " WHERE l.expire_time > $1",
+            now,
+            *self._split(pairs),
+        )
+        return {(row["query_id"], row["annotator"]): Purpose(row["purpose"]) for row in rows}
+
+    async def votes(self, project: int, queries: Collection[int]) -> Sequence[Row]:
+        """Return the votes that stand on `queries`, earliest first."""
+        return await self._rows(
+            _VOTES.format(queries=self._any("$2", "bigint")), project, self._array(queries)
+        )
+
+    async def outcomes(
+        self, project: int, calls: Collection[tuple[str, str]]
+    ) -> dict[tuple[str, str], Row]:
+        """Return what became of earlier calls, by caller and request id."""
+        callers, ids = [call[0] for call in calls], [call[1] for call in calls]
+        if self._is_postgresql:
+            source = "unnest($2::text[], $3::text[]) AS c(caller, request_id)"
+            given: tuple[object, ...] = (callers, ids)
+        else:
+            source = (
+                "(SELECT json_extract(value, '$[0]') AS caller,"
+                " json_extract(value, '$[1]') AS request_id FROM json_each($2)) AS c"
+            )
+            given = (json.dumps(list(calls)),)
+        rows = await self._rows(
+            "SELECT s.caller, s.request_id, s.content_sha256, s.outcome FROM "
+            f"{source} JOIN submissions s ON s.project_id = $1"
+            " AND s.caller = c.caller AND s.request_id = c.request_id",
+            project,
+            *given,
+        )
+        return {(row["caller"], row["request_id"]): row for row in rows}
+
+    async def write(
+        self,
+        project: int,
+        *,
+        facts: Sequence[Fact],
+        standings: Sequence[Standing],
+        outcomes: Sequence[Outcome],
+        last_sequence: int,
+        now: int,
+    ) -> None:
+        """Write labels, end the leases that they answer, and settle their queries."""
+        if self._is_postgresql:
+            await self._session.run(
+                _WRITE,
+                project,
+                now,
+                last_sequence,
+                *_columns(facts, Fact),
+                [each.query for each in standings],
+                [each.votes for each in standings],
+                [each.leases for each in standings],
+                [each.state.value for each in standings],
+                *_columns(outcomes, Outcome),
+            )
+            await self._session.run(f"SELECT pg_notify('{CHANNEL}', $1)", str(project))
+            return
+        run_many = self._session.run_many
+        await run_many(_INSERT_FACT, [(project, *vars(fact).values()) for fact in facts])
+        await run_many(_END_LEASE, [(fact.query, fact.annotator) for fact in facts])
+        await run_many(
+            _SETTLE, [(each.votes, each.leases, each.state.value, each.query) for each in standings]
+        )
+        await run_many(_INSERT_OUTCOME, [(project, now, *vars(each).values()) for each in outcomes])
+        await self._session.run(_TAKE_NUMBERS, last_sequence, project)
+
+    async def expired(self, project: int, *, now: int, count: int) -> list[int]:
+        """Return and lock queries that have leases which are over."""
+        rows = await self._rows(
+            "SELECT q.id FROM leases l JOIN queries q ON q.id = l.query_id"
+            " WHERE l.project_id = $1 AND l.expire_time <= $2 ORDER BY l.expire_time LIMIT $3",
+            project,
+            now,
+            count,
+            lock=" FOR NO KEY UPDATE OF q SKIP LOCKED",
+        )
+        return sorted({row["id"] for row in rows})
+
+    async def end_expired(
+        self, project: int, queries: Collection[int], *, now: int, votes_needed: int
+    ) -> None:
+        """Delete leases on locked queries that are over, and open the places that they took."""
+        ended = await self._rows(
+            f"DELETE FROM leases WHERE query_id {self._any('$1', 'bigint')}"
+            " AND project_id = $2 AND expire_time <= $3 RETURNING query_id, purpose",
+            self._array(queries),
+            project,
+            now,
+        )
+        places = [row["query_id"] for row in ended if row["purpose"] == Purpose.VOTE.value]
+        await self._session.run_many(
+            self._words(_OPEN_PLACE), [(votes_needed, query) for query in places]
+        )
+
+    async def _rows(self, statement: str, *given: object, lock: str = "") -> Sequence[Row]:
+        text = statement + lock if self._is_postgresql else self._words(statement)
+        return await self._session.rows(text, *given)
+
+    def _words(self, statement: str) -> str:
+        return statement if self._is_postgresql else _PARAMETER.sub(r"?\1", statement)
+
+    def _any(self, parameter: str, kind: str) -> str:
+        if self._is_postgresql:
+            return f"= ANY({parameter}::{kind}[])"
+        return f"IN (SELECT value FROM json_each({parameter}))"
+
+    def _array(self, values: Collection[Any]) -> object:
+        return list(values) if self._is_postgresql else json.dumps(list(values))
+
+    def _pairs(self) -> str:
+        if self._is_postgresql:
+            return "(SELECT * FROM unnest($2::bigint[], $3::text[]) AS u(query_id, annotator))"
+        return (
+            "(SELECT json_extract(value, '$[0]') AS query_id,"
+            " json_extract(value, '$[1]') AS annotator FROM json_each($2))"
+        )
+
+    def _split(self, pairs: Collection[Pair]) -> tuple[object, ...]:
+        if self._is_postgresql:
+            return [query for query, _ in pairs], [annotator for _, annotator in pairs]
+        return (json.dumps(list(pairs)),)
+
+
+def _columns(rows: Sequence[Any], kind: type[Any]) -> list[list[Any]]:
+    return [[getattr(row, name) for row in rows] for name in kind.__dataclass_fields__]
+
+
+_LASTING = (
+    "NOT EXISTS (SELECT 1 FROM label_events r"
+    " WHERE r.project_id = {e}.project_id AND r.retracts = {e}.sequence)"
+)
+_IS_LABEL = "({e}.verdict IS NOT NULL OR {e}.class_name IS NOT NULL)"
+
+_BARRED = (
+    "SELECT query_id, annotator FROM leases WHERE query_id {queries} AND annotator {annotators}"
+    " UNION ALL SELECT query_id, annotator FROM skips"
+    " WHERE query_id {queries} AND annotator {annotators}"
+    " UNION ALL SELECT e.query_id, e.annotator FROM label_events e"
+    " WHERE e.query_id {queries} AND e.annotator {annotators}"
+    f" AND {_IS_LABEL.format(e='e')} AND {_LASTING.format(e='e')}"
+)
+
+_UNTOUCHED = " AND ".join(
+    f"NOT EXISTS (SELECT 1 FROM {table} t WHERE t.query_id = q.id AND t.annotator = $2)"
+    for table in ("leases", "skips", "label_events")
+)
+_GOLD = (
+    "SELECT q.* FROM queries q WHERE q.project_id = $1 AND q.state = 'gold' AND "
+    f"{_UNTOUCHED} ORDER BY q.id LIMIT $3"
+)
+_REPEATS = (
+    "SELECT q.* FROM label_events e JOIN queries q ON q.id = e.query_id"
+    " WHERE e.project_id = $1 AND e.annotator = $2 AND e.purpose = 'vote'"
+    f" AND {_IS_LABEL.format(e='e')} AND {_LASTING.format(e='e')}"
+    " AND q.state <> 'withdrawn'"
+    " AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.query_id = q.id AND l.annotator = $2)"
+    " AND NOT EXISTS (SELECT 1 FROM skips s WHERE s.query_id = q.id AND s.annotator = $2)"
+    " AND NOT EXISTS (SELECT 1 FROM label_events r WHERE r.query_id = q.id"
+    " AND r.annotator = $2 AND r.purpose = 'repeat')"
+    " ORDER BY e.sequence LIMIT $3"
+)
+_COUNT_HANDED = (
+    "INSERT INTO annotators (project_id, name, skills, suspended, handed_out, gold_out,"
+    " repeats_out, create_time) VALUES ($1, $2, '[]', false, $3, $4, $5, $6)"
+    " ON CONFLICT (project_id, name) DO UPDATE SET"
+    " handed_out = annotators.handed_out + excluded.handed_out,"
+    " gold_out = annotators.gold_out + excluded.gold_out,"
+    " repeats_out = annotators.repeats_out + excluded.repeats_out"
+)
+
+_HOLD = (
+    "WITH given AS (SELECT * FROM"
+    " unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[])"
+    " AS u(query_id, annotator, expire_time, purpose)),"
+    " held AS (INSERT INTO leases (query_id, annotator, project_id, expire_time, purpose)"
+    " SELECT query_id, annotator, $5::bigint, expire_time, purpose FROM given),"
+    " places AS (SELECT query_id, count(*) AS n FROM given WHERE purpose = 'vote'"
+    " GROUP BY query_id)"
+    " UPDATE queries q SET leases = q.leases + p.n,"
+    " state = CASE WHEN q.votes + q.leases + p.n >= $6::int THEN 'held' ELSE 'open' END"
+    " FROM places p WHERE q.id = p.query_id"
+)
+_INSERT_LEASE = (
+    "INSERT INTO leases (query_id, annotator, project_id, expire_time, purpose)"
+    " VALUES (?, ?, ?, ?, ?)"
+)
+_COUNT_LEASE = (
+    "UPDATE queries SET leases = leases + 1,"
+    " state = CASE WHEN votes + leases + 1 >= ?1 THEN 'held' ELSE 'open' END WHERE id = ?2"
+)
+_OPEN_PLACE = (
+    "UPDATE queries SET leases = leases - 1, state = CASE WHEN state NOT IN ('open', 'held')"
+    " THEN state WHEN votes + leases - 1 >= $1 THEN 'held' ELSE 'open' END WHERE id = $2"
+)
+
+_VOTES = (
+    "SELECT e.query_id, e.annotator, e.verdict, e.class_name FROM label_events e"
+    " WHERE e.project_id = $1 AND e.query_id {queries}"
+    f" AND e.purpose IN ({', '.join(map(repr, COUNTED))})"
+    f" AND {_IS_LABEL.format(e='e')} AND {_LASTING.format(e='e')} ORDER BY e.sequence"
+)
+
+_WRITE = (
+    "WITH facts AS (SELECT * FROM unnest($4::bigint[], $5::bigint[], $6::text[], $7::text[],"
+    " $8::text[], $9::float8[], $10::text[], $11::bigint[], $12::text[], $13::text[],"
+    " $14::bigint[]) AS u(sequence, query_id, annotator, verdict, class_name, seconds, client,"
+    " create_time, purpose, tags, retracts)),"
+    " written AS (INSERT INTO label_events (project_id, sequence, query_id, annotator, verdict,"
+    " class_name, seconds, client, create_time, purpose, tags, retracts)"
+    " SELECT $1::bigint, sequence, query_id, annotator, verdict, class_name, seconds, client,"
+    " create_time, purpose, tags::json, retracts FROM facts),"
+    " ended AS (DELETE FROM leases l USING facts f"
+    " WHERE l.query_id = f.query_id AND l.annotator = f.annotator),"
+    " settled AS (UPDATE queries q SET votes = u.votes, leases = u.leases, state = u.state"
+    " FROM unnest($15::bigint[], $16::int[], $17::int[], $18::text[])"
+    " AS u(query_id, votes, leases, state) WHERE q.id = u.query_id),"
+    " remembered AS (INSERT INTO submissions (project_id, caller, request_id, content_sha256,"
+    " outcome, create_time)"
+    " SELECT $1::bigint, caller, request_id, content, outcome::json, $2::bigint"
+    " FROM unnest($19::text[], $20::text[], $21::text[], $22::text[])"
+    " AS u(caller, request_id, content, outcome))"
+    " UPDATE projects SET last_sequence = $3 WHERE id = $1"
+)
+_INSERT_FACT = (
+    "INSERT INTO label_events (project_id, sequence, query_id, annotator, verdict, class_name,"
+    " seconds, client, create_time, purpose, tags, retracts)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_END_LEASE = "DELETE FROM leases WHERE query_id = ? AND annotator = ?"
+_SETTLE = "UPDATE queries SET votes = ?, leases = ?, state = ? WHERE id = ?"
+_INSERT_OUTCOME = (
+    "INSERT INTO submissions (project_id, create_time, caller, request_id, content_sha256,"
+    " outcome) VALUES (?, ?, ?, ?, ?, ?)"
+)
+_TAKE_NUMBERS = "UPDATE projects SET last_sequence = ? WHERE id = ?"
