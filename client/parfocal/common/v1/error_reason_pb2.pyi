@@ -197,6 +197,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The caller shows a certificate that is nobody's, and no token. UNAUTHENTICATED.
     Metadata: none.
     """
+    ERROR_REASON_QUERY_WITHDRAWN: _ErrorReason.ValueType  # 60
+    """The round of the query was cancelled, and what it asked with it. FAILED_PRECONDITION.
+    Metadata: `query`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every reason that a Parfocal service gives with a failed call.
@@ -380,5 +384,9 @@ ERROR_REASON_TOKEN_EXPIRED: ErrorReason.ValueType  # 58
 ERROR_REASON_CERTIFICATE_UNKNOWN: ErrorReason.ValueType  # 59
 """The caller shows a certificate that is nobody's, and no token. UNAUTHENTICATED.
 Metadata: none.
+"""
+ERROR_REASON_QUERY_WITHDRAWN: ErrorReason.ValueType  # 60
+"""The round of the query was cancelled, and what it asked with it. FAILED_PRECONDITION.
+Metadata: `query`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
