@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
+from contracts import all_methods, places_of
 from parfocal_runtime.access import METHOD_RULES, PUBLIC_METHODS
-
-ROOT = Path(__file__).resolve().parents[3]
-STUBS = [*(ROOT / "client").rglob("*_pb2.py"), *(ROOT / "services/inference").rglob("*_pb2.py")]
 
 # Texts of requests that name no project and no place in the object store, whatever they say. A
 # field that is neither here nor in the rule of its method fails the build: say which it is.
@@ -71,21 +67,7 @@ NAMES_NO_PROJECT_ANYWHERE = {"client", "page_token", "request_id", "round"}
 OUTPUT_ONLY = {"parfocal.loop.v1.JobStatus", "parfocal.loop.v1.RoundStatus"}
 
 
-def methods() -> Iterator[MethodDescriptor]:
-    """All methods of all services that have stubs."""
-    for path in STUBS:
-        root = ROOT / "client" if path.is_relative_to(ROOT / "client") else path.parents[3]
-        name = ".".join(path.relative_to(root).with_suffix("").parts)
-        for service in importlib.import_module(name).DESCRIPTOR.services_by_name.values():
-            yield from service.methods
-
-
-def full_name(method: MethodDescriptor) -> str:
-    return f"/{method.containing_service.full_name}/{method.name}"
-
-
-ALL_METHODS = {full_name(method): method for method in methods()}
-OURS = sorted(name for name in ALL_METHODS if name.startswith("/parfocal."))
+OURS = sorted(name for name in all_methods() if name.startswith("/parfocal."))
 
 
 def texts(
@@ -102,8 +84,7 @@ def texts(
 
 
 def places(method: str) -> set[str]:
-    rule = METHOD_RULES[method]
-    return {*rule.names, *rule.ids, *rule.paths}
+    return set(places_of(METHOD_RULES[method]))
 
 
 def in_method(method: str, path: str) -> str:
@@ -111,25 +92,25 @@ def in_method(method: str, path: str) -> str:
 
 
 def test_the_stubs_are_found() -> None:
-    services = {method.rpartition("/")[0] for method in ALL_METHODS}
+    services = {method.rpartition("/")[0] for method in all_methods()}
 
     assert len(services) >= 7
     assert "/inference.GRPCInferenceService" in services
 
 
-@pytest.mark.parametrize("method", sorted(ALL_METHODS))
+@pytest.mark.parametrize("method", sorted(all_methods()))
 def test_every_method_has_a_rule(method: str) -> None:
     assert (method in METHOD_RULES) != (method in PUBLIC_METHODS)
 
 
 @pytest.mark.parametrize("method", [name for name in METHOD_RULES if name.startswith("/parfocal.")])
 def test_every_rule_is_for_a_method_that_exists(method: str) -> None:
-    assert method in ALL_METHODS
+    assert method in all_methods()
 
 
 @pytest.mark.parametrize("method", OURS)
 def test_every_place_of_a_rule_is_a_text_of_the_request(method: str) -> None:
-    known = {path for path, _ in texts(ALL_METHODS[method].input_type)}
+    known = {path for path, _ in texts(all_methods()[method].input_type)}
 
     assert places(method) <= known
 
@@ -138,7 +119,7 @@ def test_every_place_of_a_rule_is_a_text_of_the_request(method: str) -> None:
 def test_every_text_of_a_request_is_judged_or_known_to_name_no_project(method: str) -> None:
     unjudged = {
         f"{path} ({field.full_name})"
-        for path, field in texts(ALL_METHODS[method].input_type)
+        for path, field in texts(all_methods()[method].input_type)
         if path not in places(method)
         and not NAMES_NO_PROJECT & {field.full_name, in_method(method, path)}
         and field.name not in NAMES_NO_PROJECT_ANYWHERE
@@ -149,7 +130,7 @@ def test_every_text_of_a_request_is_judged_or_known_to_name_no_project(method: s
 
 @pytest.mark.parametrize("method", OURS)
 def test_a_rule_without_a_place_is_about_a_request_without_one(method: str) -> None:
-    named = {path.rpartition(".")[2] for path, _ in texts(ALL_METHODS[method].input_type)}
+    named = {path.rpartition(".")[2] for path, _ in texts(all_methods()[method].input_type)}
 
     assert places(method) or not named & {"parent", "project", "project_id", "image", "candidates"}
 
@@ -158,7 +139,7 @@ def test_what_is_no_project_is_still_in_the_contracts() -> None:
     known = {
         text
         for name in OURS
-        for path, field in texts(ALL_METHODS[name].input_type)
+        for path, field in texts(all_methods()[name].input_type)
         for text in (field.full_name, in_method(name, path))
     }
 
