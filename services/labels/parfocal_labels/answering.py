@@ -130,7 +130,7 @@ class _Answering:
         sequences = tuple(label.sequence for label in labels)
         self._calls[call] = (submission.content, sequences)
         self._outcomes.append(Outcome(*call, submission.content, json.dumps(sequences)))
-        return labels
+        return [submission.reader.label(label, self._project) for label in labels]
 
     def _require_fitting(self, submission: Submission) -> None:
         rules = self._project.rules

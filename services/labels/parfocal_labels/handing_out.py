@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from parfocal_labels.disclosure import SEES_ALL, Reader
+
 
 @dataclass(frozen=True)
 class Wish:
@@ -15,12 +17,14 @@ class Wish:
         count: Queries at most.
         round: Only this round's; empty for all.
         until: When the leases are to end, microseconds since 1970 UTC.
+        reader: What they may see.
     """
 
     annotator: str
     count: int
     round: str
     until: int
+    reader: Reader = SEES_ALL
 
 
 @dataclass

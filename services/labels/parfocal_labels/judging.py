@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from parfocal_labels.consensus import Ballot
+from parfocal_labels.disclosure import SEES_ALL, Reader
 from parfocal_labels.records import Purpose, QueryState, Vote
 from parfocal_runtime.errors import DomainError, NotFound, Violation, WrongState
 
@@ -20,6 +21,7 @@ class Submission:
         request_id: What names the call among the annotator's.
         content: Digest of what it says.
         client: The program that sends it.
+        reader: What the annotator may see.
     """
 
     annotator: str
@@ -27,6 +29,7 @@ class Submission:
     request_id: str
     content: str
     client: str
+    reader: Reader = SEES_ALL
 
 
 @dataclass

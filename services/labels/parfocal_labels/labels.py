@@ -1,17 +1,14 @@
-"""Labels: how they are taken back, and how they are read; `answering` makes them."""
+"""Labels: how they are read; `answering` makes them, and `corrections` take them back."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, case, insert, select
+from sqlalchemy import Row, Select, case, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parfocal_labels.paging import Page, PageRequest, page_of
-from parfocal_labels.projects import take_sequences
-from parfocal_labels.queries import count_changes, lock_queries
 from parfocal_labels.records import (
     EventKind,
     Label,
@@ -29,27 +26,6 @@ from parfocal_labels.votes import LABELS, RETRACTIONS, is_retraction_of
 from parfocal_runtime.errors import NotFound
 
 _EVENTS = label_events.alias("events")
-
-
-async def retract_label(
-    connection: AsyncConnection, project: Project, label: Label, *, caller: str, now: datetime
-) -> None:
-    """Note that `label`, which stands, is taken back; `project` is held `NUMBERS`."""
-    await lock_queries(connection, project, [label.query.id])
-    [sequence] = await take_sequences(connection, project, 1)
-    await connection.execute(
-        insert(label_events).values(
-            project_id=project.id,
-            sequence=sequence,
-            retracts=label.sequence,
-            query_id=label.query.id,
-            annotator=caller,
-            seconds=0.0,
-            client="",
-            create_time=now,
-        )
-    )
-    await count_changes(connection, project, [label.query.id], votes=-1)
 
 
 async def find_labels(
@@ -70,14 +46,21 @@ async def find_labels(
 
 
 async def list_labels(
-    connection: AsyncConnection, project: Project, page: PageRequest, *, round_: str = ""
+    connection: AsyncConnection,
+    project: Project,
+    page: PageRequest,
+    *,
+    round_: str = "",
+    annotator: str = "",
 ) -> Page[Label]:
-    """Return labels by sequence, those that were taken back among them."""
+    """Return labels by sequence, of all or of one annotator, those taken back among them."""
     statement = _labels(project).order_by(LABELS.c.sequence).limit(page.size + 1)
     if page.after:
         statement = statement.where(LABELS.c.sequence > page.after[0])
     if round_:
         statement = statement.where(queries.c.round == round_)
+    if annotator:
+        statement = statement.where(LABELS.c.annotator == annotator)
     rows = await connection.execute(statement)
     labels = [_label_from_row(row, retracted=bool(row.retracted)) for row in rows]
     return page_of(labels, page, key=lambda label: (label.sequence,))

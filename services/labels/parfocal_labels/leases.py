@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, and_, delete, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parfocal_labels.queries import count_changes
+from parfocal_labels.queries import open_places
 from parfocal_labels.records import Project, Purpose
 from parfocal_labels.schema import leases
 
@@ -30,7 +30,7 @@ async def _drop(
     places = Counter(row.query_id for row in dropped if row.purpose == Purpose.VOTE.value)
     for count in sorted(set(places.values())):
         ids = [query for query, taken in places.items() if taken == count]
-        await count_changes(connection, project, ids, leases=-count)
+        await open_places(connection, project, ids, count=count)
     return len(dropped)
 
 

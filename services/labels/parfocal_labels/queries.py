@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby, islice
 
-from sqlalchemy import ColumnElement, Select, and_, case, delete, insert, select, tuple_, update
+from sqlalchemy import and_, case, delete, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parfocal_labels.paging import Page, PageRequest, page_of
@@ -15,7 +15,7 @@ from parfocal_labels.rows import query_from_row, spec_to_row
 from parfocal_labels.schema import leases, queries
 
 _CHUNK = 1000
-_FIXED_STATES = (QueryState.WITHDRAWN.value, QueryState.GOLD.value)
+FIXED_STATES = (QueryState.WITHDRAWN.value, QueryState.GOLD.value)
 
 _Identity = tuple[str, str, int]
 
@@ -71,48 +71,20 @@ def _chunks(numbers: Iterator[int]) -> Iterator[list[int]]:
         yield chunk
 
 
-def next_state(
-    project: Project, *, votes: ColumnElement[int], leases: ColumnElement[int]
-) -> ColumnElement[str]:
-    """Return the state of a query that has so many votes and leases."""
-    needed = project.rules.votes_needed
-    return case(
-        (queries.c.state.in_(_FIXED_STATES), queries.c.state),
-        (votes >= needed, QueryState.DECIDED.value),
-        (votes + leases >= needed, QueryState.HELD.value),
+async def open_places(
+    connection: AsyncConnection, project: Project, ids: Collection[int], *, count: int
+) -> None:
+    """Take `count` leases each off the counts of locked queries, which then wait again."""
+    leases = queries.c.leases - count
+    is_held = queries.c.votes + leases >= project.rules.votes_needed
+    waits = queries.c.state.in_([QueryState.OPEN.value, QueryState.HELD.value])
+    state = case(
+        (~waits, queries.c.state),
+        (is_held, QueryState.HELD.value),
         else_=QueryState.OPEN.value,
     )
-
-
-async def count_changes(
-    connection: AsyncConnection,
-    project: Project,
-    ids: Collection[int],
-    *,
-    votes: int = 0,
-    leases: int = 0,
-) -> list[Query]:
-    """Add `votes` and `leases` to the counts of locked queries and return them as they are now."""
-    new_votes, new_leases = queries.c.votes + votes, queries.c.leases + leases
-    statement = (
-        update(queries)
-        .where(queries.c.id.in_(ids))
-        .values(
-            votes=new_votes,
-            leases=new_leases,
-            state=next_state(project, votes=new_votes, leases=new_leases),
-        )
-        .returning(*queries.c)
-    )
-    return [query_from_row(row) for row in await connection.execute(statement)]
-
-
-async def recount_project(connection: AsyncConnection, project: Project) -> None:
-    """Settle the state of every query of `project`, held `ALL`, after its rules changed."""
     await connection.execute(
-        update(queries)
-        .where(queries.c.project_id == project.id)
-        .values(state=next_state(project, votes=queries.c.votes, leases=queries.c.leases))
+        update(queries).where(queries.c.id.in_(ids)).values(leases=leases, state=state)
     )
 
 
@@ -155,37 +127,47 @@ async def list_queries(
     page: PageRequest,
     *,
     round_: str = "",
-    decided_only: bool = False,
+    states: Collection[QueryState] = (),
+    gold: bool = True,
 ) -> Page[Query]:
-    """Return queries by round and rank."""
-    statement = _listing(project, round_, decided_only=decided_only)
+    """Return queries by round and rank.
+
+    Args:
+        connection: Open transaction.
+        project: The project.
+        page: Which part of the list.
+        round_: Only this round's; empty for all.
+        states: Only queries in one of these; empty for all.
+        gold: Whether gold queries are among them.
+    """
+    statement = select(queries).where(queries.c.project_id == project.id)
+    if round_:
+        statement = statement.where(queries.c.round == round_)
+    if states:
+        statement = statement.where(queries.c.state.in_([state.value for state in states]))
+    if not gold:
+        statement = statement.where(queries.c.role != Role.GOLD.value)
     if page.after:
         key = tuple_(queries.c.round, queries.c.rank, queries.c.id)
         statement = statement.where(key > tuple_(*page.after))
+    statement = statement.order_by(queries.c.round, queries.c.rank, queries.c.id)
     rows = await connection.execute(statement.limit(page.size + 1))
     return page_of([query_from_row(row) for row in rows], page, key=_key)
 
 
 async def all_queries(
-    connection: AsyncConnection, project: Project, *, round_: str = "", decided_only: bool = False
+    connection: AsyncConnection,
+    project: Project,
+    *,
+    round_: str = "",
+    states: Collection[QueryState] = (),
 ) -> AsyncIterator[tuple[Query, ...]]:
     """Yield all queries by round and rank, a thousand at a time."""
     request: PageRequest | None = PageRequest(_CHUNK)
     while request:
-        page = await list_queries(
-            connection, project, request, round_=round_, decided_only=decided_only
-        )
+        page = await list_queries(connection, project, request, round_=round_, states=states)
         yield page.items
         request = PageRequest(_CHUNK, page.next_key) if page.next_key else None
-
-
-def _listing(project: Project, round_: str, *, decided_only: bool) -> Select[tuple[object, ...]]:
-    statement = select(queries).where(queries.c.project_id == project.id)
-    if round_:
-        statement = statement.where(queries.c.round == round_)
-    if decided_only:
-        statement = statement.where(queries.c.state == QueryState.DECIDED.value)
-    return statement.order_by(queries.c.round, queries.c.rank, queries.c.id)
 
 
 def _key(query: Query) -> tuple[str, int, int]:

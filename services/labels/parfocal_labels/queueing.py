@@ -190,7 +190,8 @@ class _HandingOut:
         places = random.Random(f"{self._project.id}/{hand.wish.annotator}/{hand.queries}/{extra}")
         for query, purpose in extra:
             queries.insert(places.randint(0, len(queries)), self._query(query, purpose))
-        return [Lease(query, until) for query in queries]
+        seen = (hand.wish.reader.query(query, self._project) for query in queries)
+        return [Lease(query, until) for query in seen]
 
     def _query(self, number: int, purpose: Purpose) -> Query:
         query = query_from_raw(self._rows[number])

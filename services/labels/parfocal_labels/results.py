@@ -11,12 +11,23 @@ from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parfocal_labels.agreement import Agreement, agreement
-from parfocal_labels.consensus import consensus
+from parfocal_labels.consensus import ConsensusRule, consensus
 from parfocal_labels.paging import Page, PageRequest
 from parfocal_labels.queries import all_queries, list_queries
 from parfocal_labels.records import Progress, Project, Query, QueryConsensus, QueryState
 from parfocal_labels.schema import leases, queries
-from parfocal_labels.votes import COUNTED, LABELS, adjudications_on, stands, votes_on
+from parfocal_labels.votes import (
+    COUNTED,
+    LABELS,
+    adjudications_on,
+    ballot_table,
+    stands,
+    votes_on,
+)
+from parfocal_labels.weighing import Posterior, RecentPosteriors
+from parfocal_runtime.tasks import in_thread
+
+_DECIDED = (QueryState.DECIDED,)
 
 
 async def list_consensus(
@@ -24,50 +35,68 @@ async def list_consensus(
     project: Project,
     page: PageRequest,
     *,
+    posteriors: RecentPosteriors,
     round_: str = "",
     decided_only: bool = False,
 ) -> Page[QueryConsensus]:
-    """Return the consensus of queries by round and rank."""
-    listed = await list_queries(connection, project, page, round_=round_, decided_only=decided_only)
-    items = await _consensus_of(connection, project, listed.items)
+    """Return the consensus of queries by round and rank; gold queries have none."""
+    states = _DECIDED if decided_only else ()
+    listed = await list_queries(connection, project, page, round_=round_, states=states, gold=False)
+    posterior = await _posterior(connection, project, posteriors, round_=round_)
+    items = await _consensus_of(connection, project, listed.items, posterior)
     return Page(tuple(items), listed.next_key)
 
 
 async def decided_consensus(
-    connection: AsyncConnection, project: Project, *, round_: str = ""
+    connection: AsyncConnection,
+    project: Project,
+    *,
+    posteriors: RecentPosteriors,
+    round_: str = "",
 ) -> AsyncIterator[QueryConsensus]:
     """Yield the consensus of every decided query by round and rank."""
-    chunks = all_queries(connection, project, round_=round_, decided_only=True)
+    posterior = await _posterior(connection, project, posteriors, round_=round_)
+    chunks = all_queries(connection, project, round_=round_, states=_DECIDED)
     async for chunk in chunks:
-        for item in await _consensus_of(connection, project, chunk):
+        for item in await _consensus_of(connection, project, chunk, posterior):
             yield item
 
 
+async def _posterior(
+    connection: AsyncConnection, project: Project, posteriors: RecentPosteriors, *, round_: str
+) -> Posterior | None:
+    if project.rules.consensus_rule is not ConsensusRule.DAWID_SKENE:
+        return None
+    # All votes that stand follow from the events so far, and the transaction sees no others.
+    key = (project.id, project.last_sequence, round_)
+    return await posteriors.find(key, lambda: ballot_table(connection, project, round_=round_))
+
+
 async def _consensus_of(
-    connection: AsyncConnection, project: Project, asked: Collection[Query]
+    connection: AsyncConnection,
+    project: Project,
+    asked: Collection[Query],
+    posterior: Posterior | None,
 ) -> list[QueryConsensus]:
     ids = [query.id for query in asked]
     votes = await votes_on(connection, project, ids)
     adjudications = await adjudications_on(connection, project, ids)
-    return [
-        QueryConsensus(
-            query,
-            consensus(votes[query.id], project.rules, adjudication=adjudications.get(query.id)),
-        )
-        for query in asked
-    ]
+    items = []
+    for query in asked:
+        ballots = votes[query.id]
+        outcome = consensus(ballots, project.rules, adjudication=adjudications.get(query.id))
+        if posterior is not None:
+            outcome = posterior.weigh(query.id, ballots, outcome, project.rules.tie_rule)
+        items.append(QueryConsensus(query, outcome))
+    return items
 
 
 async def project_agreement(
     connection: AsyncConnection, project: Project, *, round_: str = ""
 ) -> Agreement:
     """Return how far annotators agree on the queries that have several votes."""
-    votes = []
-    async for chunk in all_queries(connection, project, round_=round_):
-        several = [query.id for query in chunk if query.votes >= 2]
-        ballots = await votes_on(connection, project, several)
-        votes += [[ballot.answer for ballot in each] for each in ballots.values()]
-    return agreement(votes)
+    votes = await ballot_table(connection, project, round_=round_)
+    return await in_thread(agreement, votes)
 
 
 async def project_progress(

@@ -6,9 +6,19 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
-from parfocal_labels import labels, leases, projects, queries, results, snapshots, submissions
+from parfocal_labels import (
+    corrections,
+    labels,
+    leases,
+    projects,
+    queries,
+    results,
+    snapshots,
+    submissions,
+)
 from parfocal_labels.agreement import Agreement
 from parfocal_labels.answering import Again
+from parfocal_labels.disclosure import SEES_ALL, Reader
 from parfocal_labels.handing_out import Wish
 from parfocal_labels.judging import Submission
 from parfocal_labels.lanes import Lanes
@@ -24,15 +34,18 @@ from parfocal_labels.records import (
     Query,
     QueryConsensus,
     QuerySpec,
+    QueryState,
     Rules,
     Snapshot,
     Vote,
 )
+from parfocal_labels.reviews import Reviews
 from parfocal_labels.rows import time_to_raw
+from parfocal_labels.settling import settle_project, settles_differently
 from parfocal_labels.statistics import ProjectStatistics, project_statistics
 from parfocal_labels.watch import Bell, rung
+from parfocal_labels.weighing import RecentPosteriors
 from parfocal_runtime.database import Database
-from parfocal_runtime.errors import PermissionDenied
 from parfocal_runtime.layout import snapshot_table as snapshot_path
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tables import table_bytes
@@ -53,6 +66,9 @@ class LabelStore:
 
     Every method that names a project raises `NotFound` if there is none of that name
     (`ERROR_REASON_PROJECT_NOT_FOUND`), and `Unavailable` if the database does not answer.
+
+    Attributes:
+        reviews: The part for those who look after the quality of labels.
     """
 
     def __init__(
@@ -78,6 +94,8 @@ class LabelStore:
         self._poll_seconds = poll_seconds
         self._bell = Bell()
         self._lanes = Lanes(database.transactions, clock=clock, written=self._bell.ring)
+        self._posteriors = RecentPosteriors()
+        self.reviews = Reviews(database, clock=clock, written=self._bell.ring)
 
     async def create_project(self, name: str, *, display_name: str, rules: Rules) -> Project:
         """Create a project, or return the one that has this name and these rules.
@@ -116,8 +134,8 @@ class LabelStore:
             changed = await projects.change_project(
                 connection, project, change, revision=revision, now=self._clock()
             )
-            if changed.rules.votes_needed != project.rules.votes_needed:
-                await queries.recount_project(connection, changed)
+            if settles_differently(project.rules, changed.rules):
+                await settle_project(connection, changed)
             return changed
 
     async def add_queries(
@@ -150,25 +168,45 @@ class LabelStore:
             project = await find_project(connection, name, hold=Hold.ALL)
             return await queries.withdraw_round(connection, project, round_)
 
-    async def list_queries(self, name: str, page: PageRequest, *, round_: str = "") -> Page[Query]:
-        """Return queries by round and rank."""
+    async def list_queries(
+        self,
+        name: str,
+        page: PageRequest,
+        *,
+        round_: str = "",
+        states: Collection[QueryState] = (),
+        reader: Reader = SEES_ALL,
+    ) -> Page[Query]:
+        """Return queries by round and rank, in all states or in `states`, as `reader` sees them."""
         async with self._database.read() as connection:
             project = await find_project(connection, name)
-            return await queries.list_queries(connection, project, page, round_=round_)
+            listed = await queries.list_queries(
+                connection, project, page, round_=round_, states=states, gold=reader.sees_all
+            )
+        items = tuple(reader.query(query, project) for query in listed.items)
+        return Page(items, listed.next_key)
 
     async def lease_queries(
-        self, name: str, annotator: str, *, count: int, ttl: timedelta, round_: str = ""
+        self,
+        name: str,
+        annotator: str,
+        *,
+        count: int,
+        ttl: timedelta,
+        round_: str = "",
+        reader: Reader = SEES_ALL,
     ) -> list[Lease]:
         """Hand the next queries to `annotator` for `ttl`, by priority, then rank.
 
         Nobody gets a query that they have answered, skipped or hold, or that takes a skill they
-        lack, and never more people hold a query than votes are missing.
+        lack, and never more people hold a query than votes are missing. They get them as `reader`
+        sees them.
 
         Raises:
             PermissionDenied: If the annotator is suspended (`ERROR_REASON_ANNOTATOR_SUSPENDED`).
         """
         until = time_to_raw(self._clock() + ttl)
-        return await self._lanes.leases.ask(name, Wish(annotator, count, round_, until))
+        return await self._lanes.leases.ask(name, Wish(annotator, count, round_, until, reader))
 
     async def renew_leases(
         self, name: str, annotator: str, ids: Collection[int], *, ttl: timedelta
@@ -198,6 +236,7 @@ class LabelStore:
         *,
         request_id: str,
         client: str = "",
+        reader: Reader = SEES_ALL,
     ) -> list[Label]:
         """Turn answers into labels, all or none; what is returned is on disk.
 
@@ -212,16 +251,23 @@ class LabelStore:
                 by `annotator` (`ERROR_REASON_QUERY_NOT_LEASED`).
         """
         content = submissions.content_sha256("SubmitLabels", tuple(votes), client)
-        call = Submission(annotator, tuple(votes), request_id, content, client)
+        call = Submission(annotator, tuple(votes), request_id, content, client, reader)
         answered = await self._lanes.answers.ask(name, call)
         if not isinstance(answered, Again):
             return answered
         async with self._database.read() as connection:
             project = await find_project(connection, name)
-            return await labels.find_labels(connection, project, answered.sequences)
+            found = await labels.find_labels(connection, project, answered.sequences)
+        return [reader.label(label, project) for label in found]
 
     async def retract_label(
-        self, name: str, sequence: int, *, caller: str, of_anybody: bool = False
+        self,
+        name: str,
+        sequence: int,
+        *,
+        caller: str,
+        of_anybody: bool = False,
+        reader: Reader = SEES_ALL,
     ) -> Label:
         """Take a label back; its query waits for a vote again. A second time changes nothing.
 
@@ -233,29 +279,35 @@ class LabelStore:
         async with self._database.write() as connection:
             project = await find_project(connection, name, hold=Hold.NUMBERS)
             [label] = await labels.find_labels(connection, project, [sequence])
-            if label.annotator != caller and not of_anybody:
-                full_name = f"projects/{name}/labels/{sequence}"
-                raise PermissionDenied(
-                    "ERROR_REASON_LABEL_NOT_YOURS",
-                    f"{full_name} is somebody else's; a curator may take it back",
-                    label=full_name,
-                )
+            if not of_anybody:
+                corrections.require_own(project, label, caller=caller)
             if not label.retracted:
-                await labels.retract_label(
+                await corrections.retract_label(
                     connection, project, label, caller=caller, now=self._clock()
                 )
             [retracted] = await labels.find_labels(connection, project, [sequence])
         self._bell.ring(project.id)
-        return retracted
+        return reader.label(retracted, project)
 
-    async def list_labels(self, name: str, page: PageRequest, *, round_: str = "") -> Page[Label]:
-        """Return labels by sequence, those that were taken back among them."""
+    async def list_labels(
+        self, name: str, page: PageRequest, *, round_: str = "", reader: Reader = SEES_ALL
+    ) -> Page[Label]:
+        """Return the labels that `reader` sees by sequence, those taken back among them."""
         async with self._database.read() as connection:
             project = await find_project(connection, name)
-            return await labels.list_labels(connection, project, page, round_=round_)
+            listed = await labels.list_labels(
+                connection, project, page, round_=round_, annotator=reader.labels_of(project)
+            )
+        items = tuple(reader.label(label, project) for label in listed.items)
+        return Page(items, listed.next_key)
 
     async def watch_labels(
-        self, name: str, *, after: int = 0, until_present: bool = False
+        self,
+        name: str,
+        *,
+        after: int = 0,
+        until_present: bool = False,
+        reader: Reader = SEES_ALL,
     ) -> AsyncIterator[LabelEvent]:
         """Yield the events after sequence number `after` in order, and then those that come.
 
@@ -263,16 +315,23 @@ class LabelStore:
             name: The project.
             after: The last event that the caller has; 0 for none.
             until_present: Whether to end once there are no more now.
+            reader: Who watches.
+
+        Raises:
+            PermissionDenied: If the project is, or becomes, blind for the reader
+                (`ERROR_REASON_PROJECT_BLIND`).
         """
         project = await self.project(name)
         while True:
             event = self._bell.listen(project.id)
             async with self._database.read() as connection:
+                project = await find_project(connection, name)
+                reader.require_open(project)
                 news = await labels.list_events(
                     connection, project, after=after, count=_EVENTS_AT_ONCE
                 )
             for each in news:
-                yield each
+                yield reader.event(each, project)
                 after = each.sequence
             if len(news) < _EVENTS_AT_ONCE:
                 if until_present:
@@ -280,13 +339,30 @@ class LabelStore:
                 await rung(event, seconds=self._poll_seconds)
 
     async def list_consensus(
-        self, name: str, page: PageRequest, *, round_: str = "", decided_only: bool = False
+        self,
+        name: str,
+        page: PageRequest,
+        *,
+        round_: str = "",
+        decided_only: bool = False,
+        reader: Reader = SEES_ALL,
     ) -> Page[QueryConsensus]:
-        """Return the consensus of queries by round and rank."""
+        """Return the consensus of queries by round and rank.
+
+        Raises:
+            PermissionDenied: If the project is blind for the reader
+                (`ERROR_REASON_PROJECT_BLIND`).
+        """
         async with self._database.read() as connection:
             project = await find_project(connection, name)
+            reader.require_open(project)
             return await results.list_consensus(
-                connection, project, page, round_=round_, decided_only=decided_only
+                connection,
+                project,
+                page,
+                posteriors=self._posteriors,
+                round_=round_,
+                decided_only=decided_only,
             )
 
     async def create_snapshot(self, name: str, *, rounds: Collection[str] = ()) -> Snapshot:
@@ -295,10 +371,10 @@ class LabelStore:
         async with self._database.read() as connection:
             project = await find_project(connection, name)
             for round_ in sorted(set(rounds)) or [""]:
-                items += [
-                    item
-                    async for item in results.decided_consensus(connection, project, round_=round_)
-                ]
+                decided = results.decided_consensus(
+                    connection, project, posteriors=self._posteriors, round_=round_
+                )
+                items += [item async for item in decided]
         path, sha256 = await in_thread(self._write_snapshot, project, items)
         async with self._database.write() as connection:
             return await snapshots.note_snapshot(

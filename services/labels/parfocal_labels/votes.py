@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
-from sqlalchemy import ColumnElement, Exists, FromClause, and_, exists, select
+from sqlalchemy import ColumnElement, Exists, FromClause, Select, and_, exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parfocal_labels.answers import Answer
+from parfocal_labels.ballots import BallotTable
 from parfocal_labels.consensus import Ballot
 from parfocal_labels.records import Project, Purpose
 from parfocal_labels.rows import answer_from_row, has_answer
-from parfocal_labels.schema import label_events
+from parfocal_labels.schema import label_events, queries
+from parfocal_runtime.tasks import in_thread
 
 # One name for each part that an event can play in a statement.
 LABELS = label_events.alias("labels")
@@ -19,6 +22,10 @@ RETRACTIONS = label_events.alias("retractions")
 
 # What a label must be for to be one of the votes that a query needs.
 COUNTED = (Purpose.VOTE.value, Purpose.IMPORT.value)
+_ANSWER = (LABELS.c.verdict, LABELS.c.class_name)
+# Between two pages of this length others get their turn.
+_VOTES_AT_ONCE = 5000
+
 IS_ADJUDICATION = LABELS.c.purpose == Purpose.ADJUDICATION.value
 
 
@@ -78,3 +85,30 @@ async def adjudications_on(
     )
     rows = await connection.execute(statement)
     return {row.query_id: answer_from_row(row) for row in rows}
+
+
+async def ballot_table(
+    connection: AsyncConnection, project: Project, *, round_: str = ""
+) -> BallotTable:
+    """Return all votes that stand in a project or one of its rounds."""
+    of_project = queries.c.project_id == project.id
+    if round_:
+        of_project &= queries.c.round == round_
+    statement: Select[Any] = (
+        select(LABELS.c.sequence, LABELS.c.query_id, LABELS.c.annotator, *_ANSWER)
+        .join(queries, queries.c.id == LABELS.c.query_id)
+        .where(
+            LABELS.c.project_id == project.id,
+            of_project,
+            LABELS.c.purpose.in_(COUNTED),
+            stands(LABELS),
+        )
+        .order_by(LABELS.c.sequence)
+        .limit(_VOTES_AT_ONCE)
+    )
+    votes: list[tuple[int, str, Answer]] = []
+    after = 0
+    while rows := (await connection.execute(statement.where(LABELS.c.sequence > after))).all():
+        votes += [(row.query_id, row.annotator, answer_from_row(row)) for row in rows]
+        after = rows[-1].sequence
+    return await in_thread(BallotTable.of, votes)
