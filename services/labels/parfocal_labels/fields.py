@@ -16,6 +16,7 @@ _MOST_DIGITS = 18
 _PROJECT = re.compile(r"projects/([^/]+)")
 _QUERY = re.compile(r"projects/([^/]+)/queries/([0-9]+)")
 _LABEL = re.compile(r"projects/([^/]+)/labels/([0-9]+)")
+_SNAPSHOT = re.compile(r"projects/([^/]+)/snapshots/([0-9a-f]{64})")
 
 
 def invalid(field: str, demand: str, value: object) -> InvalidInput:
@@ -118,6 +119,16 @@ def query_of(resource: str, field: str, *, project: str) -> int:
 def label_of(resource: str, field: str) -> tuple[str, int]:
     """Return project and sequence number of `projects/{project}/labels/{sequence}`."""
     return _numbered(resource, field, pattern=_LABEL, demand="labels/{sequence}")
+
+
+def snapshot_of(resource: str, field: str) -> tuple[str, str]:
+    """Return project and digest of `projects/{project}/snapshots/{sha256}`."""
+    if not resource:
+        raise missing(field)
+    match = _SNAPSHOT.fullmatch(resource)
+    if match is None:
+        raise invalid(field, "projects/{project}/snapshots/{sha256}", resource[:200])
+    return checked_name(match[1], field=field), match[2]
 
 
 def _numbered(

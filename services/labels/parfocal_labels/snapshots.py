@@ -32,6 +32,7 @@ from parfocal_labels.records import Project, QueryConsensus, Snapshot
 from parfocal_labels.rows import snapshot_from_row
 from parfocal_labels.schema import snapshots
 from parfocal_runtime.database import insert_new
+from parfocal_runtime.errors import NotFound
 
 SCHEMA = pa.schema(
     [
@@ -82,6 +83,22 @@ def _order(row: dict[str, object]) -> tuple[object, ...]:
     return (row["round"], row["rank"], row["candidate_set"], row["candidate"])
 
 
+async def find_snapshot(connection: AsyncConnection, project: Project, sha256: str) -> Snapshot:
+    """Return the snapshot of `project` that has this digest.
+
+    Raises:
+        NotFound: If there is none (`ERROR_REASON_SNAPSHOT_NOT_FOUND`).
+    """
+    statement = select(snapshots).where(
+        snapshots.c.project_id == project.id, snapshots.c.sha256 == sha256
+    )
+    row = (await connection.execute(statement)).one_or_none()
+    if row is None:
+        name = f"projects/{project.name}/snapshots/{sha256}"
+        raise NotFound("ERROR_REASON_SNAPSHOT_NOT_FOUND", f"there is no {name}", snapshot=name)
+    return snapshot_from_row(row, project=project.name)
+
+
 async def note_snapshot(
     connection: AsyncConnection,
     project: Project,
@@ -101,8 +118,4 @@ async def note_snapshot(
         "create_time": now,
     }
     await connection.execute(insert_new(connection, snapshots).values(values))
-    statement = select(snapshots).where(
-        snapshots.c.project_id == project.id, snapshots.c.sha256 == sha256
-    )
-    row = (await connection.execute(statement)).one()
-    return snapshot_from_row(row, project=project.name)
+    return await find_snapshot(connection, project, sha256)

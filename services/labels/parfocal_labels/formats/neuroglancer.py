@@ -34,7 +34,7 @@ _RECORD = np.dtype(
     [
         ("box", "<f4", (6,)),
         ("candidate", "<u4"),
-        ("rank", "<u4"),
+        ("rank", "<i4"),
         ("answer", "<u2"),
         ("round", "<u2"),
         ("candidate_set", "<u2"),
@@ -180,9 +180,9 @@ def info(
 
 
 def _property(name: str, words: list[str] | None) -> dict[str, Any]:
-    size = _RECORD[name].itemsize
+    kind = _RECORD[name].name
     enum = {"enum_values": list(range(len(words))), "enum_labels": words} if words else {}
-    return {"id": name, "type": f"uint{8 * size}", "description": _DESCRIPTIONS[name], **enum}
+    return {"id": name, "type": kind, "description": _DESCRIPTIONS[name], **enum}
 
 
 def _corners(boxes: Boxes) -> npt.NDArray[np.int64]:
