@@ -20,7 +20,7 @@ from parfocal_labels.votes import LABELS, stands
 from parfocal_runtime.errors import WrongState
 
 PREFIX = "import/"
-"""Begins the annotator of every imported label; the name of no caller has a slash."""
+"""Begins the annotator of every imported label, so that it is not taken for a caller."""
 
 _Identity = tuple[str, str, int]
 

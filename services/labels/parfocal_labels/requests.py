@@ -11,6 +11,8 @@ from parfocal.labels.v1 import label_pb2, labels_service_pb2, project_pb2, query
 from parfocal_labels import fields
 from parfocal_labels.answers import Answer, TaskKind, Verdict
 from parfocal_labels.consensus import ConsensusRule, TieRule
+from parfocal_labels.exports import Export, ExportFormat
+from parfocal_labels.imports import ImportedLabel
 from parfocal_labels.records import (
     MAX_SHARE,
     MAX_VOTES,
@@ -55,6 +57,12 @@ _ROLES = {
     query_pb2.QUERY_ROLE_STRATEGY: Role.STRATEGY,
     query_pb2.QUERY_ROLE_RANDOM: Role.RANDOM,
     query_pb2.QUERY_ROLE_GOLD: Role.GOLD,
+}
+_EXPORT_FORMATS = {
+    labels_service_pb2.EXPORT_FORMAT_CSV: ExportFormat.CSV,
+    labels_service_pb2.EXPORT_FORMAT_COCO: ExportFormat.COCO,
+    labels_service_pb2.EXPORT_FORMAT_OME_ZARR: ExportFormat.OME_ZARR,
+    labels_service_pb2.EXPORT_FORMAT_NEUROGLANCER: ExportFormat.NEUROGLANCER,
 }
 _VERDICTS = {
     label_pb2.VERDICT_UNSPECIFIED: None,
@@ -312,6 +320,54 @@ def skips_from_pb(skips: Sequence[labels_service_pb2.Skip], *, project: str) -> 
     ]
     _require_different([skip.query for skip in asked], "skips[{}].query")
     return asked
+
+
+def export_from_pb(request: labels_service_pb2.ExportSnapshotRequest) -> Export:
+    """Return what a snapshot is to be written as."""
+    if request.format == labels_service_pb2.EXPORT_FORMAT_UNSPECIFIED:
+        raise fields.missing("format")
+    if request.format not in _EXPORT_FORMATS:
+        raise fields.invalid("format", "CSV, COCO, OME_ZARR or NEUROGLANCER", request.format)
+    if request.format == labels_service_pb2.EXPORT_FORMAT_OME_ZARR and not request.candidate_set:
+        raise fields.missing("candidate_set")
+    return Export(
+        _EXPORT_FORMATS[request.format],
+        fields.optional_name(request.candidate_set, "candidate_set"),
+    )
+
+
+def imported_from_pb(
+    messages: Sequence[labels_service_pb2.ImportedLabel],
+) -> list[ImportedLabel]:
+    """Return labels that were given elsewhere, one for each query and source."""
+    _require_count(messages, "labels", most=MAX_ITEMS)
+    labels = [_imported(message, f"labels[{number}]") for number, message in enumerate(messages)]
+    seen: set[tuple[object, ...]] = set()
+    for number, label in enumerate(labels):
+        key = (*label.identity, label.source)
+        if key in seen:
+            raise fields.invalid(
+                f"labels[{number}]", "of another query or source than before", label.identity
+            )
+        seen.add(key)
+    return labels
+
+
+def _imported(message: labels_service_pb2.ImportedLabel, field: str) -> ImportedLabel:
+    if not message.HasField("query"):
+        raise fields.missing(f"{field}.query")
+    if message.query.role == query_pb2.QUERY_ROLE_GOLD:
+        raise fields.invalid(f"{field}.query.role", "STRATEGY or RANDOM", message.query.role)
+    answer = message.answer
+    return ImportedLabel(
+        spec=_spec(message.query, f"{field}.query"),
+        answer=answer_from_pb(
+            answer.verdict, answer.class_name, verdict_field=f"{field}.answer.verdict"
+        ),
+        source=fields.text(message.source, f"{field}.source", longest=200, required=True),
+        seconds=fields.seconds(answer.seconds, f"{field}.answer.seconds"),
+        tags=tags_from_pb(answer.tags, f"{field}.answer.tags"),
+    )
 
 
 def _require_different(queries: Sequence[int], field: str) -> None:

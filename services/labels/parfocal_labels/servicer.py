@@ -201,6 +201,26 @@ class LabelsServicer(pb_grpc.LabelsServiceServicer):
         ]
         return convert.snapshot_to_pb(await self._store.create_snapshot(project, rounds=rounds))
 
+    async def ExportSnapshot(
+        self, request: pb.ExportSnapshotRequest, context: Context
+    ) -> pb.ExportSnapshotResponse:
+        project, sha256 = fields.snapshot_of(request.name, "name")
+        export = requests.export_from_pb(request)
+        exported = await self._store.exchange.export_snapshot(project, sha256, export)
+        return pb.ExportSnapshotResponse(path=exported.path, rows=exported.rows)
+
+    async def ImportLabels(
+        self, request: pb.ImportLabelsRequest, context: Context
+    ) -> pb.ImportLabelsResponse:
+        added = await self._store.exchange.import_labels(
+            fields.project_of(request.parent, "parent"),
+            requests.imported_from_pb(request.labels),
+            caller=principal().name,
+            request_id=fields.text(request.request_id, "request_id", longest=128, required=True),
+            client=fields.text(request.client, "client", longest=200),
+        )
+        return pb.ImportLabelsResponse(added=added, present=len(request.labels) - added)
+
     async def GetAgreement(
         self, request: pb.GetAgreementRequest, context: Context
     ) -> pb.GetAgreementResponse:

@@ -19,6 +19,7 @@ from parfocal_labels import (
 from parfocal_labels.agreement import Agreement
 from parfocal_labels.answering import Again
 from parfocal_labels.disclosure import SEES_ALL, Reader
+from parfocal_labels.exchange import Exchange
 from parfocal_labels.handing_out import Wish
 from parfocal_labels.judging import Submission
 from parfocal_labels.lanes import Lanes
@@ -69,6 +70,7 @@ class LabelStore:
 
     Attributes:
         reviews: The part for those who look after the quality of labels.
+        exchange: The part that gives labels to other programs and takes labels from them.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class LabelStore:
         self._lanes = Lanes(database.transactions, clock=clock, written=self._bell.ring)
         self._posteriors = RecentPosteriors()
         self.reviews = Reviews(database, clock=clock, written=self._bell.ring)
+        self.exchange = Exchange(database, objects, clock=clock, written=self._bell.ring)
 
     async def create_project(self, name: str, *, display_name: str, rules: Rules) -> Project:
         """Create a project, or return the one that has this name and these rules.

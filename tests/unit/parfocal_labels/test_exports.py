@@ -85,6 +85,10 @@ def coco_of(store: ObjectStore, path: str) -> COCO:
     return found
 
 
+def opened(group: Path) -> Any:
+    return zarr.open_group(group, mode="r")
+
+
 def missing_for(
     store: ObjectStore, format_: ExportFormat, answers: list[dict[str, Any]], **values: Any
 ) -> str:
@@ -178,7 +182,7 @@ def test_coco_leaves_out_what_was_rejected_but_shows_that_somebody_looked(
 
 def test_the_classes_are_the_categories(store: ObjectStore) -> None:
     a_set(store)
-    answers = [
+    answers: list[dict[str, Any]] = [
         {"candidate": 0, "class_name": "vesicle"},
         {"candidate": 3, "class_name": "mito"},
         {"candidate": 2},
@@ -228,7 +232,7 @@ def test_omezarr_labels_are_valid_and_say_where_they_come_from(
         store, ExportFormat.OME_ZARR, [verdict(1, True), verdict(2, False)], candidate_set="set"
     )
 
-    group = zarr.open_group(tmp_path / found.path, mode="r")
+    group = opened(tmp_path / found.path)
     assert isinstance(ome_zarr_models.open_ome_zarr(group, version="0.5"), Labels)
     assert list(group.attrs["ome"]["labels"]) == ["stack", "flat"]
     label = ImageLabel.from_zarr(group["stack"])
@@ -263,8 +267,8 @@ def test_omezarr_labels_have_the_levels_of_their_image(store: ObjectStore, tmp_p
         store, ExportFormat.OME_ZARR, [verdict(1, True), verdict(2, True)], candidate_set="set"
     )
 
-    group = zarr.open_group(tmp_path / found.path, mode="r")
-    image = zarr.open_group(tmp_path / "projects/vnc/images/stack.ome.zarr", mode="r")
+    group = opened(tmp_path / found.path)
+    image = opened(tmp_path / "projects/vnc/images/stack.ome.zarr")
     expected = np.where(objects >= 2, objects, 0)
     assert np.array_equal(group["stack/0"][:], expected)
     windows = expected.reshape(3, 20, 2, 25, 2)
@@ -285,7 +289,7 @@ def test_labels_of_an_image_without_metadata_are_one_level_of_voxels(
 
     found = exported(store, ExportFormat.OME_ZARR, [verdict(0, True)], candidate_set="set")
 
-    group = zarr.open_group(tmp_path / found.path, mode="r")
+    group = opened(tmp_path / found.path)
     ImageLabel.from_zarr(group["bare"])
     assert np.array_equal(group["bare/0"][:], picture() // 4)
 
