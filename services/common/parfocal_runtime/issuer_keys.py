@@ -118,7 +118,8 @@ class IssuerKeys:
         try:
             loop = asyncio.get_running_loop()
             keys = await loop.run_in_executor(self._thread, self._downloaded)
-        except (urllib3.exceptions.HTTPError, ValueError, JoseError) as error:
+        # Whatever an issuer answers, those who do not need it must not notice.
+        except Exception as error:
             self._failed = True
             _log.warning("keys of the issuer not fetched", issuer=self._issuer, problem=str(error))
         else:

@@ -142,7 +142,14 @@ class OidcTokens:
                 "ERROR_REASON_TOKEN_EXPIRED", "the token has expired; get a new one"
             ) from None
         # What a token may hold is endless, and so is what a library may raise over it.
-        except (JoseError, ValueError, TypeError, KeyError, ArithmeticError) as error:
+        except (
+            JoseError,
+            ValueError,
+            TypeError,
+            KeyError,
+            ArithmeticError,
+            RecursionError,
+        ) as error:
             _log.info("token of the issuer refused", cause=type(error).__name__)
             return None
         return claims
