@@ -9,6 +9,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from parfocal.common.v1 import artifact_pb2, geometry_pb2
 from parfocal.labels.v1 import label_pb2, labels_service_pb2, project_pb2, query_pb2
 from parfocal_labels.agreement import Agreement
+from parfocal_labels.annotator_names import annotator_name
+from parfocal_labels.annotators import Annotator
 from parfocal_labels.answers import Answer, TaskKind, Verdict
 from parfocal_labels.consensus import ConsensusRule, TieRule
 from parfocal_labels.records import (
@@ -26,6 +28,7 @@ from parfocal_labels.records import (
     Role,
     Snapshot,
 )
+from parfocal_labels.resampling import Interval
 from parfocal_runtime.box import Box
 
 _TASK_KINDS = {
@@ -190,6 +193,8 @@ def consensus_to_pb(item: QueryConsensus, *, project: str) -> label_pb2.Consensu
         class_name=answer.class_name or "",
         votes=item.consensus.votes,
         agreeing=item.consensus.agreeing,
+        adjudicated=item.consensus.adjudicated,
+        probability=item.consensus.probability,
     )
 
 
@@ -212,6 +217,43 @@ def agreement_to_pb(agreement: Agreement) -> labels_service_pb2.GetAgreementResp
         pairwise_agreement=agreement.pairwise,
         fleiss_kappa=agreement.fleiss_kappa,
         undefined_reason=agreement.undefined_reason,
+        fleiss_kappa_interval=_interval_to_pb(agreement.fleiss_kappa_interval),
+        krippendorff_alpha=agreement.krippendorff_alpha,
+        krippendorff_alpha_interval=_interval_to_pb(agreement.krippendorff_alpha_interval),
+        answers=[
+            labels_service_pb2.AnswerAgreement(
+                verdict=_verdict_to_pb(each.answer),
+                class_name=each.answer.class_name or "",
+                votes=each.votes,
+                krippendorff_alpha=each.krippendorff_alpha,
+                krippendorff_alpha_interval=_interval_to_pb(each.interval),
+            )
+            for each in agreement.answers
+        ],
+        annotators=[
+            labels_service_pb2.AnnotatorAgreement(
+                annotator=each.annotator,
+                votes=each.votes,
+                pairwise_agreement=each.pairwise,
+                pairwise_agreement_interval=_interval_to_pb(each.interval),
+            )
+            for each in agreement.annotators
+        ],
+    )
+
+
+def annotator_to_pb(annotator: Annotator, *, project: str) -> project_pb2.Annotator:
+    """Return an annotator as a message."""
+    return project_pb2.Annotator(
+        name=annotator_name(project, annotator.name),
+        skills=annotator.skills,
+        suspended=annotator.suspended,
+        labels=annotator.labels,
+        gold_answered=annotator.gold_answered,
+        gold_right=annotator.gold_right,
+        repeats_answered=annotator.repeats_answered,
+        repeats_same=annotator.repeats_same,
+        skipped=annotator.skipped,
     )
 
 
@@ -232,6 +274,10 @@ def time_to_pb(time: datetime) -> Timestamp:
     message = Timestamp()
     message.FromDatetime(time)
     return message
+
+
+def _interval_to_pb(interval: Interval) -> labels_service_pb2.Interval:
+    return labels_service_pb2.Interval(low=interval.low, high=interval.high)
 
 
 def _verdict_to_pb(answer: Answer) -> label_pb2.Verdict.ValueType:

@@ -108,9 +108,14 @@ def project_of(resource: str, field: str) -> str:
     return checked_name(match[1], field=field)
 
 
+def project_and_query_of(resource: str, field: str) -> tuple[str, int]:
+    """Return project and number of `projects/{project}/queries/{query}`."""
+    return _numbered(resource, field, pattern=_QUERY, demand="queries/{query}")
+
+
 def query_of(resource: str, field: str, *, project: str) -> int:
     """Return the query of `projects/{project}/queries/{query}`, which must be of `project`."""
-    owner, number = _numbered(resource, field, pattern=_QUERY, demand="queries/{query}")
+    owner, number = project_and_query_of(resource, field)
     if owner != project:
         raise invalid(field, f"a query of projects/{project}", resource)
     return number

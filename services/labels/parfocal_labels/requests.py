@@ -9,6 +9,8 @@ from typing import Any
 from parfocal.common.v1 import geometry_pb2
 from parfocal.labels.v1 import label_pb2, labels_service_pb2, project_pb2, query_pb2
 from parfocal_labels import fields
+from parfocal_labels.annotator_names import annotator_of
+from parfocal_labels.annotators import AnnotatorChange
 from parfocal_labels.answers import Answer, TaskKind, Verdict
 from parfocal_labels.consensus import ConsensusRule, TieRule
 from parfocal_labels.exports import Export, ExportFormat
@@ -19,6 +21,7 @@ from parfocal_labels.records import (
     ModelVersion,
     ProjectChange,
     QuerySpec,
+    QueryState,
     Role,
     Rules,
     Skip,
@@ -35,6 +38,8 @@ _PATH_LENGTH = 1024
 _REASON_LENGTH = 16_384
 _WORD_LENGTH = 63
 _MAX_TAGS = 16
+_MAX_SKILLS = 64
+_ANNOTATOR_FIELDS = ("skills", "suspended")
 
 _TASK_KINDS = {
     project_pb2.TASK_KIND_VERIFY: TaskKind.VERIFY,
@@ -63,6 +68,14 @@ _EXPORT_FORMATS = {
     labels_service_pb2.EXPORT_FORMAT_COCO: ExportFormat.COCO,
     labels_service_pb2.EXPORT_FORMAT_OME_ZARR: ExportFormat.OME_ZARR,
     labels_service_pb2.EXPORT_FORMAT_NEUROGLANCER: ExportFormat.NEUROGLANCER,
+}
+_STATES = {
+    query_pb2.QUERY_STATE_UNSPECIFIED: (),
+    query_pb2.QUERY_STATE_OPEN: (QueryState.OPEN, QueryState.HELD),
+    query_pb2.QUERY_STATE_DECIDED: (QueryState.DECIDED,),
+    query_pb2.QUERY_STATE_WITHDRAWN: (QueryState.WITHDRAWN,),
+    query_pb2.QUERY_STATE_DISPUTED: (QueryState.DISPUTED,),
+    query_pb2.QUERY_STATE_GOLD: (QueryState.GOLD,),
 }
 _VERDICTS = {
     label_pb2.VERDICT_UNSPECIFIED: None,
@@ -141,6 +154,41 @@ def votes_from_pb(answers: Sequence[labels_service_pb2.Answer], *, project: str)
     ]
     _require_different([vote.query for vote in votes], "answers[{}].query")
     return votes
+
+
+def revision_of_label_from_pb(message: labels_service_pb2.Answer) -> Vote:
+    """Return a new answer, to the query of the label that it replaces."""
+    return _vote_on(0, message, "answer")
+
+
+def adjudication_from_pb(message: labels_service_pb2.Answer) -> tuple[str, Vote]:
+    """Return an answer with the project and the query that it decides."""
+    project, query = fields.project_and_query_of(message.query, "answer.query")
+    return project, _vote_on(query, message, "answer")
+
+
+def annotator_change_from_pb(
+    request: labels_service_pb2.UpdateAnnotatorRequest,
+) -> tuple[str, AnnotatorChange]:
+    """Return the project, and the new values of an annotator as far as the mask names them."""
+    message = request.annotator
+    project, name = annotator_of(message.name, "annotator.name")
+    paths = tuple(request.update_mask.paths) or _ANNOTATOR_FIELDS
+    for path in paths:
+        if path not in _ANNOTATOR_FIELDS:
+            raise fields.invalid("update_mask", f"of {', '.join(_ANNOTATOR_FIELDS)}", path)
+    return project, AnnotatorChange(
+        name,
+        skills=_skills(message) if "skills" in paths else None,
+        suspended=message.suspended if "suspended" in paths else None,
+    )
+
+
+def states_from_pb(state: query_pb2.QueryState.ValueType) -> tuple[QueryState, ...]:
+    """Return the states of queries that are meant; none stands for all."""
+    if state not in _STATES:
+        raise fields.invalid("state", "a state of a query", state)
+    return _STATES[state]
 
 
 def ttl_from_pb(
@@ -276,8 +324,13 @@ def _box(message: geometry_pb2.Box, field: str) -> Box:
 
 
 def _vote(message: labels_service_pb2.Answer, field: str, *, project: str) -> Vote:
+    query = fields.query_of(message.query, f"{field}.query", project=project)
+    return _vote_on(query, message, field)
+
+
+def _vote_on(query: int, message: labels_service_pb2.Answer, field: str) -> Vote:
     return Vote(
-        query=fields.query_of(message.query, f"{field}.query", project=project),
+        query=query,
         answer=answer_from_pb(
             message.verdict, message.class_name, verdict_field=f"{field}.verdict"
         ),
@@ -299,11 +352,19 @@ def answer_from_pb(
 
 def tags_from_pb(tags: Sequence[str], field: str) -> tuple[str, ...]:
     """Return free words, each once."""
-    if len(tags) > _MAX_TAGS:
-        raise fields.invalid(field, f"at most {_MAX_TAGS} tags", len(tags))
+    return _words(tags, field, most=_MAX_TAGS)
+
+
+def _skills(message: project_pb2.Annotator) -> tuple[str, ...]:
+    return _words(message.skills, "annotator.skills", most=_MAX_SKILLS)
+
+
+def _words(words: Sequence[str], field: str, *, most: int) -> tuple[str, ...]:
+    if len(words) > most:
+        raise fields.invalid(field, f"at most {most} words", len(words))
     texts = (
-        fields.text(tag, f"{field}[{number}]", longest=_WORD_LENGTH, required=True)
-        for number, tag in enumerate(tags)
+        fields.text(word, f"{field}[{number}]", longest=_WORD_LENGTH, required=True)
+        for number, word in enumerate(words)
     )
     return tuple(dict.fromkeys(texts))
 

@@ -9,6 +9,7 @@ from parfocal.labels.v1 import label_pb2, project_pb2
 from parfocal.labels.v1 import labels_service_pb2 as pb
 from parfocal.labels.v1 import labels_service_pb2_grpc as pb_grpc
 from parfocal_labels import convert, fields, requests
+from parfocal_labels.disclosure import Reader
 from parfocal_labels.metrics import LabelMetrics
 from parfocal_labels.page_tokens import page_request, page_token
 from parfocal_labels.store import LabelStore
@@ -86,9 +87,15 @@ class LabelsServicer(pb_grpc.LabelsServiceServicer):
         self, request: pb.ListQueriesRequest, context: Context
     ) -> pb.ListQueriesResponse:
         project, round_ = _project_and_round(request)
-        scope = ("ListQueries", project, round_)
+        scope = ("ListQueries", project, round_, request.state)
         wanted = page_request(request.page_size, request.page_token, kinds=_QUERY_KEY, scope=scope)
-        page = await self._store.list_queries(project, wanted, round_=round_)
+        page = await self._store.list_queries(
+            project,
+            wanted,
+            round_=round_,
+            states=requests.states_from_pb(request.state),
+            reader=_reader(),
+        )
         return pb.ListQueriesResponse(
             queries=[convert.query_to_pb(query, project=project) for query in page.items],
             next_page_token=page_token(page.next_key, scope=scope),
@@ -106,6 +113,7 @@ class LabelsServicer(pb_grpc.LabelsServiceServicer):
             ),
             ttl=requests.ttl_from_pb(request),
             round_=round_,
+            reader=_reader(),
         )
         return pb.LeaseQueriesResponse(
             queries=[convert.lease_to_pb(lease, project=project) for lease in leases]
@@ -139,8 +147,9 @@ class LabelsServicer(pb_grpc.LabelsServiceServicer):
             project,
             principal().name,
             requests.votes_from_pb(request.answers, project=project),
-            request_id=fields.text(request.request_id, "request_id", longest=128, required=True),
-            client=fields.text(request.client, "client", longest=200),
+            request_id=_request_id(request),
+            client=_client(request),
+            reader=_reader(),
         )
         self._metrics.observe_labels(project, labels)
         return pb.SubmitLabelsResponse(
@@ -153,9 +162,62 @@ class LabelsServicer(pb_grpc.LabelsServiceServicer):
         project, sequence = fields.label_of(request.name, "name")
         caller = principal()
         label = await self._store.retract_label(
-            project, sequence, caller=caller.name, of_anybody=caller.role >= Role.CURATOR
+            project,
+            sequence,
+            caller=caller.name,
+            of_anybody=caller.role >= Role.CURATOR,
+            reader=_reader(),
         )
         return convert.label_to_pb(label, project=project)
+
+    async def ReviseLabel(
+        self, request: pb.ReviseLabelRequest, context: Context
+    ) -> label_pb2.Label:
+        project, sequence = fields.label_of(request.name, "name")
+        label = await self._store.reviews.revise_label(
+            project,
+            sequence,
+            requests.revision_of_label_from_pb(request.answer),
+            caller=principal().name,
+            request_id=_request_id(request),
+            client=_client(request),
+            reader=_reader(),
+        )
+        self._metrics.observe_labels(project, [label])
+        return convert.label_to_pb(label, project=project)
+
+    async def AdjudicateQuery(
+        self, request: pb.AdjudicateQueryRequest, context: Context
+    ) -> label_pb2.Label:
+        project, vote = requests.adjudication_from_pb(request.answer)
+        label = await self._store.reviews.adjudicate_query(
+            project,
+            vote,
+            curator=principal().name,
+            request_id=_request_id(request),
+            client=_client(request),
+        )
+        self._metrics.observe_labels(project, [label])
+        return convert.label_to_pb(label, project=project)
+
+    async def UpdateAnnotator(
+        self, request: pb.UpdateAnnotatorRequest, context: Context
+    ) -> project_pb2.Annotator:
+        project, change = requests.annotator_change_from_pb(request)
+        annotator = await self._store.reviews.update_annotator(project, change)
+        return convert.annotator_to_pb(annotator, project=project)
+
+    async def ListAnnotators(
+        self, request: pb.ListAnnotatorsRequest, context: Context
+    ) -> pb.ListAnnotatorsResponse:
+        project = fields.project_of(request.parent, "parent")
+        scope = ("ListAnnotators", project)
+        wanted = page_request(request.page_size, request.page_token, kinds=(str,), scope=scope)
+        page = await self._store.reviews.list_annotators(project, wanted)
+        return pb.ListAnnotatorsResponse(
+            annotators=[convert.annotator_to_pb(each, project=project) for each in page.items],
+            next_page_token=page_token(page.next_key, scope=scope),
+        )
 
     async def ListLabels(
         self, request: pb.ListLabelsRequest, context: Context
@@ -163,7 +225,7 @@ class LabelsServicer(pb_grpc.LabelsServiceServicer):
         project, round_ = _project_and_round(request)
         scope = ("ListLabels", project, round_)
         wanted = page_request(request.page_size, request.page_token, kinds=(int,), scope=scope)
-        page = await self._store.list_labels(project, wanted, round_=round_)
+        page = await self._store.list_labels(project, wanted, round_=round_, reader=_reader())
         return pb.ListLabelsResponse(
             labels=[convert.label_to_pb(label, project=project) for label in page.items],
             next_page_token=page_token(page.next_key, scope=scope),
@@ -174,7 +236,9 @@ class LabelsServicer(pb_grpc.LabelsServiceServicer):
     ) -> AsyncIterator[pb.WatchLabelsResponse]:
         project = fields.project_of(request.parent, "parent")
         after = fields.whole(request.after_sequence, "after_sequence", least=0, most=2**63 - 1)
-        events = self._store.watch_labels(project, after=after, until_present=request.until_present)
+        events = self._store.watch_labels(
+            project, after=after, until_present=request.until_present, reader=_reader()
+        )
         async for event in events:
             yield pb.WatchLabelsResponse(event=convert.event_to_pb(event, project=project))
 
@@ -185,7 +249,11 @@ class LabelsServicer(pb_grpc.LabelsServiceServicer):
         scope = ("ListConsensus", project, round_, request.decided_only)
         wanted = page_request(request.page_size, request.page_token, kinds=_QUERY_KEY, scope=scope)
         page = await self._store.list_consensus(
-            project, wanted, round_=round_, decided_only=request.decided_only
+            project,
+            wanted,
+            round_=round_,
+            decided_only=request.decided_only,
+            reader=_reader(),
         )
         return pb.ListConsensusResponse(
             consensus=[convert.consensus_to_pb(item, project=project) for item in page.items],
@@ -225,13 +293,31 @@ class LabelsServicer(pb_grpc.LabelsServiceServicer):
         self, request: pb.GetAgreementRequest, context: Context
     ) -> pb.GetAgreementResponse:
         project, round_ = _project_and_round(request)
-        return convert.agreement_to_pb(await self._store.agreement(project, round_=round_))
+        agreement = await self._store.agreement(project, round_=round_)
+        return convert.agreement_to_pb(_reader().agreement(agreement))
 
     async def GetProgress(
         self, request: pb.GetProgressRequest, context: Context
     ) -> pb.GetProgressResponse:
         project, round_ = _project_and_round(request)
         return convert.progress_to_pb(await self._store.progress(project, round_=round_))
+
+
+def _reader() -> Reader:
+    caller = principal()
+    return Reader(caller.name, sees_all=caller.role >= Role.CURATOR)
+
+
+def _request_id(
+    request: pb.SubmitLabelsRequest | pb.ReviseLabelRequest | pb.AdjudicateQueryRequest,
+) -> str:
+    return fields.text(request.request_id, "request_id", longest=128, required=True)
+
+
+def _client(
+    request: pb.SubmitLabelsRequest | pb.ReviseLabelRequest | pb.AdjudicateQueryRequest,
+) -> str:
+    return fields.text(request.client, "client", longest=200)
 
 
 def _project_and_round(
