@@ -14,6 +14,7 @@ Columns, one row for each decided query, ordered by round, rank, candidate set a
     class_name     string   null where unsure or tied, and where verdicts are asked for
     votes          int32    votes that count
     agreeing       int32    votes for the consensus
+    adjudicated    bool     whether a curator decided, whatever the votes say
 
 Nothing in the file depends on the database it comes from: the same labels give the same name.
 """
@@ -48,6 +49,7 @@ SCHEMA = pa.schema(
         ("class_name", pa.string()),
         ("votes", pa.int32()),
         ("agreeing", pa.int32()),
+        ("adjudicated", pa.bool_()),
     ]
 )
 
@@ -76,6 +78,7 @@ def _row(item: QueryConsensus) -> dict[str, object]:
         "class_name": answer.class_name,
         "votes": consensus.votes,
         "agreeing": consensus.agreeing,
+        "adjudicated": consensus.adjudicated,
     }
 
 
