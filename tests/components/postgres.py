@@ -1,24 +1,26 @@
-"""A throw-away PostgreSQL 15: prints its address, and ends when standard input closes."""
+"""A throw-away PostgreSQL 15: prints its address, and ends when standard input closes.
+
+Arguments are settings, such as `shared_buffers=1GB`. What is acknowledged is on disk, as in
+production.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
 from daemons import daemon, free_port, scratch, serve, wait_for
 
 PROGRAMS = Path("/usr/lib/postgresql/15/bin")
-# Nothing here outlives the tests, so nothing needs to reach the disk.
 SETTINGS = {
-    "fsync": "off",
-    "full_page_writes": "off",
+    "fsync": "on",
     "listen_addresses": "127.0.0.1",
     "max_connections": "60",
     "shared_buffers": "32MB",
-    "synchronous_commit": "off",
 }
 
 
@@ -47,7 +49,8 @@ def start(stack: ExitStack) -> str:
         extra_groups=[] if user else None,
         cwd="/",
     )
-    settings = {**SETTINGS, "port": str(port), "unix_socket_directories": str(folder)}
+    given = dict(argument.split("=", 1) for argument in sys.argv[1:])
+    settings = {**SETTINGS, **given, "port": str(port), "unix_socket_directories": str(folder)}
     flags = [f"--{name}={value}" for name, value in settings.items()]
     server = stack.enter_context(
         daemon(

@@ -23,7 +23,8 @@ class Box:
     stop: Triple
 
     def __post_init__(self) -> None:
-        if any(high <= low for low, high in zip(self.start, self.stop, strict=True)):
+        (z0, y0, x0), (z1, y1, x1) = self.start, self.stop
+        if not (z0 < z1 and y0 < y1 and x0 < x1):
             raise InvalidInput(
                 "ERROR_REASON_INVALID_BOX",
                 f"a box must have positive sides, got start {self.start}, stop {self.stop}",

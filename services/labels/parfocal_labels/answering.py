@@ -16,7 +16,7 @@ from parfocal_labels.rows import (
     query_from_raw,
     time_from_raw,
 )
-from parfocal_labels.statements import Fact, Outcome, Standing, Statements
+from parfocal_labels.statements import Facts, Outcome, Standing, Statements
 from parfocal_labels.submissions import reused
 from parfocal_runtime.errors import DomainError, NotFound
 from parfocal_runtime.transactions import Row
@@ -66,7 +66,7 @@ class _Answering:
         self._project = project
         self._now = now
         self._sequence = project.last_sequence
-        self._facts: list[Fact] = []
+        self._facts = Facts()
         self._outcomes: list[Outcome] = []
         self._calls: dict[tuple[str, str], tuple[str, tuple[int, ...]]] = {}
         self._rows: dict[int, Row] = {}
@@ -76,8 +76,8 @@ class _Answering:
         await self._read_calls(submissions)
         bench = await self._bench(submissions)
         outcomes = [self._judge(submission, bench) for submission in submissions]
-        if self._facts:
-            touched = {fact.query for fact in self._facts}
+        if self._facts.queries:
+            touched = set(self._facts.queries)
             await self._statements.write(
                 self._project.id,
                 facts=self._facts,
@@ -147,20 +147,16 @@ class _Answering:
         asked = self._asked[vote.query]
         self._sequence += 1
         verdict = vote.answer.verdict
-        self._facts.append(
-            Fact(
-                sequence=self._sequence,
-                query=vote.query,
-                annotator=submission.annotator,
-                verdict=verdict.value if verdict else None,
-                class_name=vote.answer.class_name,
-                seconds=vote.seconds,
-                client=submission.client,
-                create_time=self._now,
-                purpose=purpose.value,
-                tags=json.dumps(vote.tags) if vote.tags else None,
-            )
-        )
+        facts = self._facts
+        facts.sequences.append(self._sequence)
+        facts.queries.append(vote.query)
+        facts.annotators.append(submission.annotator)
+        facts.verdicts.append(verdict.value if verdict else None)
+        facts.class_names.append(vote.answer.class_name)
+        facts.seconds.append(vote.seconds)
+        facts.clients.append(submission.client)
+        facts.purposes.append(purpose.value)
+        facts.tags.append(json.dumps(vote.tags) if vote.tags else None)
         return Label(
             sequence=self._sequence,
             query=query_from_raw(self._rows[vote.query], state=asked.state, votes=asked.votes),

@@ -16,9 +16,9 @@ from parfocal_labels.statements import Statements
 from parfocal_runtime.errors import DomainError, NotFound
 from parfocal_runtime.transactions import Session, Transactions
 
-# Queries in one transaction: more would make those who wait behind it wait longer than the
-# shared commit saves them.
-_HEAVIEST = 2000
+# Queries in one transaction. With more, all callers would march in step, and the database would
+# idle while their answers are made out, and the other way round.
+_HEAVIEST = 640
 # Leases that are over are put back this often, and at once where somebody would get too few.
 _SWEEP_MICROSECONDS = 1_000_000
 

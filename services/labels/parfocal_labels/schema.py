@@ -118,6 +118,7 @@ queries = Table(
 # at planning time that the query implies it.
 IS_OPEN = text("state = 'open'")
 IS_GOLD = text("state = 'gold'")
+IS_RETRACTION = text("retracts IS NOT NULL")
 
 Index(
     "ix_queries_open",
@@ -148,12 +149,15 @@ Index(
     sqlite_where=IS_GOLD,
 )
 
+# Leases, events and submissions name projects and queries without a foreign key. They are
+# written only while a lock on the row they name is held, such rows are never deleted, and the
+# check of every key would cost as much as writing the row.
 leases = Table(
     "leases",
     metadata,
-    Column("query_id", _Key, ForeignKey("queries.id"), primary_key=True, autoincrement=False),
+    Column("query_id", _Key, primary_key=True, autoincrement=False),
     Column("annotator", Text, primary_key=True),
-    Column("project_id", _Key, ForeignKey("projects.id"), nullable=False),
+    Column("project_id", _Key, nullable=False),
     Column("expire_time", Instant, nullable=False),
     # What the answer will count for; only votes take up one of a query's places.
     Column("purpose", String(16), nullable=False, server_default="vote"),
@@ -188,11 +192,11 @@ annotators = Table(
 label_events = Table(
     "label_events",
     metadata,
-    Column("project_id", _Key, ForeignKey("projects.id"), primary_key=True, autoincrement=False),
+    Column("project_id", _Key, primary_key=True, autoincrement=False),
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
     # The label that is taken back, by a retraction or, where there is an answer, by a revision.
     Column("retracts", BigInteger),
-    Column("query_id", _Key, ForeignKey("queries.id"), nullable=False),
+    Column("query_id", _Key, nullable=False),
     Column("annotator", Text, nullable=False),
     Column("verdict", String(16)),
     Column("class_name", Text),
@@ -201,7 +205,14 @@ label_events = Table(
     Column("create_time", Instant, nullable=False),
     Column("purpose", String(16), nullable=False, server_default="vote"),
     Column("tags", JSON(none_as_null=True)),
-    UniqueConstraint("project_id", "retracts"),
+    Index(
+        "ix_label_events_retracts",
+        "project_id",
+        "retracts",
+        unique=True,
+        postgresql_where=IS_RETRACTION,
+        sqlite_where=IS_RETRACTION,
+    ),
     Index("ix_label_events_votes", "query_id", "annotator"),
     Index("ix_label_events_annotator", "project_id", "annotator", "sequence"),
 )
@@ -209,7 +220,7 @@ label_events = Table(
 submissions = Table(
     "submissions",
     metadata,
-    Column("project_id", _Key, ForeignKey("projects.id"), primary_key=True, autoincrement=False),
+    Column("project_id", _Key, primary_key=True, autoincrement=False),
     Column("caller", Text, primary_key=True),
     Column("request_id", String(128), primary_key=True),
     Column("content_sha256", String(64), nullable=False),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from parfocal_labels.handing_out import Wish
@@ -29,21 +29,19 @@ CHANNEL = "parfocal_labels"
 """On which PostgreSQL tells who listens that a project has new events; the payload is its id."""
 
 
-@dataclass(frozen=True)
-class Fact:
-    """A row of `label_events` that brings a label."""
+@dataclass
+class Facts:
+    """Rows of `label_events` that bring labels, column by column, as PostgreSQL takes them."""
 
-    sequence: int
-    query: int
-    annotator: str
-    verdict: str | None
-    class_name: str | None
-    seconds: float
-    client: str
-    create_time: int
-    purpose: str
-    tags: str | None
-    retracts: int | None = None
+    sequences: list[int] = field(default_factory=list)
+    queries: list[int] = field(default_factory=list)
+    annotators: list[str] = field(default_factory=list)
+    verdicts: list[str | None] = field(default_factory=list)
+    class_names: list[str | None] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    clients: list[str] = field(default_factory=list)
+    purposes: list[str] = field(default_factory=list)
+    tags: list[str | None] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -234,7 +232,7 @@ class Statements:
         self,
         project: int,
         *,
-        facts: Sequence[Fact],
+        facts: Facts,
         standings: Sequence[Standing],
         outcomes: Sequence[Outcome],
         last_sequence: int,
@@ -247,7 +245,7 @@ class Statements:
                 project,
                 now,
                 last_sequence,
-                *_columns(facts, Fact),
+                *vars(facts).values(),
                 [each.query for each in standings],
                 [each.votes for each in standings],
                 [each.leases for each in standings],
@@ -257,8 +255,9 @@ class Statements:
             await self._session.run(f"SELECT pg_notify('{CHANNEL}', $1)", str(project))
             return
         run_many = self._session.run_many
-        await run_many(_INSERT_FACT, [(project, *vars(fact).values()) for fact in facts])
-        await run_many(_END_LEASE, [(fact.query, fact.annotator) for fact in facts])
+        events = zip(*vars(facts).values(), strict=True)
+        await run_many(_INSERT_FACT, [(project, now, *event) for event in events])
+        await run_many(_END_LEASE, list(zip(facts.queries, facts.annotators, strict=True)))
         await run_many(
             _SETTLE, [(each.votes, each.leases, each.state.value, each.query) for each in standings]
         )
@@ -403,29 +402,27 @@ _VOTES = (
 
 _WRITE = (
     "WITH facts AS (SELECT * FROM unnest($4::bigint[], $5::bigint[], $6::text[], $7::text[],"
-    " $8::text[], $9::float8[], $10::text[], $11::bigint[], $12::text[], $13::text[],"
-    " $14::bigint[]) AS u(sequence, query_id, annotator, verdict, class_name, seconds, client,"
-    " create_time, purpose, tags, retracts)),"
-    " written AS (INSERT INTO label_events (project_id, sequence, query_id, annotator, verdict,"
-    " class_name, seconds, client, create_time, purpose, tags, retracts)"
-    " SELECT $1::bigint, sequence, query_id, annotator, verdict, class_name, seconds, client,"
-    " create_time, purpose, tags::json, retracts FROM facts),"
+    " $8::text[], $9::float8[], $10::text[], $11::text[], $12::text[]) AS u(sequence, query_id,"
+    " annotator, verdict, class_name, seconds, client, purpose, tags)),"
+    " written AS (INSERT INTO label_events (project_id, create_time, sequence, query_id,"
+    " annotator, verdict, class_name, seconds, client, purpose, tags)"
+    " SELECT $1::bigint, $2::bigint, sequence, query_id, annotator, verdict, class_name,"
+    " seconds, client, purpose, tags::json FROM facts),"
     " ended AS (DELETE FROM leases l USING facts f"
     " WHERE l.query_id = f.query_id AND l.annotator = f.annotator),"
     " settled AS (UPDATE queries q SET votes = u.votes, leases = u.leases, state = u.state"
-    " FROM unnest($15::bigint[], $16::int[], $17::int[], $18::text[])"
+    " FROM unnest($13::bigint[], $14::int[], $15::int[], $16::text[])"
     " AS u(query_id, votes, leases, state) WHERE q.id = u.query_id),"
     " remembered AS (INSERT INTO submissions (project_id, caller, request_id, content_sha256,"
     " outcome, create_time)"
     " SELECT $1::bigint, caller, request_id, content, outcome::json, $2::bigint"
-    " FROM unnest($19::text[], $20::text[], $21::text[], $22::text[])"
+    " FROM unnest($17::text[], $18::text[], $19::text[], $20::text[])"
     " AS u(caller, request_id, content, outcome))"
     " UPDATE projects SET last_sequence = $3 WHERE id = $1"
 )
 _INSERT_FACT = (
-    "INSERT INTO label_events (project_id, sequence, query_id, annotator, verdict, class_name,"
-    " seconds, client, create_time, purpose, tags, retracts)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO label_events (project_id, create_time, sequence, query_id, annotator, verdict,"
+    " class_name, seconds, client, purpose, tags) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _END_LEASE = "DELETE FROM leases WHERE query_id = ? AND annotator = ?"
 _SETTLE = "UPDATE queries SET votes = ?, leases = ?, state = ? WHERE id = ?"

@@ -18,12 +18,34 @@ _IS_GOLD = sa.text("state = 'gold'")
 
 
 def upgrade() -> None:
+    _drop_foreign_keys()
     _add_columns()
     _create_skips()
     _create_annotators()
     _index_by_skill()
     op.create_index(
         "ix_label_events_annotator", "label_events", ["project_id", "annotator", "sequence"]
+    )
+
+
+def _drop_foreign_keys() -> None:
+    keys = {
+        "leases": ("query_id", "project_id"),
+        "label_events": ("query_id", "project_id"),
+        "submissions": ("project_id",),
+    }
+    for table, columns in keys.items():
+        with op.batch_alter_table(table) as batch:
+            for column in columns:
+                batch.drop_constraint(f"fk_{table}_{column}", type_="foreignkey")
+            if table == "label_events":
+                batch.drop_constraint("uq_label_events_project_id_retracts", type_="unique")
+    _create_partial_index(
+        "ix_label_events_retracts",
+        ["project_id", "retracts"],
+        table="label_events",
+        where=sa.text("retracts IS NOT NULL"),
+        unique=True,
     )
 
 
@@ -96,5 +118,12 @@ def _index_by_skill() -> None:
     _create_partial_index("ix_queries_gold", ["project_id", "id"], where=_IS_GOLD)
 
 
-def _create_partial_index(name: str, columns: list[Any], *, where: sa.TextClause) -> None:
-    op.create_index(name, "queries", columns, postgresql_where=where, sqlite_where=where)
+def _create_partial_index(
+    name: str,
+    columns: list[Any],
+    *,
+    where: sa.TextClause,
+    table: str = "queries",
+    unique: bool = False,
+) -> None:
+    op.create_index(name, table, columns, unique=unique, postgresql_where=where, sqlite_where=where)
