@@ -14,10 +14,10 @@ import pytest
 from sqlalchemy import text
 
 from parfocal_labels.answers import TRUE, Answer, TaskKind
-from parfocal_labels.consensus import ConsensusRule
+from parfocal_labels.consensus import Consensus, ConsensusRule
 from parfocal_labels.migrate import migrate
 from parfocal_labels.paging import PageRequest
-from parfocal_labels.records import Label, LabelEvent, QuerySpec, Rules, Vote
+from parfocal_labels.records import Label, LabelEvent, QuerySpec, QueryState, Rules, Vote
 from parfocal_labels.schema import metadata
 from parfocal_labels.store import LabelStore
 from parfocal_runtime.database import Database
@@ -61,11 +61,12 @@ class Lab:
         classes: tuple[str, ...] = (),
         rule: ConsensusRule | None = None,
         project: str = "vnc",
+        **further: Any,
     ) -> Lab:
         self.project = project
         default = ConsensusRule.FIRST_VOTE if votes == 1 else ConsensusRule.MAJORITY
         kind = TaskKind.CLASSIFY if classes else TaskKind.VERIFY
-        rules = Rules(kind, classes, votes, rule or default)
+        rules = Rules(kind, classes, votes, rule or default, **further)
         self.run(self.store.create_project(project, display_name="", rules=rules))
         return self
 
@@ -113,6 +114,44 @@ class Lab:
 
     def vote(self, annotator: str, number: int, answer: Answer = TRUE) -> list[Label]:
         return self.submit(annotator, self.lease(annotator, number), answer)
+
+    def revise(
+        self, sequence: int, answer: Answer, *, caller: str = "ada", request_id: str = ""
+    ) -> Label:
+        label: Label = self.run(
+            self.store.reviews.revise_label(
+                self.project,
+                sequence,
+                Vote(0, answer, 2.5, ("again",)),
+                caller=caller,
+                request_id=request_id or f"call-{next(self.calls)}",
+            )
+        )
+        return label
+
+    def adjudicate(self, query: int, answer: Answer, *, request_id: str = "") -> Label:
+        label: Label = self.run(
+            self.store.reviews.adjudicate_query(
+                self.project,
+                Vote(query, answer),
+                curator="cur",
+                request_id=request_id or f"call-{next(self.calls)}",
+            )
+        )
+        return label
+
+    def retract(self, label: Label) -> None:
+        self.run(
+            self.store.retract_label(self.project, label.sequence, caller="cur", of_anybody=True)
+        )
+
+    def consensus(self, *, round_: str = "") -> dict[int, Consensus]:
+        listed = self.run(self.store.list_consensus(self.project, ALL, round_=round_))
+        return {item.query.id: item.consensus for item in listed.items}
+
+    def states(self) -> dict[int, QueryState]:
+        listed = self.run(self.store.list_queries(self.project, ALL))
+        return {query.id: query.state for query in listed.items}
 
     def events(self, *, after: int = 0) -> list[LabelEvent]:
         async def collect() -> list[LabelEvent]:
