@@ -29,6 +29,8 @@ class Client:
         token: Bearer token.
         data_dir: Data folder of a `parfocal up`, instead of `PARFOCAL_DATA_DIR` or `~/.parfocal`.
         ca_file: PEM authorities of the server's certificate; means TLS.
+        certificate_file: PEM chain that is shown to the server, where it asks for one; means TLS.
+        key_file: PEM key of that certificate.
         timeout_seconds: How long a call may take, where its method does not say otherwise.
         retry_seconds: How long a call that finds no server is tried again.
 
@@ -58,11 +60,20 @@ class Client:
         token: str | None = None,
         data_dir: str | os.PathLike[str] | None = None,
         ca_file: str | None = None,
+        certificate_file: str | None = None,
+        key_file: str | None = None,
         timeout_seconds: float = 60.0,
         retry_seconds: float = 10.0,
     ) -> None:
         self._connection = Connection(
-            endpoint(address, token=token, data_dir=data_dir, ca_file=ca_file),
+            endpoint(
+                address,
+                token=token,
+                data_dir=data_dir,
+                ca_file=ca_file,
+                certificate_file=certificate_file,
+                key_file=key_file,
+            ),
             timeout_seconds=timeout_seconds,
             retry_seconds=retry_seconds,
         )

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import grpc
 
-from parfocal._errors import AccessError, UnavailableError
+from parfocal._errors import AccessError, InvalidRequestError, UnavailableError
 from parfocal._local import LocalData, local_data
 from parfocal._status import error_from_call
 
@@ -38,6 +38,8 @@ class Endpoint:
         token: Bearer token; empty sends none.
         tls: Whether to speak TLS.
         ca_file: PEM authorities of the server's certificate; empty takes the system's.
+        certificate_file: PEM chain that is shown to the server; empty shows none.
+        key_file: PEM key of that certificate.
         found: Where the address came from, for messages.
     """
 
@@ -45,6 +47,8 @@ class Endpoint:
     token: str = field(default="", repr=False)
     tls: bool = False
     ca_file: str = ""
+    certificate_file: str = ""
+    key_file: str = field(default="", repr=False)
     found: str = "the address given"
 
 
@@ -54,6 +58,8 @@ def endpoint(
     token: str | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     ca_file: str | None = None,
+    certificate_file: str | None = None,
+    key_file: str | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Endpoint:
     """Find the server and the token.
@@ -62,7 +68,8 @@ def endpoint(
     folder (`PARFOCAL_DATA_DIR`, `~/.parfocal`). The token is the given one, the one in the
     address (the link that `parfocal up` prints), `PARFOCAL_TOKEN`, or the data folder's, which
     goes to that folder's own server only. An address that begins with `https://`, or an
-    authorities' file (`PARFOCAL_CA_FILE`), means TLS.
+    authorities' file (`PARFOCAL_CA_FILE`), means TLS; so does a certificate to show to the server
+    (`PARFOCAL_CLIENT_CERTIFICATE_FILE`, `PARFOCAL_CLIENT_KEY_FILE`).
 
     Raises:
         UnavailableError: If no server is known.
@@ -70,13 +77,16 @@ def endpoint(
     variables = os.environ if environment is None else environment
     local = local_data(data_dir, environment=variables)
     given, found = _address(address, data_dir is not None, local, variables)
-    authorities = ca_file if ca_file is not None else variables.get("PARFOCAL_CA_FILE", "")
+    authorities = _given(ca_file, "PARFOCAL_CA_FILE", variables)
+    certificate = _given(certificate_file, "PARFOCAL_CLIENT_CERTIFICATE_FILE", variables)
     target, secure, carried = _target(given)
     return Endpoint(
         address=target,
         token=token or carried or variables.get("PARFOCAL_TOKEN") or _local_token(local, target),
-        tls=secure or bool(authorities),
+        tls=secure or bool(authorities) or bool(certificate),
         ca_file=authorities,
+        certificate_file=certificate,
+        key_file=_given(key_file, "PARFOCAL_CLIENT_KEY_FILE", variables),
         found=found,
     )
 
@@ -196,6 +206,10 @@ def _address(
     return running, str(local.server_file)
 
 
+def _given(value: str | None, variable: str, variables: Mapping[str, str]) -> str:
+    return value if value is not None else variables.get(variable, "")
+
+
 def _target(address: str) -> tuple[str, bool, str]:
     """Return the gRPC target of an address, whether it asks for TLS, and the token in it."""
     parts = urlsplit(address)
@@ -220,10 +234,20 @@ def _channel(endpoint: Endpoint) -> grpc.Channel:
     ]
     if not endpoint.tls:
         return grpc.insecure_channel(endpoint.address, options=options)
-    roots = Path(endpoint.ca_file).read_bytes() if endpoint.ca_file else None
-    return grpc.secure_channel(
-        endpoint.address, grpc.ssl_channel_credentials(roots), options=options
+    shown = endpoint.certificate_file
+    credentials = grpc.ssl_channel_credentials(
+        root_certificates=_content(endpoint.ca_file) if endpoint.ca_file else None,
+        private_key=_content(endpoint.key_file) if shown else None,
+        certificate_chain=_content(shown) if shown else None,
     )
+    return grpc.secure_channel(endpoint.address, credentials, options=options)
+
+
+def _content(file: str) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise InvalidRequestError(f"cannot read {file or 'no file'}: {error.strerror}") from error
 
 
 def _is_unavailable(error: grpc.RpcError) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -13,6 +12,7 @@ from parfocal_runtime.config import MEBIBYTE
 from parfocal_runtime.errors import DomainError
 from parfocal_runtime.request_id import REQUEST_ID_KEY, current_request_id
 from parfocal_runtime.status import DETAILS_KEY, error_from_status
+from parfocal_runtime.transport import read_file
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
@@ -25,6 +25,8 @@ def aio_channel(
     *,
     token: str = "",
     ca_file: str | None = None,
+    certificate_file: str = "",
+    key_file: str = "",
     max_message_bytes: int = 64 * MEBIBYTE,
 ) -> grpc.aio.Channel:
     """Open a channel to another service for use in the event loop.
@@ -34,7 +36,12 @@ def aio_channel(
         token: Bearer token that goes with every call; empty sends none.
         ca_file: PEM authorities that signed the server's certificate; an empty path takes the
             system's; None speaks plain text.
+        certificate_file: PEM chain that is shown to the server; empty shows none.
+        key_file: PEM key of that certificate.
         max_message_bytes: Largest message taken and sent.
+
+    Raises:
+        ConfigError: If a file cannot be read.
     """
     add = _adder(token)
     interceptors: list[grpc.aio.ClientInterceptor] = [
@@ -44,7 +51,7 @@ def aio_channel(
         _AioStreamStream(add),
     ]
     options = _options(max_message_bytes)
-    credentials = _credentials(ca_file)
+    credentials = _credentials(ca_file, certificate_file, key_file)
     if credentials is None:
         return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
     return grpc.aio.secure_channel(target, credentials, options=options, interceptors=interceptors)
@@ -55,11 +62,13 @@ def sync_channel(
     *,
     token: str = "",
     ca_file: str | None = None,
+    certificate_file: str = "",
+    key_file: str = "",
     max_message_bytes: int = 64 * MEBIBYTE,
 ) -> grpc.Channel:
     """Open a channel for use in threads; the arguments are those of `aio_channel`."""
     options = _options(max_message_bytes)
-    credentials = _credentials(ca_file)
+    credentials = _credentials(ca_file, certificate_file, key_file)
     channel = (
         grpc.insecure_channel(target, options=options)
         if credentials is None
@@ -89,10 +98,16 @@ def _options(max_message_bytes: int) -> list[tuple[str, Any]]:
     ]
 
 
-def _credentials(ca_file: str | None) -> grpc.ChannelCredentials | None:
-    if ca_file is None:
+def _credentials(
+    ca_file: str | None, certificate_file: str, key_file: str
+) -> grpc.ChannelCredentials | None:
+    if ca_file is None and not certificate_file:
         return None
-    return grpc.ssl_channel_credentials(Path(ca_file).read_bytes() if ca_file else None)
+    return grpc.ssl_channel_credentials(
+        root_certificates=read_file(ca_file) if ca_file else None,
+        private_key=read_file(key_file) if certificate_file else None,
+        certificate_chain=read_file(certificate_file) if certificate_file else None,
+    )
 
 
 def _adder(token: str) -> Callable[[Any], Any]:

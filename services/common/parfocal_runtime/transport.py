@@ -17,13 +17,15 @@ def server_credentials(config: ServerConfig) -> grpc.ServerCredentials | None:
     """
     files = (config.tls_certificate_file, config.tls_key_file)
     if not any(files):
+        if config.tls_client_ca_file:
+            raise ConfigError("PARFOCAL_TLS_CLIENT_CA_FILE needs PARFOCAL_TLS_CERTIFICATE_FILE")
         return None
     if not all(files):
         raise ConfigError(
             "PARFOCAL_TLS_CERTIFICATE_FILE and PARFOCAL_TLS_KEY_FILE must be set together"
         )
-    chain, key = (_read(file) for file in files)
-    authorities = _read(config.tls_client_ca_file) if config.tls_client_ca_file else None
+    chain, key = (read_file(file) for file in files)
+    authorities = read_file(config.tls_client_ca_file) if config.tls_client_ca_file else None
     return grpc.ssl_server_credentials(
         [(key, chain)],
         root_certificates=authorities,
@@ -56,7 +58,12 @@ def place(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _read(file: str) -> bytes:
+def read_file(file: str) -> bytes:
+    """Return what is in a file that a setting names.
+
+    Raises:
+        ConfigError: If it cannot be read.
+    """
     try:
         return Path(file).read_bytes()
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import grpc.aio
@@ -81,10 +82,18 @@ class _Loop:
 def addresses(config: LoopConfig) -> Addresses:
     """Return where the services answer, with the token that they are called with."""
     token = Path(config.token_file).read_text().strip() if config.token_file else ""
+    files = (config.peer_ca_file, config.peer_certificate_file)
+    show = partial(
+        Address,
+        token=token,
+        ca_file=config.peer_ca_file if config.peer_tls or any(files) else None,
+        certificate_file=config.peer_certificate_file,
+        key_file=config.peer_key_file,
+    )
     return Addresses(
-        labels=Address(config.labels, token),
-        inference=Address(config.inference, token),
-        embedding=Address(config.embedding, token),
-        suggestion=Address(config.suggestion, token),
-        training=Address(config.training, token),
+        labels=show(config.labels),
+        inference=show(config.inference),
+        embedding=show(config.embedding),
+        suggestion=show(config.suggestion),
+        training=show(config.training),
     )

@@ -38,4 +38,4 @@ def embed_range(call: Call) -> embedding.EmbedCandidatesResponse:
 @cache
 def _channel(address: Address) -> grpc.Channel:
     # One per process and address: opening a channel costs more than a call.
-    return sync_channel(address.target, token=address.token)
+    return sync_channel(address.target, **address.options())

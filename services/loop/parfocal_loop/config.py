@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from parfocal_runtime.config import ServerConfig, bounded
 
@@ -27,6 +27,14 @@ class LoopConfig(ServerConfig):
     """Address of the training service."""
     token_file: str = ""
     """File with the bearer token of role curator that these services are called with."""
+    peer_tls: bool = False
+    """Whether to speak TLS to these services; either of the next two files means it too."""
+    peer_ca_file: str = ""
+    """PEM authorities of their certificates; empty takes the system's."""
+    peer_certificate_file: str = ""
+    """PEM chain that is shown to them, where they ask for one."""
+    peer_key_file: str = field(default="", repr=False)
+    """PEM key of that certificate."""
     scheduler: str = ""
     """Address of a Dask scheduler for bulk work; empty uses threads of this process."""
     threads: int = bounded(2, least=1, most=256)

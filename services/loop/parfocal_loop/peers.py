@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from parfocal.embedding.v1 import embedding_service_pb2_grpc as embedding
 from parfocal.inference.v1 import inference_service_pb2_grpc as inference
@@ -15,15 +16,31 @@ from parfocal_runtime.channels import aio_channel
 
 @dataclass(frozen=True)
 class Address:
-    """Where a service answers, and the token it wants.
+    """Where a service answers, and what it wants to see.
 
     Attributes:
         target: gRPC target, such as `host:8001`.
         token: Bearer token; empty sends none.
+        ca_file: PEM authorities of its certificate; empty takes the system's, None speaks plain
+            text.
+        certificate_file: PEM chain that is shown to it; empty shows none.
+        key_file: PEM key of that certificate.
     """
 
     target: str
     token: str = field(repr=False)
+    ca_file: str | None = None
+    certificate_file: str = ""
+    key_file: str = ""
+
+    def options(self) -> dict[str, Any]:
+        """Return how to open a channel to it."""
+        return {
+            "token": self.token,
+            "ca_file": self.ca_file,
+            "certificate_file": self.certificate_file,
+            "key_file": self.key_file,
+        }
 
 
 @dataclass(frozen=True)
@@ -47,7 +64,7 @@ class Peers:
     def __init__(self, addresses: Addresses) -> None:
         self.addresses = addresses
         self._channels = {
-            address: aio_channel(address.target, token=address.token) for address in set(addresses)
+            address: aio_channel(address.target, **address.options()) for address in set(addresses)
         }
         self.labels = labels.LabelsServiceStub(self._channels[addresses.labels])
         self.inference = inference.InferenceServiceStub(self._channels[addresses.inference])

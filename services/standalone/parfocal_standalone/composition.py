@@ -91,5 +91,8 @@ def _fixed(data: DataFolder, port: int) -> dict[str, str]:
         "PARFOCAL_TLS_CLIENT_CA_FILE": "",
         "PARFOCAL_OIDC_ISSUER": "",
         "PARFOCAL_LOOP_TOKEN_FILE": str(data.loop_token_file),
+        "PARFOCAL_LOOP_PEER_TLS": "false",
+        "PARFOCAL_LOOP_PEER_CA_FILE": "",
+        "PARFOCAL_LOOP_PEER_CERTIFICATE_FILE": "",
         **{f"PARFOCAL_LOOP_{peer}": f"{HOST}:{port}" for peer in _PEERS},
     }
