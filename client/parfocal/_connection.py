@@ -15,7 +15,7 @@ import grpc
 
 from parfocal._errors import AccessError, InvalidRequestError, UnavailableError
 from parfocal._local import LocalData, local_data
-from parfocal._status import error_from_call
+from parfocal._status import error_from_call, retry_seconds
 
 MAX_MESSAGE_BYTES = 64 << 20
 """Largest message taken and sent; the server's own limit is the same."""
@@ -117,7 +117,10 @@ class Connection:
         *,
         timeout_seconds: float | None = None,
     ) -> Response:
-        """Call a method and return its answer; UNAVAILABLE is tried again for a while.
+        """Call a method and return its answer; what may work later is tried again for a while.
+
+        That is UNAVAILABLE, and a call over the limit of calls per second, which says when to
+        come again.
 
         Raises:
             ParfocalError: If it failed.
@@ -130,9 +133,10 @@ class Connection:
                 left = max(deadline - time.monotonic(), 0.001)
                 return method(request, timeout=left, metadata=self._metadata)
             except grpc.RpcError as error:
-                if not _is_unavailable(error) or time.monotonic() + pause > patience:
+                wait = pause if _is_unavailable(error) else retry_seconds(error)
+                if wait is None or time.monotonic() + wait > patience:
                     raise self._named(error) from error
-            time.sleep(pause)
+            time.sleep(wait)
         raise AssertionError("pauses never end")
 
     def stream(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -51,10 +52,24 @@ def error_from_call(error: grpc.RpcError) -> ParfocalError:
     return kind(message, reason=reason, metadata=metadata, code=code.name)
 
 
+def retry_seconds(error: grpc.RpcError) -> float | None:
+    """Return when a failed call says that it may work, in seconds from now; None where not."""
+    for packed in _details(error):
+        info = error_details_pb2.RetryInfo()
+        if packed.Unpack(info):
+            return float(info.retry_delay.ToNanoseconds() / 1e9)
+    return None
+
+
 def _error_info(call: Any) -> tuple[str, dict[str, str]]:
-    trailing = dict(call.trailing_metadata() or ())
-    for packed in status_pb2.Status.FromString(trailing.get(_DETAILS, b"")).details:
+    for packed in _details(call):
         info = error_details_pb2.ErrorInfo()
         if packed.Unpack(info):
             return info.reason, dict(info.metadata)
     return "", {}
+
+
+def _details(call: Any) -> Sequence[Any]:
+    trailing = dict(call.trailing_metadata() or ())
+    details: Sequence[Any] = status_pb2.Status.FromString(trailing.get(_DETAILS, b"")).details
+    return details

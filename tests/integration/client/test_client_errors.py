@@ -199,6 +199,25 @@ def test_a_call_is_tried_again_until_the_server_answers(serve: Serve) -> None:
     assert len(servicer.requests) == 3
 
 
+def test_a_call_over_the_rate_comes_again_when_it_is_told_to(serve: Serve) -> None:
+    limited = Exhausted("ERROR_REASON_RATE_LIMITED", "too many").retry_after(0.05)
+    service = Answering(limited, limited, Project(name="projects/p"))
+
+    with Client(serve(service)) as client:
+        assert client.projects.get("p").name == "projects/p"
+
+    assert len(service.requests) == 3
+
+
+def test_a_call_that_would_have_to_wait_for_long_is_not_tried_again(serve: Serve) -> None:
+    service = Answering(Exhausted("ERROR_REASON_RATE_LIMITED", "too many").retry_after(3600))
+
+    with Client(serve(service)) as client, pytest.raises(UnavailableError) as caught:
+        client.projects.get("p")
+
+    assert caught.value.reason == "ERROR_REASON_RATE_LIMITED"
+
+
 def test_every_page_of_a_list_is_read(serve: Serve) -> None:
     servicer = Answering(
         messages.ListProjectsResponse(projects=[Project(name="a")], next_page_token="more"),
