@@ -92,6 +92,19 @@ DIGEST = "0" * 64
         json.dumps({"name": 1, "sha256": DIGEST, "role": "viewer"}),
         json.dumps({"name": "a", "sha256": 1, "role": "viewer"}),
         json.dumps({"name": "a", "sha256": DIGEST, "role": []}),
+        json.dumps({"name": "a", "sha256": DIGEST}),
+        json.dumps({"name": "a", "role": "viewer"}),
+        json.dumps({"name": "a", "sha256": DIGEST, "projects": {}}),
+        json.dumps({"name": "a", "sha256": DIGEST, "projects": ["vnc"]}),
+        json.dumps({"name": "a", "sha256": DIGEST, "projects": {"vnc": "owner"}}),
+        json.dumps({"name": "a", "sha256": DIGEST, "projects": {"VNC": "viewer"}}),
+        json.dumps({"name": "a", "sha256": DIGEST, "projects": {"": "viewer"}}),
+        json.dumps({"name": "a", "sha256": DIGEST, "project": {"vnc": "viewer"}, "role": "admin"}),
+        json.dumps({"name": "a", "sha256": DIGEST, "role": "viewer", "limited": "no"}),
+        json.dumps({"name": "a", "certificate": "ann.lab", "role": "viewer"}),
+        json.dumps({"name": "a", "certificate": "dns:", "role": "viewer"}),
+        json.dumps({"name": "a", "certificate": "ip:10.0.0.1", "role": "viewer"}),
+        json.dumps({"name": "a", "certificate": 7, "role": "viewer"}),
     ],
 )
 def test_a_malformed_entry_is_named_by_its_number(tmp_path: Path, line: str) -> None:
@@ -101,6 +114,73 @@ def test_a_malformed_entry_is_named_by_its_number(tmp_path: Path, line: str) -> 
 
     with pytest.raises(ConfigError, match="entry 2 of the tokens file"):
         TokenFile(file)
+
+
+def test_an_entry_may_have_roles_in_single_projects_with_or_without_one_for_everywhere(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "tokens"
+    projects = {"vnc": Role.CURATOR, "dlpfc": Role.ANNOTATOR}
+
+    some = write_token(file, name="ann", projects=projects)
+    both = write_token(file, name="bob", role=Role.VIEWER, projects={"vnc": Role.ADMIN})
+    free = write_token(file, name="loop", role=Role.CURATOR, limited=False)
+
+    assert owner(file, some) == Account("ann", None, projects)
+    assert owner(file, both) == Account("bob", Role.VIEWER, {"vnc": Role.ADMIN})
+    assert owner(file, free) == Account("loop", Role.CURATOR, limited=False)
+
+
+def test_the_owner_of_a_certificate_is_found_by_kind_and_name(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    entry = {"name": "ann", "certificate": "URI:spiffe://Lab/ann", "role": "viewer", "note": "new"}
+    file.write_text(json.dumps(entry))
+    known = TokenFile(file)
+
+    assert known.owner_of_certificate(["cn:x", "uri:spiffe://Lab/ann"]) == Account(
+        "ann", Role.VIEWER
+    )
+    assert known.owner_of_certificate(["dns:spiffe://Lab/ann", "uri:spiffe://lab/ann"]) is None
+    assert known.owner_of_certificate([]) is None
+
+
+@pytest.mark.parametrize(
+    ("everywhere", "project", "role"),
+    [
+        (None, "vnc", Role.CURATOR),
+        (None, "other", None),
+        (Role.VIEWER, "vnc", Role.CURATOR),
+        (Role.VIEWER, "other", Role.VIEWER),
+        (Role.ADMIN, "vnc", Role.ADMIN),
+    ],
+)
+def test_the_higher_of_two_roles_counts(
+    everywhere: Role | None, project: str, role: Role | None
+) -> None:
+    account = Account("ann", everywhere, {"vnc": Role.CURATOR})
+
+    assert account.role_in(project) == role
+
+
+def test_a_caller_sees_the_projects_in_which_they_have_a_role() -> None:
+    account = Account("ann", None, {"a": Role.VIEWER, "b": Role.CURATOR})
+    caller = account.acting_with(Role.VIEWER)
+
+    assert sorted(caller.visible_projects() or []) == ["a", "b"]
+    assert [caller.may(Role.CURATOR, project) for project in ("a", "b", "c")] == [
+        False,
+        True,
+        False,
+    ]
+
+
+def test_a_caller_with_a_role_for_everywhere_sees_all_projects() -> None:
+    for caller in (
+        Account("ann", Role.VIEWER, {"a": Role.CURATOR}).acting_with(Role.VIEWER),
+        Principal("ann", Role.VIEWER),
+    ):
+        assert caller.visible_projects() is None
+        assert caller.may(Role.VIEWER, "any")
 
 
 def test_a_missing_file_stops_the_start(tmp_path: Path) -> None:
