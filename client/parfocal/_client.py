@@ -6,6 +6,7 @@ import os
 from types import TracebackType
 from typing import Self
 
+from parfocal._annotators import Annotators
 from parfocal._connection import Connection, endpoint
 from parfocal._embeddings import Embeddings
 from parfocal._jobs import Jobs
@@ -37,6 +38,7 @@ class Client:
     Attributes:
         projects: Projects.
         labels: Queries and labels.
+        annotators: What people may judge, and how well they do.
         rounds: Turns of the loop.
         jobs: Long steps outside a round.
         training: Training runs.
@@ -79,6 +81,7 @@ class Client:
         )
         self.projects = Projects(self._connection)
         self.labels = Labels(self._connection)
+        self.annotators = Annotators(self._connection)
         self.rounds = Rounds(self._connection)
         self.jobs = Jobs(self._connection)
         self.training = Training(self._connection)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
 from uuid import uuid4
 
 from google.protobuf.duration_pb2 import Duration
@@ -21,11 +22,33 @@ from parfocal.labels.v1.label_pb2 import (
     Snapshot,
 )
 from parfocal.labels.v1.labels_service_pb2_grpc import LabelsServiceStub
-from parfocal.labels.v1.query_pb2 import LeasedQuery, Query
+from parfocal.labels.v1.query_pb2 import (
+    QUERY_STATE_DECIDED,
+    QUERY_STATE_DISPUTED,
+    QUERY_STATE_GOLD,
+    QUERY_STATE_OPEN,
+    QUERY_STATE_UNSPECIFIED,
+    QUERY_STATE_WITHDRAWN,
+    LeasedQuery,
+    Query,
+    QueryState,
+)
 
 Answer = bool | str | None
 """True or False on the proposed mask, the name of a class, or None for unsure."""
 
+State = Literal["open", "decided", "withdrawn", "disputed", "gold"]
+"""What becomes of a query."""
+
+_VERDICTS = {True: VERDICT_TRUE, False: VERDICT_FALSE, None: VERDICT_UNSURE}
+_STATES: dict[State | None, QueryState.ValueType] = {
+    None: QUERY_STATE_UNSPECIFIED,
+    "open": QUERY_STATE_OPEN,
+    "decided": QUERY_STATE_DECIDED,
+    "withdrawn": QUERY_STATE_WITHDRAWN,
+    "disputed": QUERY_STATE_DISPUTED,
+    "gold": QUERY_STATE_GOLD,
+}
 _CLIENT = "parfocal-python/0.1.0"
 
 
@@ -86,6 +109,7 @@ class Labels:
         answers: Mapping[str, Answer],
         *,
         seconds: Mapping[str, float] | None = None,
+        tags: Mapping[str, Iterable[str]] | None = None,
         request_id: str | None = None,
     ) -> list[Label]:
         """Submit answers to leased queries, all or none; acknowledged ones are on disk.
@@ -94,6 +118,7 @@ class Labels:
             project: Name of the project.
             answers: By the query's name: True or False, a class, or None for unsure.
             seconds: By the query's name: how long it took.
+            tags: By the query's name: free words, such as `out-of-focus`.
             request_id: Makes it safe to send again; a fresh one is made if none is given.
 
         Returns:
@@ -109,11 +134,12 @@ class Labels:
             ...     "vnc", {each.query.name: True for each in leased}
             ... )
         """
-        took = seconds or {}
+        took, words = seconds or {}, tags or {}
         request = messages.SubmitLabelsRequest(
             parent=project_name(project),
             answers=[
-                _answer(query, answer, took.get(query, 0)) for query, answer in answers.items()
+                _answer(answer, query, seconds=took.get(query, 0), tags=words.get(query, ()))
+                for query, answer in answers.items()
             ],
             request_id=request_id or uuid4().hex,
             client=_CLIENT,
@@ -128,6 +154,57 @@ class Labels:
         """
         request = messages.RetractLabelRequest(name=label)
         return self._connection.call(self._stub.RetractLabel, request)
+
+    def revise(
+        self,
+        label: str,
+        answer: Answer,
+        *,
+        seconds: float = 0,
+        tags: Iterable[str] = (),
+        request_id: str | None = None,
+    ) -> Label:
+        """Put another answer in the place of one's own label; both stay in the history.
+
+        Raises:
+            AccessError: If the label is somebody else's.
+            ConflictError: If it was taken back or replaced already.
+
+        Example:
+            >>> client.labels.revise("projects/vnc/labels/17", False).revises  # doctest: +SKIP
+            'projects/vnc/labels/17'
+        """
+        request = messages.ReviseLabelRequest(
+            name=label,
+            answer=_answer(answer, seconds=seconds, tags=tags),
+            request_id=request_id or uuid4().hex,
+            client=_CLIENT,
+        )
+        return self._connection.call(self._stub.ReviseLabel, request)
+
+    def adjudicate(
+        self,
+        query: str,
+        answer: Answer,
+        *,
+        tags: Iterable[str] = (),
+        request_id: str | None = None,
+    ) -> Label:
+        """Decide a query as a curator, whatever its votes say; `retract` undoes it.
+
+        Raises:
+            ConflictError: If it is a gold query, or its round was cancelled.
+
+        Example:
+            >>> for query in client.labels.queries("vnc", state="disputed"):  # doctest: +SKIP
+            ...     client.labels.adjudicate(query.name, True)
+        """
+        request = messages.AdjudicateQueryRequest(
+            answer=_answer(answer, query, tags=tags),
+            request_id=request_id or uuid4().hex,
+            client=_CLIENT,
+        )
+        return self._connection.call(self._stub.AdjudicateQuery, request)
 
     def list(self, project: str, *, round: str = "") -> Iterator[Label]:
         """Yield labels in the order in which they were acknowledged.
@@ -149,8 +226,10 @@ class Labels:
 
         return every_item(fetch)
 
-    def queries(self, project: str, *, round: str = "") -> Iterator[Query]:
-        """Yield queries in rank order.
+    def queries(
+        self, project: str, *, round: str = "", state: State | None = None
+    ) -> Iterator[Query]:
+        """Yield queries in rank order, in any state or in one.
 
         Example:
             >>> next(client.labels.queries("vnc", round="round-1")).candidate  # doctest: +SKIP
@@ -161,6 +240,7 @@ class Labels:
             request = messages.ListQueriesRequest(
                 parent=project_name(project),
                 round=last_part(round),
+                state=_STATES[state],
                 page_size=PAGE_SIZE,
                 page_token=token,
             )
@@ -230,10 +310,13 @@ class Labels:
         return self._connection.call(self._stub.CreateSnapshot, request)
 
     def agreement(self, project: str, *, round: str = "") -> messages.GetAgreementResponse:
-        """Return how far people agree where queries have several votes.
+        """Return how far people agree where queries have several votes, with 95 % intervals.
+
+        What is not defined is NaN, and `undefined_reason` says why. Curators see each annotator's
+        agreement with the others too.
 
         Example:
-            >>> client.labels.agreement("vnc").fleiss_kappa  # doctest: +SKIP
+            >>> client.labels.agreement("vnc").krippendorff_alpha  # doctest: +SKIP
             0.71
         """
         request = messages.GetAgreementRequest(parent=project_name(project), round=last_part(round))
@@ -275,11 +358,15 @@ class Labels:
         return self._connection.call(self._stub.WithdrawQueries, request).withdrawn
 
 
-def _answer(query: str, answer: Answer, seconds: float) -> messages.Answer:
+def _answer(
+    answer: Answer, query: str = "", *, seconds: float = 0, tags: Iterable[str] = ()
+) -> messages.Answer:
     if isinstance(answer, str):
-        return messages.Answer(query=query, class_name=answer, seconds=seconds)
-    verdict = {True: VERDICT_TRUE, False: VERDICT_FALSE, None: VERDICT_UNSURE}[answer]
-    return messages.Answer(query=query, verdict=verdict, seconds=seconds)
+        given = messages.Answer(class_name=answer)
+    else:
+        given = messages.Answer(verdict=_VERDICTS[answer])
+    given.MergeFrom(messages.Answer(query=query, seconds=seconds, tags=tags))
+    return given
 
 
 def _duration(seconds: float) -> Duration:

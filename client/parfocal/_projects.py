@@ -13,14 +13,40 @@ from parfocal._paging import PAGE_SIZE, every_item
 from parfocal.labels.v1 import labels_service_pb2 as messages
 from parfocal.labels.v1.labels_service_pb2_grpc import LabelsServiceStub
 from parfocal.labels.v1.project_pb2 import (
+    CONSENSUS_RULE_DAWID_SKENE,
     CONSENSUS_RULE_FIRST_VOTE,
     CONSENSUS_RULE_MAJORITY,
+    CONSENSUS_RULE_N_OF_M,
+    CONSENSUS_RULE_UNSPECIFIED,
     TASK_KIND_CLASSIFY,
     TASK_KIND_VERIFY,
+    TIE_RULE_ADJUDICATE,
+    TIE_RULE_EARLIEST,
+    TIE_RULE_UNSURE,
+    ConsensusRule,
     Project,
+    TieRule,
 )
 
+Consensus = Literal["first-vote", "majority", "n-of-m", "dawid-skene"]
+"""How votes become a consensus."""
+
+Ties = Literal["unsure", "earliest", "adjudicate"]
+"""What becomes of a query whose votes agree on no answer."""
+
 _TASKS = {"verify": TASK_KIND_VERIFY, "classify": TASK_KIND_CLASSIFY}
+_RULES: dict[Consensus | None, ConsensusRule.ValueType] = {
+    None: CONSENSUS_RULE_UNSPECIFIED,
+    "first-vote": CONSENSUS_RULE_FIRST_VOTE,
+    "majority": CONSENSUS_RULE_MAJORITY,
+    "n-of-m": CONSENSUS_RULE_N_OF_M,
+    "dawid-skene": CONSENSUS_RULE_DAWID_SKENE,
+}
+_TIES: dict[Ties, TieRule.ValueType] = {
+    "unsure": TIE_RULE_UNSURE,
+    "earliest": TIE_RULE_EARLIEST,
+    "adjudicate": TIE_RULE_ADJUDICATE,
+}
 
 
 class Projects:
@@ -37,6 +63,12 @@ class Projects:
         task: Literal["verify", "classify"] = "verify",
         classes: Iterable[str] = (),
         votes_needed: int = 1,
+        consensus: Consensus | None = None,
+        votes_to_agree: int = 0,
+        ties: Ties = "unsure",
+        gold_share: float = 0.0,
+        repeat_share: float = 0.0,
+        blind: bool = False,
         display_name: str = "",
     ) -> Project:
         """Create a project; the same one again is returned as it is.
@@ -45,7 +77,13 @@ class Projects:
             project: Its name: 1 to 63 of a-z, 0-9, `.`, `_`, `-`.
             task: What people are asked: is the proposed mask right, or which class it is.
             classes: The classes of a `classify` project.
-            votes_needed: Votes that decide a query; the majority of several.
+            votes_needed: Votes that a query needs.
+            consensus: How votes become a consensus; the majority of several if not given.
+            votes_to_agree: Equal votes that decide at once, under `n-of-m`.
+            ties: What becomes of a query whose votes agree on no answer.
+            gold_share: Share of hidden queries with a known answer, 0 to 0.5.
+            repeat_share: Share of hidden repeats of one's own queries, 0 to 0.5.
+            blind: Whether annotators see neither hints nor what others answered.
             display_name: What people call it.
 
         Raises:
@@ -54,7 +92,6 @@ class Projects:
         Example:
             >>> client.projects.create("vnc", votes_needed=3)  # doctest: +SKIP
         """
-        rule = CONSENSUS_RULE_FIRST_VOTE if votes_needed == 1 else CONSENSUS_RULE_MAJORITY
         request = messages.CreateProjectRequest(
             project_id=last_part(project),
             project=Project(
@@ -62,7 +99,12 @@ class Projects:
                 task_kind=_TASKS[task],
                 classes=classes,
                 votes_needed=votes_needed,
-                consensus_rule=rule,
+                consensus_rule=_RULES[consensus],
+                votes_to_agree=votes_to_agree,
+                tie_rule=_TIES[ties],
+                gold_share=gold_share,
+                repeat_share=repeat_share,
+                blind=blind,
             ),
         )
         return self._connection.call(self._stub.CreateProject, request)
