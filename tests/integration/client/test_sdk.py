@@ -15,7 +15,12 @@ from parfocal import (
     import_image,
 )
 from parfocal.common.v1.artifact_pb2 import WORK_STATE_SUCCEEDED, ModelVersion
-from parfocal.labels.v1.label_pb2 import LABEL_EVENT_KIND_RETRACTED
+from parfocal.labels.v1.label_pb2 import (
+    LABEL_EVENT_KIND_RETRACTED,
+    LABEL_PURPOSE_ADJUDICATION,
+    VERDICT_UNSURE,
+)
+from parfocal.labels.v1.project_pb2 import CONSENSUS_RULE_N_OF_M, TIE_RULE_ADJUDICATE
 from parfocal.labels.v1.query_pb2 import Query
 from parfocal.loop.v1.job_pb2 import Job, SegmentJob
 from parfocal_runtime.models.publish import publish_file
@@ -92,6 +97,68 @@ def test_a_label_that_is_taken_back_opens_its_query_and_is_told(client: Client) 
     assert [event.sequence for event in events] == [1, 2]
     assert events[1].kind == LABEL_EVENT_KIND_RETRACTED
     assert client.labels.progress("retracted").decided == 0
+
+
+def test_a_label_is_revised_and_a_query_adjudicated(client: Client) -> None:
+    add_queries(client, "revised", 1)
+    (leased,) = client.labels.lease("revised")
+    answers = {leased.query.name: True}
+    (label,) = client.labels.submit("revised", answers, tags={leased.query.name: ["blurred"]})
+
+    revised = client.labels.revise(label.name, False, seconds=2, tags=["sharp"])
+    decided = client.labels.adjudicate(leased.query.name, None)
+
+    assert (list(label.tags), list(revised.tags)) == (["blurred"], ["sharp"])
+    assert (revised.revises, revised.seconds) == (label.name, 2)
+    assert decided.purpose == LABEL_PURPOSE_ADJUDICATION
+    (outcome,) = client.labels.consensus("revised")
+    assert (outcome.adjudicated, outcome.verdict) == (True, VERDICT_UNSURE)
+
+
+def test_queries_are_listed_by_state(client: Client) -> None:
+    add_queries(client, "states", 2)
+    (leased,) = client.labels.lease("states", count=1)
+    client.labels.submit("states", {leased.query.name: True})
+
+    listed = {
+        state: [query.candidate for query in client.labels.queries("states", state=state)]
+        for state in ("open", "decided", None)
+    }
+
+    assert listed == {"open": [1], "decided": [0], None: [0, 1]}
+
+
+def test_a_project_has_rules_of_quality(client: Client) -> None:
+    made = client.projects.create(
+        "rules",
+        votes_needed=3,
+        consensus="n-of-m",
+        votes_to_agree=2,
+        ties="adjudicate",
+        gold_share=0.1,
+        repeat_share=0.2,
+        blind=True,
+    )
+
+    assert made.consensus_rule == CONSENSUS_RULE_N_OF_M
+    assert (made.votes_to_agree, made.tie_rule) == (2, TIE_RULE_ADJUDICATE)
+    assert (made.gold_share, made.repeat_share, made.blind) == (0.1, 0.2, True)
+
+
+def test_annotators_are_given_skills_and_listed(client: Client) -> None:
+    client.projects.create("people")
+    client.annotators.update("people", "ada lovelace", skills=["glia"], suspended=True)
+
+    changed = client.annotators.update("people", "ada lovelace", suspended=False)
+
+    assert list(client.annotators.list("people")) == [changed]
+    assert changed.name == "projects/people/annotators/ada%20lovelace"
+    assert (list(changed.skills), changed.suspended) == (["glia"], False)
+
+
+def test_an_update_that_changes_nothing_is_refused(client: Client) -> None:
+    with pytest.raises(ValueError, match="skills, suspended"):
+        client.annotators.update("people", "ada")
 
 
 def test_queries_are_listed_and_withdrawn_by_round(client: Client) -> None:
