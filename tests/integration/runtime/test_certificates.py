@@ -182,6 +182,36 @@ def test_certificates_go_with_calls_in_the_event_loop_too(
     assert asyncio.run(ask()) == b"loop CURATOR"
 
 
+def test_a_certificate_that_is_replaced_is_shown_to_whoever_connects_next(
+    running: RunningServer, mutual: ServerConfig, authority: Authority, tmp_path: Path
+) -> None:
+    known = authority.certificate("a", uris=["spiffe://lab/loop"])
+    another = Authority(tmp_path, name="renewed")
+    fresh = another.certificate("server", server=True)
+    assert who(running, authority, known) == "loop CURATOR"
+
+    # As whoever renews certificates does it: one file after the other.
+    Path(fresh.chain).replace(mutual.tls_certificate_file)
+    assert who(running, authority, known) == "loop CURATOR"
+    Path(fresh.key).replace(mutual.tls_key_file)
+
+    assert who(running, another, known) == "loop CURATOR"
+    with pytest.raises(Unavailable):
+        who(running, authority, known)
+
+
+def test_a_key_of_another_certificate_stops_the_start(
+    mutual: ServerConfig, authority: Authority
+) -> None:
+    other = authority.certificate("other", server=True)
+
+    with (
+        pytest.raises(ConfigError, match="are no certificate and its key"),
+        serving_in_thread([], replace(mutual, tls_key_file=other.key)),
+    ):
+        pass
+
+
 @pytest.mark.parametrize(
     "files",
     [{"ca_file": "/none"}, {"certificate_file": "/none"}],
