@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 import parfocal
-from parfocal.cli import _demo, _export, _images, _labels, _models, _project, _round, _up
+from parfocal.cli import (
+    _annotators,
+    _demo,
+    _export,
+    _images,
+    _labels,
+    _models,
+    _project,
+    _round,
+    _up,
+)
 from parfocal.cli._failures import FailingGroup
 
 app = typer.Typer(
@@ -24,6 +34,7 @@ app.add_typer(_project.app, name="project")
 app.add_typer(_images.app, name="images")
 app.add_typer(_round.app, name="round")
 app.add_typer(_labels.app, name="labels")
+app.add_typer(_annotators.app, name="annotators")
 app.add_typer(_models.app, name="models")
 app.command("export")(_export.export)
 

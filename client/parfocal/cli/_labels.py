@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from parfocal._names import last_part
+from parfocal.cli._labels_review import adjudicate, agreement, disputed, revise
 from parfocal.cli._options import (
     DataDirOption,
     JsonOption,
@@ -17,10 +17,12 @@ from parfocal.cli._options import (
     ServerOption,
     connect,
 )
-from parfocal.cli._output import as_dict, print_json, print_messages, print_table
+from parfocal.cli._output import print_json, print_messages
 from parfocal.cli._records import consensus_record, label_record, write_records
 
 app = typer.Typer(help="What people answered, and what it adds up to.")
+for command in (agreement, revise, adjudicate, disputed):
+    app.command()(command)
 
 
 @app.command("list")
@@ -88,26 +90,3 @@ def export(
         print_json({"file": str(out), "rows": rows})
     else:
         typer.echo(f"{rows} label(s) in {out}")
-
-
-@app.command()
-def agreement(
-    project: ProjectArgument,
-    round_id: RoundOption = "",
-    server: ServerOption = None,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Say how far people agree where queries have several votes."""
-    with connect(server, data_dir) as client:
-        found = client.labels.agreement(project, round=round_id)
-    if as_json:
-        print_json(as_dict(found))
-        return
-    numbers = [found.pairwise_agreement, found.fleiss_kappa]
-    print_table(
-        ["queries", "pairwise agreement", "Fleiss' kappa"],
-        [[found.queries, *("-" if math.isnan(each) else f"{each:.3f}" for each in numbers)]],
-    )
-    if found.undefined_reason:
-        typer.echo(found.undefined_reason)

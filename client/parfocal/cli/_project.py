@@ -28,6 +28,23 @@ class Task(StrEnum):
     classify = "classify"
 
 
+class Rule(StrEnum):
+    """How votes become a consensus."""
+
+    first_vote = "first-vote"
+    majority = "majority"
+    n_of_m = "n-of-m"
+    dawid_skene = "dawid-skene"
+
+
+class Tie(StrEnum):
+    """What becomes of a query whose votes agree on no answer."""
+
+    unsure = "unsure"
+    earliest = "earliest"
+    adjudicate = "adjudicate"
+
+
 @app.command()
 def create(
     project: ProjectArgument,
@@ -38,6 +55,20 @@ def create(
         str, typer.Option("--classes", help="Classes of a classify project, comma between.")
     ] = "",
     votes: Annotated[int, typer.Option("--votes", min=1, help="Votes that decide a query.")] = 1,
+    consensus: Annotated[
+        Rule | None, typer.Option("--consensus", help="Default: majority of several votes.")
+    ] = None,
+    to_agree: Annotated[
+        int, typer.Option("--votes-to-agree", help="Equal votes that decide, under n-of-m.")
+    ] = 0,
+    ties: Annotated[Tie, typer.Option("--ties", help="What a tie becomes.")] = Tie.unsure,
+    gold: Annotated[
+        float, typer.Option("--gold-share", help="Share of hidden queries with a known answer.")
+    ] = 0.0,
+    repeats: Annotated[
+        float, typer.Option("--repeat-share", help="Share of hidden repeats of one's own.")
+    ] = 0.0,
+    blind: Annotated[bool, typer.Option("--blind", help="Hide hints and others' answers.")] = False,
     display_name: Annotated[str, typer.Option(help="What people call it.")] = "",
     server: ServerOption = None,
     data_dir: DataDirOption = None,
@@ -50,6 +81,12 @@ def create(
             task=task.value,
             classes=[name.strip() for name in classes.split(",") if name.strip()],
             votes_needed=votes,
+            consensus=consensus.value if consensus else None,
+            votes_to_agree=to_agree,
+            ties=ties.value,
+            gold_share=gold,
+            repeat_share=repeats,
+            blind=blind,
             display_name=display_name,
         )
     _show(created, as_json=as_json)

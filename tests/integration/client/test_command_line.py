@@ -135,6 +135,51 @@ def test_agreement_without_a_pair_of_votes_says_why_it_is_not_defined(
     assert json.loads(as_json.stdout)["undefined_reason"] in shown.stdout
 
 
+def test_a_curator_decides_a_query_and_no_dispute_is_left(parfocal: Any, client: Client) -> None:
+    created = parfocal("project", "create", "ties", "--votes", 1, "--consensus", "majority")
+    assert created.exit_code == 0, created.output
+    add_queries(client, "ties", 1, consensus="majority")
+    answer(client, "ties", True)
+    (query,) = client.labels.queries("ties")
+    number = query.name.rpartition("/")[2]
+
+    decided = parfocal("labels", "adjudicate", "ties", number, "false")
+    disputed = parfocal("labels", "disputed", "ties", "--json")
+
+    assert decided.exit_code == 0, decided.output
+    assert f"projects/ties/labels/2: false to query {number}" in decided.output
+    assert json_lines(disputed.stdout) == []
+    (outcome,) = client.labels.consensus("ties")
+    assert outcome.adjudicated
+
+
+def test_a_label_is_revised(parfocal: Any, client: Client) -> None:
+    add_queries(client, "revising", 1)
+    answer(client, "revising", True)
+
+    done = parfocal("labels", "revise", "revising", 1, "unsure", "--json")
+
+    (label,) = json_lines(done.stdout)
+    assert (label["verdict"], label["revises"]) == (
+        "VERDICT_UNSURE",
+        "projects/revising/labels/1",
+    )
+
+
+def test_annotators_are_set_and_listed(parfocal: Any, client: Client) -> None:
+    client.projects.create("staff")
+
+    done = parfocal("annotators", "set", "staff", "ada b", "--skills", "glia, axon", "--suspend")
+    listed = parfocal("annotators", "list", "staff")
+    nothing = parfocal("annotators", "set", "staff", "ada b")
+
+    assert done.output.strip() == "ada b: suspended, skills: glia, axon"
+    heading, row = listed.stdout.rstrip().splitlines()
+    assert heading.startswith("annotator")
+    assert row.split() == ["ada", "b", "glia,", "axon", "0", "0/0", "0/0", "0", "yes"]
+    assert nothing.exit_code == 2
+
+
 def test_an_export_holds_everything_in_plain_files(
     parfocal: Any, client: Client, tmp_path: Path
 ) -> None:
