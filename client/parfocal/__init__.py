@@ -26,6 +26,7 @@ from parfocal._errors import (
 
 if TYPE_CHECKING:
     from parfocal._client import Client
+    from parfocal._exchange.reading import FoundLabels, read_labels
     from parfocal._images import ImportedImage, describe_image, import_image, open_source
     from parfocal._rounds import round_spec
 
@@ -35,6 +36,7 @@ __all__ = [
     "AccessError",
     "Client",
     "ConflictError",
+    "FoundLabels",
     "ImageError",
     "ImportedImage",
     "InvalidRequestError",
@@ -45,16 +47,19 @@ __all__ = [
     "describe_image",
     "import_image",
     "open_source",
+    "read_labels",
     "round_spec",
 ]
 
 # Loaded on first use, so that `import parfocal` stays quick and needs no extra.
 _LATER = {
     "Client": "parfocal._client",
+    "FoundLabels": "parfocal._exchange.reading",
     "ImportedImage": "parfocal._images",
     "describe_image": "parfocal._images",
     "import_image": "parfocal._images",
     "open_source": "parfocal._images",
+    "read_labels": "parfocal._exchange.reading",
     "round_spec": "parfocal._rounds",
 }
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Literal
 from uuid import uuid4
 
@@ -50,6 +51,15 @@ _STATES: dict[State | None, QueryState.ValueType] = {
     "gold": QUERY_STATE_GOLD,
 }
 _CLIENT = "parfocal-python/0.1.0"
+_LABELS_AT_ONCE = 1000
+# The objects of a large image are read whole.
+_LONG_SECONDS = 3600.0
+_FORMATS = {
+    "csv": messages.EXPORT_FORMAT_CSV,
+    "coco": messages.EXPORT_FORMAT_COCO,
+    "ome-zarr": messages.EXPORT_FORMAT_OME_ZARR,
+    "neuroglancer": messages.EXPORT_FORMAT_NEUROGLANCER,
+}
 
 
 class Labels:
@@ -308,6 +318,82 @@ class Labels:
             parent=project_name(project), rounds=map(last_part, rounds)
         )
         return self._connection.call(self._stub.CreateSnapshot, request)
+
+    def export(
+        self,
+        snapshot: str | Snapshot,
+        format: Literal["csv", "coco", "ome-zarr", "neuroglancer"],
+        *,
+        candidate_set: str = "",
+        timeout_seconds: float = _LONG_SECONDS,
+    ) -> messages.ExportSnapshotResponse:
+        """Write a snapshot to the object store in a format of other programs.
+
+        The same export again is answered from what was written.
+
+        Args:
+            snapshot: The snapshot, or its name `projects/{project}/snapshots/{sha256}`.
+            format: The format.
+            candidate_set: Only queries of this set; `ome-zarr` needs one.
+            timeout_seconds: How long it may take.
+
+        Raises:
+            NotFoundError: If there is no such snapshot.
+            ConflictError: If what the format needs, such as the candidate set, is missing.
+
+        Example:
+            >>> snapshot = client.labels.snapshot("vnc")  # doctest: +SKIP
+            >>> client.labels.export(snapshot, "coco").path  # doctest: +SKIP
+            'projects/vnc/exports/9f2c.../coco.json'
+        """
+        request = messages.ExportSnapshotRequest(
+            name=snapshot if isinstance(snapshot, str) else snapshot.name,
+            format=_FORMATS[format],
+            candidate_set=candidate_set,
+        )
+        return self._connection.call(
+            self._stub.ExportSnapshot, request, timeout_seconds=timeout_seconds
+        )
+
+    def import_labels(
+        self,
+        project: str,
+        labels: Iterable[messages.ImportedLabel],
+        *,
+        progress: Callable[[int], None] | None = None,
+    ) -> messages.ImportLabelsResponse:
+        """Add labels that were given elsewhere, with their queries; return how many were new.
+
+        They are sent a thousand at a time, each thousand all or none. What a source gave to a
+        query before is not added again, so that an import that broke off can be repeated.
+
+        Args:
+            project: Name of the project.
+            labels: The labels, such as `parfocal.read_labels` returns.
+            progress: Called with the number that is done, after each thousand.
+
+        Example:
+            >>> found = read_labels(  # doctest: +SKIP
+            ...     "labels.csv", format="csv", project=client.projects.get("vnc")
+            ... )
+            >>> client.labels.import_labels("vnc", found.labels).added  # doctest: +SKIP
+            40
+        """
+        waiting = iter(labels)
+        done = messages.ImportLabelsResponse()
+        while batch := list(islice(waiting, _LABELS_AT_ONCE)):
+            request = messages.ImportLabelsRequest(
+                parent=project_name(project),
+                labels=batch,
+                request_id=uuid4().hex,
+                client=_CLIENT,
+            )
+            answer = self._connection.call(self._stub.ImportLabels, request)
+            done.added += answer.added
+            done.present += answer.present
+            if progress is not None:
+                progress(done.added + done.present)
+        return done
 
     def agreement(self, project: str, *, round: str = "") -> messages.GetAgreementResponse:
         """Return how far people agree where queries have several votes, with 95 % intervals.

@@ -39,16 +39,25 @@ class Place:
             f"{self.uri}/{path}", {**self.spec, "path": f"{self.spec['path']}{path.strip('/')}/"}
         )
 
+    def read(self, name: str) -> bytes | None:
+        """Return the file `name`, or None where there is none."""
+        found = self._opened().read(name).result()
+        return bytes(found.value) if found.state == "value" else None
+
+    def names(self) -> list[str]:
+        """Return the paths of all files below the folder, sorted."""
+        return sorted(key.decode() for key in self._opened().list().result())
+
     def read_json(self, name: str) -> dict[str, Any] | None:
         """Return the JSON object in the file `name`, or None where there is none.
 
         Raises:
             ValueError: If it is not a JSON object.
         """
-        found = self._opened().read(name).result()
-        if found.state != "value":
+        data = self.read(name)
+        if data is None:
             return None
-        document = json.loads(found.value)
+        document = json.loads(data)
         if not isinstance(document, dict):
             raise ValueError(f"{self.uri}/{name} is not a JSON object")
         return document

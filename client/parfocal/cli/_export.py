@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from parfocal._client import Client
 from parfocal.cli._options import (
     DataDirOption,
     JsonOption,
@@ -15,38 +17,109 @@ from parfocal.cli._options import (
     ServerOption,
     connect,
 )
-from parfocal.cli._output import as_dict, print_json, working
+from parfocal.cli._output import Stages, as_dict, print_json, progress_bars, working
 from parfocal.cli._records import consensus_record, label_record, write_records
+from parfocal.cli._stores import StoreOption, store_uri
+
+
+class ExportFormat(StrEnum):
+    """Formats of other programs."""
+
+    csv = "csv"
+    coco = "coco"
+    ome_zarr = "ome-zarr"
+    neuroglancer = "neuroglancer"
 
 
 def export(
     project: ProjectArgument,
-    out: Annotated[Path, typer.Option("--out", help="Folder to write to.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder to write to; with --format, the file or folder."),
+    ] = None,
+    format_: Annotated[
+        ExportFormat | None,
+        typer.Option("--format", help="Write the decided queries in a format of other programs."),
+    ] = None,
+    candidates: Annotated[
+        str,
+        typer.Option("--candidates", help="With --format: only this candidate set's queries."),
+    ] = "",
+    rounds: Annotated[
+        list[str] | None,
+        typer.Option("--round", help="With --format: only this round's queries. Repeatable."),
+    ] = None,
+    store: StoreOption = None,
     server: ServerOption = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write what is known of a project to plain files.
+    """Write what is known of a project to plain files, or in a format of other programs.
 
-    `project.json`, `labels.csv` (every answer), `consensus.csv` (what they add up to),
-    `rounds.jsonl` (what was asked and measured), and `snapshot.json`, which names the immutable
-    file in the object store that training reads.
+    Without --format: `project.json`, `labels.csv` (every answer), `consensus.csv` (what they add
+    up to), `rounds.jsonl` (what was asked and measured), and `snapshot.json`, which names the
+    immutable file in the object store that training reads.
+
+    With --format: the decided queries are frozen and written to the object store, and copied to
+    --out if it is given.
     """
     with connect(server, data_dir) as client:
-        found = client.projects.get(project)
-        counts = {
-            "labels": write_records(
-                out / "labels.csv", map(label_record, client.labels.list(project))
-            ),
-            "consensus": write_records(
-                out / "consensus.csv", map(consensus_record, client.labels.consensus(project))
-            ),
-            "rounds": write_records(
-                out / "rounds.jsonl", map(as_dict, client.rounds.list(project))
-            ),
-        }
-        with working("Freezing the labels"):
-            snapshot = client.labels.snapshot(project)
+        if format_ is not None:
+            root = store_uri(store, data_dir, server=server) if out is not None else None
+            _export_format(
+                client,
+                project,
+                format_,
+                candidates=candidates,
+                rounds=rounds or [],
+                root=root,
+                out=out,
+                as_json=as_json,
+            )
+        elif out is None:
+            raise typer.BadParameter("--out must be given, or --format", param_hint="--out")
+        else:
+            _export_everything(client, project, out, as_json=as_json)
+
+
+def _export_format(
+    client: Client,
+    project: str,
+    format_: ExportFormat,
+    *,
+    candidates: str,
+    rounds: list[str],
+    root: str | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    with working(f"Writing {format_.value}"):
+        snapshot = client.labels.snapshot(project, rounds=rounds)
+        exported = client.labels.export(snapshot, format_.value, candidate_set=candidates)
+    file = None
+    if out is not None and root is not None:
+        from parfocal._exchange.fetching import fetch
+
+        with progress_bars() as bars:
+            file = fetch(root, exported.path, out, progress=Stages(bars))
+    if as_json:
+        print_json({**as_dict(exported), "snapshot": snapshot.name, "file": str(file or "")})
+        return
+    where = f", copied to {file}" if file else ""
+    typer.echo(f"{exported.rows} queries in {exported.path}{where}")
+
+
+def _export_everything(client: Client, project: str, out: Path, *, as_json: bool) -> None:
+    found = client.projects.get(project)
+    counts = {
+        "labels": write_records(out / "labels.csv", map(label_record, client.labels.list(project))),
+        "consensus": write_records(
+            out / "consensus.csv", map(consensus_record, client.labels.consensus(project))
+        ),
+        "rounds": write_records(out / "rounds.jsonl", map(as_dict, client.rounds.list(project))),
+    }
+    with working("Freezing the labels"):
+        snapshot = client.labels.snapshot(project)
     (out / "project.json").write_text(json.dumps(as_dict(found), indent=2))
     (out / "snapshot.json").write_text(json.dumps(as_dict(snapshot), indent=2))
     if as_json:

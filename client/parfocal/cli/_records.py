@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from parfocal._exchange.csv import safe_cell
 from parfocal._names import last_part
 from parfocal.cli._output import progress_bars
 from parfocal.labels.v1.label_pb2 import (
@@ -92,9 +93,13 @@ def _write_csv(file: Path, records: Iterable[Record]) -> int:
             writer = csv.DictWriter(stream, list(record))
             if not rows:
                 writer.writeheader()
-            writer.writerow(dict(record))
+            writer.writerow({name: _cell(value) for name, value in record.items()})
             rows += 1
     return rows
+
+
+def _cell(value: object) -> object:
+    return safe_cell(value) if isinstance(value, str) else value
 
 
 def _write_jsonl(file: Path, records: Iterable[Record]) -> int:

@@ -25,11 +25,13 @@ SERVING = ["embedding", "inference", "labels", "loop", "suggestion"]
 PARTS = {
     "client/parfocal": "",
     "client/parfocal/cli": "cli",
+    "client/parfocal/_exchange": "images",
     "client/parfocal/_images": "images",
     "demo/parfocal_demo": "demo",
     "services/common/parfocal_runtime": "runtime",
     "services/common/parfocal_runtime/models": "models",
     "services/common/parfocal_runtime/database.py": "database",
+    "services/common/parfocal_runtime/transactions.py": "database",
     "services/standalone/parfocal_standalone": "standalone",
     **{f"services/{name}/parfocal_{name}": name for name in [*SERVING, "training"]},
 }

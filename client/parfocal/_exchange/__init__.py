@@ -1,0 +1,1 @@
+"""Labels in and out of files of other programs: `parfocal labels import`, `parfocal export`."""

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parfocal import InvalidRequestError
+from parfocal._exchange.answers import meaning
+from parfocal._exchange.csv import csv_lines, plain_text, safe_cell
+from parfocal.labels.v1.project_pb2 import TASK_KIND_CLASSIFY, TASK_KIND_VERIFY, Project
+
+VERIFY = Project(task_kind=TASK_KIND_VERIFY)
+CLASSIFY = Project(task_kind=TASK_KIND_CLASSIFY, classes=["glia", "=axon", "true"])
+
+
+def file_of(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "labels.csv"
+    path.write_bytes(text.encode("utf-8-sig"))
+    return path
+
+
+@given(st.text())
+def test_a_cell_comes_back(text: str) -> None:
+    assert plain_text(safe_cell(text)) == text
+
+
+def test_two_columns_and_what_is_given_suffice(tmp_path: Path) -> None:
+    path = file_of(tmp_path, "candidate,answer\n3,true\n4,unsure\n5,false\n")
+
+    lines = csv_lines(path, meaning=meaning(VERIFY), round="r1", candidate_set="set")
+
+    assert [(line.candidate, line.answer) for line in lines.labels] == [
+        (3, True), (4, None), (5, False),
+    ]  # fmt: skip
+    assert {(line.round, line.candidate_set) for line in lines.labels} == {("r1", "set")}
+
+
+def test_columns_of_ours_are_understood(tmp_path: Path) -> None:
+    path = file_of(
+        tmp_path,
+        "round,candidate_set,candidate,rank,role,strategy,model,model_version,verdict,class_name\r\n"
+        "r1,set,3,7,random,entropy,unet,2,,'=axon\r\n"
+        "r1,set,4,8,strategy,entropy,,,unsure,\r\n"
+        "r1,set,5,9,strategy,entropy,,,,true\r\n",
+    )
+
+    first, second, third = csv_lines(path, meaning=meaning(CLASSIFY)).labels
+
+    assert (first.answer, first.rank, first.role) == ("=axon", 7, "random")
+    assert (first.strategy, first.model) == ("entropy", "unet/2")
+    assert second.answer is None
+    assert third.answer == "true"
+
+
+def test_lines_without_a_label_are_counted(tmp_path: Path) -> None:
+    path = file_of(
+        tmp_path,
+        "round,candidate_set,candidate,answer,retracted,decided\n"
+        "r1,set,1,true,True,\nr1,set,2,,,False\nr1,set,3,,,\nr1,set,4,true,False,True\n",
+    )
+
+    lines = csv_lines(path, meaning=meaning(VERIFY))
+
+    assert [line.candidate for line in lines.labels] == [4]
+    assert lines.left_out == {"retracted": 1, "not decided": 1, "without an answer": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("round,answer\nr1,true\n", "columns candidate and answer"),
+        ("candidate,round\n1,r1\n", "columns candidate and answer"),
+        ("candidate,answer\nx,true\n", "line 2"),
+        ("candidate,answer\n1,true\n", "line 2: it has no candidate_set"),
+        ("candidate,answer,candidate_set,seconds\n1,true,set,much\n", "line 2"),
+    ],
+)
+def test_a_wrong_file_is_told_with_its_line(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(InvalidRequestError, match=said):
+        csv_lines(file_of(tmp_path, text), meaning=meaning(VERIFY), round="r1")
+
+
+def test_a_word_that_says_nothing_in_the_project_is_refused(tmp_path: Path) -> None:
+    path = file_of(tmp_path, "candidate,answer\n1,vesicle\n")
+
+    with pytest.raises(InvalidRequestError) as caught:
+        csv_lines(path, meaning=meaning(CLASSIFY), round="r1", candidate_set="set")
+
+    assert caught.value.reason == "ERROR_REASON_UNKNOWN_CLASS"
+
+
+def test_words_can_be_given_a_meaning() -> None:
+    by_number = meaning(CLASSIFY, ["3=glia", "*=unsure"])
+    by_name = meaning(VERIFY, ["artefact=false"])
+
+    assert [by_number.of(word) for word in ("3", "4", "true")] == ["glia", None, None]
+    assert [by_name.of(word) for word in ("artefact", "mito")] == [False, True]
+
+
+@pytest.mark.parametrize("pair", ["glia", "=glia", "3=", "3=vesicle"])
+def test_a_meaning_that_is_none_is_refused(pair: str) -> None:
+    with pytest.raises(InvalidRequestError):
+        meaning(CLASSIFY, [pair])
