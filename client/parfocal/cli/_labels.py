@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from parfocal._names import last_part
+from parfocal.cli._labels_import import import_labels
 from parfocal.cli._labels_review import adjudicate, agreement, disputed, revise
 from parfocal.cli._options import (
     DataDirOption,
@@ -23,6 +24,7 @@ from parfocal.cli._records import consensus_record, label_record, write_records
 app = typer.Typer(help="What people answered, and what it adds up to.")
 for command in (agreement, revise, adjudicate, disputed):
     app.command()(command)
+app.command("import")(import_labels)
 
 
 @app.command("list")
