@@ -16,6 +16,7 @@ from parfocal.cli import (
     _models,
     _project,
     _round,
+    _tokens,
     _up,
 )
 from parfocal.cli._failures import FailingGroup
@@ -36,6 +37,7 @@ app.add_typer(_round.app, name="round")
 app.add_typer(_labels.app, name="labels")
 app.add_typer(_annotators.app, name="annotators")
 app.add_typer(_models.app, name="models")
+app.add_typer(_tokens.app, name="token")
 app.command("export")(_export.export)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,28 @@ def list_models(store_uri: str) -> list[tuple[str, list[int]]]:
     with _named_failures():
         repository = ModelRepository(_store(store_uri))
         return [(name, repository.versions(name)) for name in repository.names()]
+
+
+def add_token(
+    file: Path, name: str, *, role: str | None, projects: Mapping[str, str], limited: bool
+) -> str:
+    """Write a caller into a tokens file and return their token."""
+    with _extra("runtime"):
+        from parfocal_runtime.auth import Role, TokenFile, write_token
+    with _named_failures():
+        try:
+            if file.exists():
+                # What is wrong in the file is better said before it is written anew.
+                TokenFile(file)
+            return write_token(
+                file,
+                name=name,
+                role=Role.parse(role) if role else None,
+                projects={project: Role.parse(given) for project, given in projects.items()},
+                limited=limited,
+            )
+        except ValueError as error:
+            raise InvalidRequestError(str(error)) from error
 
 
 def _store(uri: str) -> Any:

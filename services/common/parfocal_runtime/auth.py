@@ -143,7 +143,12 @@ def write_token(
     """Give `name` a fresh token in `tokens_file`, replacing an older entry, and return it.
 
     The file is made if it is missing; only its owner may read it.
+
+    Raises:
+        InvalidInput: If a project has no name that one can have (`ERROR_REASON_INVALID_NAME`).
     """
+    for project in projects or {}:
+        checked_name(project, field="project")
     path, token = Path(tokens_file), secrets.token_urlsafe(32)
     entry: dict[str, Any] = {"name": name, "sha256": hashlib.sha256(token.encode()).hexdigest()}
     if role is not None:
