@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from parfocal_runtime.errors import InvalidInput
 
@@ -55,10 +56,12 @@ def checked_answer(
     elif answer.verdict is not None:
         raise _misfit(answer, field=field, wanted="a class or the verdict unsure, not both")
     elif answer.class_name not in classes:
+        # `class` is no name for an argument.
+        metadata: dict[str, Any] = {"field": f"{field}.class_name", "class": answer.class_name}
         raise InvalidInput(
             "ERROR_REASON_UNKNOWN_CLASS",
             f"{field}.class_name must be one of {list(classes)}, got {answer.class_name!r}",
-            **{"field": f"{field}.class_name", "class": answer.class_name},
+            **metadata,
         )
     return answer
 

@@ -21,7 +21,7 @@ from parfocal_labels.rows import (
     has_answer,
     query_from_row,
 )
-from parfocal_labels.schema import label_events, queries
+from parfocal_labels.schema import STANDING, label_events, queries, standings
 from parfocal_labels.votes import LABELS, RETRACTIONS, is_retraction_of
 from parfocal_runtime.errors import NotFound
 
@@ -74,6 +74,7 @@ async def list_events(
     statement = (
         select(
             queries,
+            *STANDING,
             *_LABEL_COLUMNS,
             _EVENTS.c.retracts.is_not(None).label("takes_back"),
             has_answer(_EVENTS).label("brings"),
@@ -86,6 +87,7 @@ async def list_events(
             (LABELS.c.project_id == _EVENTS.c.project_id) & (LABELS.c.sequence == of_label),
         )
         .join(queries, queries.c.id == LABELS.c.query_id)
+        .join(standings, standings.c.query_id == LABELS.c.query_id)
         .where(_EVENTS.c.project_id == project.id, _EVENTS.c.sequence > after)
         .order_by(_EVENTS.c.sequence)
         .limit(count)
@@ -109,9 +111,15 @@ _LABEL_COLUMNS = (
 
 def _labels(project: Project) -> Select[Any]:
     return (
-        select(queries, *_LABEL_COLUMNS, RETRACTIONS.c.sequence.is_not(None).label("retracted"))
+        select(
+            queries,
+            *STANDING,
+            *_LABEL_COLUMNS,
+            RETRACTIONS.c.sequence.is_not(None).label("retracted"),
+        )
         .select_from(LABELS)
         .join(queries, queries.c.id == LABELS.c.query_id)
+        .join(standings, standings.c.query_id == LABELS.c.query_id)
         .outerjoin(RETRACTIONS, is_retraction_of(RETRACTIONS, LABELS))
         .where(LABELS.c.project_id == project.id, has_answer(LABELS))
     )

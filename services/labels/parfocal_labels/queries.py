@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from parfocal_labels.paging import Page, PageRequest, page_of
 from parfocal_labels.records import Project, Query, QuerySpec, QueryState, Role
 from parfocal_labels.rows import query_from_row, spec_to_row
-from parfocal_labels.schema import leases, queries
+from parfocal_labels.schema import STANDING, WITH_STANDING, leases, queries, standings
 
 _CHUNK = 1000
 FIXED_STATES = (QueryState.WITHDRAWN.value, QueryState.GOLD.value)
@@ -30,18 +30,25 @@ async def add_queries(
     new = {_identity(spec): spec for spec in reversed(specs)}
     for identity in await _present(connection, project, new):
         del new[identity]
-    state = {"project_id": project.id, "votes": 0, "leases": 0, "create_time": now}
-    rows = [
-        {**spec_to_row(spec), **state, "state": _first_state(spec).value}
-        for spec in reversed(new.values())
-    ]
-    if rows:
-        await connection.execute(insert(queries), rows)
-    return len(rows)
+    specs = list(reversed(new.values()))
+    if not specs:
+        return 0
+    common = {"project_id": project.id, "create_time": now}
+    result = await connection.execute(
+        insert(queries).returning(queries.c.id, sort_by_parameter_order=True),
+        [{**spec_to_row(spec), **common} for spec in specs],
+    )
+    numbered = zip(result.scalars(), specs, strict=True)
+    await connection.execute(
+        insert(standings), [{**common, **_first_standing(*each)} for each in numbered]
+    )
+    return len(specs)
 
 
-def _first_state(spec: QuerySpec) -> QueryState:
-    return QueryState.GOLD if spec.role is Role.GOLD else QueryState.OPEN
+def _first_standing(query: int, spec: QuerySpec) -> dict[str, object]:
+    state = QueryState.GOLD if spec.role is Role.GOLD else QueryState.OPEN
+    place = {name: getattr(spec, name) for name in ("round", "skill", "priority", "rank")}
+    return {"query_id": query, **place, "state": state.value, "votes": 0, "leases": 0, "skips": 0}
 
 
 def _identity(spec: QuerySpec) -> _Identity:
@@ -75,16 +82,16 @@ async def open_places(
     connection: AsyncConnection, project: Project, ids: Collection[int], *, count: int
 ) -> None:
     """Take `count` leases each off the counts of locked queries, which then wait again."""
-    leases = queries.c.leases - count
-    is_held = queries.c.votes + leases >= project.rules.votes_needed
-    waits = queries.c.state.in_([QueryState.OPEN.value, QueryState.HELD.value])
+    leases = standings.c.leases - count
+    is_held = standings.c.votes + leases >= project.rules.votes_needed
+    waits = standings.c.state.in_([QueryState.OPEN.value, QueryState.HELD.value])
     state = case(
-        (~waits, queries.c.state),
+        (~waits, standings.c.state),
         (is_held, QueryState.HELD.value),
         else_=QueryState.OPEN.value,
     )
     await connection.execute(
-        update(queries).where(queries.c.id.in_(ids)).values(leases=leases, state=state)
+        update(standings).where(standings.c.query_id.in_(ids)).values(leases=leases, state=state)
     )
 
 
@@ -96,10 +103,11 @@ async def lock_queries(
     Locks are taken by id, so that two callers never wait for each other.
     """
     statement = (
-        select(queries)
+        select(queries, *STANDING)
+        .select_from(WITH_STANDING)
         .where(queries.c.project_id == project.id, queries.c.id.in_(ids))
         .order_by(queries.c.id)
-        .with_for_update()
+        .with_for_update(of=standings)
     )
     rows = await connection.execute(statement)
     return {row.id: query_from_row(row) for row in rows}
@@ -108,15 +116,15 @@ async def lock_queries(
 async def withdraw_round(connection: AsyncConnection, project: Project, round_: str) -> int:
     """Withdraw the undecided queries of a round of `project`, held `ALL`; return how many."""
     undecided = and_(
-        queries.c.project_id == project.id,
-        queries.c.round == round_,
-        queries.c.state.not_in([QueryState.DECIDED.value, QueryState.WITHDRAWN.value]),
+        standings.c.project_id == project.id,
+        standings.c.round == round_,
+        standings.c.state.not_in([QueryState.DECIDED.value, QueryState.WITHDRAWN.value]),
     )
     await connection.execute(
-        delete(leases).where(leases.c.query_id.in_(select(queries.c.id).where(undecided)))
+        delete(leases).where(leases.c.query_id.in_(select(standings.c.query_id).where(undecided)))
     )
     result = await connection.execute(
-        update(queries).where(undecided).values(state=QueryState.WITHDRAWN.value, leases=0)
+        update(standings).where(undecided).values(state=QueryState.WITHDRAWN.value, leases=0)
     )
     return result.rowcount
 
@@ -140,11 +148,15 @@ async def list_queries(
         states: Only queries in one of these; empty for all.
         gold: Whether gold queries are among them.
     """
-    statement = select(queries).where(queries.c.project_id == project.id)
+    statement = (
+        select(queries, *STANDING)
+        .select_from(WITH_STANDING)
+        .where(queries.c.project_id == project.id)
+    )
     if round_:
         statement = statement.where(queries.c.round == round_)
     if states:
-        statement = statement.where(queries.c.state.in_([state.value for state in states]))
+        statement = statement.where(standings.c.state.in_([state.value for state in states]))
     if not gold:
         statement = statement.where(queries.c.role != Role.GOLD.value)
     if page.after:

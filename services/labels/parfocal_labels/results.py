@@ -15,7 +15,7 @@ from parfocal_labels.consensus import ConsensusRule, consensus
 from parfocal_labels.paging import Page, PageRequest
 from parfocal_labels.queries import all_queries, list_queries
 from parfocal_labels.records import Progress, Project, Query, QueryConsensus, QueryState
-from parfocal_labels.schema import leases, queries
+from parfocal_labels.schema import WITH_STANDING, leases, queries, standings
 from parfocal_labels.votes import (
     COUNTED,
     LABELS,
@@ -107,7 +107,10 @@ async def project_progress(
     if round_:
         of_round &= queries.c.round == round_
     states = await connection.execute(
-        select(queries.c.state, func.count()).where(of_round).group_by(queries.c.state)
+        select(standings.c.state, func.count())
+        .select_from(WITH_STANDING)
+        .where(of_round)
+        .group_by(standings.c.state)
     )
     counts = {QueryState(state): count for state, count in states}
     withdrawn = counts.get(QueryState.WITHDRAWN, 0)

@@ -99,7 +99,8 @@ def query_from_raw(
         state: What became of the query since; None for what the row says.
         votes: Its votes since; None for what the row says.
     """
-    box = json.loads(row["box"]) if row["box"] else None
+    # Six numbers in brackets; as JSON they would take three times as long to read.
+    box = [int(number) for number in row["box"][1:-1].split(",")] if row["box"] else None
     return _query(
         row,
         box=box,

@@ -1,8 +1,8 @@
 """The tables of the label store.
 
 Labels are facts in `label_events`, which only grows: a submission brings a label, a retraction
-is a further fact about it. `queries.votes` and `queries.leases` repeat what the facts and the
-leases say, so that the state of a query follows from its own row, and the queue is a range of
+is a further fact about it. `standings.votes` and `standings.leases` repeat what the facts and
+the leases say, so that the state of a query follows from one row, and the queue is a range of
 the index over the open ones.
 """
 
@@ -102,17 +102,38 @@ queries = Table(
     Column("image", Text, nullable=False),
     Column("box", JSON(none_as_null=True)),
     Column("patches", Text, nullable=False),
-    Column("state", String(16), nullable=False),
-    Column("votes", SmallInteger, nullable=False),
-    Column("leases", SmallInteger, nullable=False),
     Column("create_time", Instant, nullable=False),
     Column("skill", String(63), nullable=False, server_default=""),
     Column("gold_verdict", String(16)),
     Column("gold_class_name", Text),
-    Column("skips", SmallInteger, nullable=False, server_default="0"),
     UniqueConstraint("project_id", "round", "candidate_set", "candidate"),
     Index("ix_queries_list", "project_id", "round", "rank", "id"),
 )
+
+# What changes about a query, and what its place in the queue depends on. It is apart from the
+# query because both engines write a row anew, and PostgreSQL its entry in every index of the
+# table, whenever a part of it changes: twice for every label.
+standings = Table(
+    "standings",
+    metadata,
+    Column("query_id", _Key, primary_key=True, autoincrement=False),
+    Column("project_id", _Key, nullable=False),
+    Column("round", String(63), nullable=False),
+    Column("skill", String(63), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("rank", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("votes", SmallInteger, nullable=False),
+    Column("leases", SmallInteger, nullable=False),
+    Column("skips", SmallInteger, nullable=False),
+    Column("create_time", Instant, nullable=False),
+)
+
+STANDING = (standings.c.state, standings.c.votes, standings.c.leases, standings.c.skips)
+"""The columns that say what becomes of a query."""
+
+WITH_STANDING = queries.join(standings, standings.c.query_id == queries.c.id)
+"""Queries and what becomes of them."""
 
 # The condition is written out, not bound: a planner uses a partial index only when it can see
 # at planning time that the query implies it.
@@ -121,30 +142,30 @@ IS_GOLD = text("state = 'gold'")
 IS_RETRACTION = text("retracts IS NOT NULL")
 
 Index(
-    "ix_queries_open",
-    queries.c.project_id,
-    queries.c.skill,
-    queries.c.priority.desc(),
-    queries.c.rank,
-    queries.c.id,
+    "ix_standings_open",
+    standings.c.project_id,
+    standings.c.skill,
+    standings.c.priority.desc(),
+    standings.c.rank,
+    standings.c.query_id,
     postgresql_where=IS_OPEN,
     sqlite_where=IS_OPEN,
 )
 Index(
-    "ix_queries_open_round",
-    queries.c.project_id,
-    queries.c.round,
-    queries.c.skill,
-    queries.c.priority.desc(),
-    queries.c.rank,
-    queries.c.id,
+    "ix_standings_open_round",
+    standings.c.project_id,
+    standings.c.round,
+    standings.c.skill,
+    standings.c.priority.desc(),
+    standings.c.rank,
+    standings.c.query_id,
     postgresql_where=IS_OPEN,
     sqlite_where=IS_OPEN,
 )
 Index(
-    "ix_queries_gold",
-    queries.c.project_id,
-    queries.c.id,
+    "ix_standings_gold",
+    standings.c.project_id,
+    standings.c.query_id,
     postgresql_where=IS_GOLD,
     sqlite_where=IS_GOLD,
 )

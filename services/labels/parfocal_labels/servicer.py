@@ -139,6 +139,18 @@ class LabelsServicer(pb_grpc.LabelsServiceServicer):
         released = await self._store.release_queries(project, principal().name, ids)
         return pb.ReleaseQueriesResponse(released=released)
 
+    async def SkipQueries(
+        self, request: pb.SkipQueriesRequest, context: Context
+    ) -> pb.SkipQueriesResponse:
+        project = fields.project_of(request.parent, "parent")
+        skipped = await self._store.skip_queries(
+            project,
+            principal().name,
+            requests.skips_from_pb(request.skips, project=project),
+            request_id=_request_id(request),
+        )
+        return pb.SkipQueriesResponse(skipped=skipped)
+
     async def SubmitLabels(
         self, request: pb.SubmitLabelsRequest, context: Context
     ) -> pb.SubmitLabelsResponse:
@@ -309,7 +321,10 @@ def _reader() -> Reader:
 
 
 def _request_id(
-    request: pb.SubmitLabelsRequest | pb.ReviseLabelRequest | pb.AdjudicateQueryRequest,
+    request: pb.SkipQueriesRequest
+    | pb.SubmitLabelsRequest
+    | pb.ReviseLabelRequest
+    | pb.AdjudicateQueryRequest,
 ) -> str:
     return fields.text(request.request_id, "request_id", longest=128, required=True)
 

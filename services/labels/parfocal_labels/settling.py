@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from parfocal_labels.consensus import Consensus, consensus, needs_content
 from parfocal_labels.queries import FIXED_STATES
 from parfocal_labels.records import Project, Purpose, QueryState, Rules
-from parfocal_labels.schema import leases, queries
+from parfocal_labels.schema import leases, standings
 from parfocal_labels.votes import IS_ADJUDICATION, LABELS, adjudications_on, stands, votes_on
 
 _CHUNK = 1000
@@ -26,32 +26,38 @@ async def settle_project(connection: AsyncConnection, project: Project) -> None:
     """Settle every query of `project`, held `ALL`, after its rules changed."""
     needed = project.rules.votes_needed
     by_number = case(
-        (queries.c.votes >= needed, QueryState.DECIDED.value),
-        (queries.c.votes + queries.c.leases >= needed, QueryState.HELD.value),
+        (standings.c.votes >= needed, QueryState.DECIDED.value),
+        (standings.c.votes + standings.c.leases >= needed, QueryState.HELD.value),
         else_=QueryState.OPEN.value,
     )
     await connection.execute(
-        update(queries)
-        .where(queries.c.project_id == project.id, queries.c.state.not_in(FIXED_STATES))
+        update(standings)
+        .where(standings.c.project_id == project.id, standings.c.state.not_in(FIXED_STATES))
         .values(state=by_number)
     )
     has_content = _is_adjudicated()
     if needs_content(project.rules):
-        has_content = or_(queries.c.votes > 0, has_content)
+        has_content = or_(standings.c.votes > 0, has_content)
     statement = (
-        select(queries.c.id)
-        .where(queries.c.project_id == project.id, has_content)
-        .order_by(queries.c.id)
+        select(standings.c.query_id)
+        .where(standings.c.project_id == project.id, has_content)
+        .order_by(standings.c.query_id)
         .limit(_CHUNK)
     )
     after = 0
-    while ids := (await connection.execute(statement.where(queries.c.id > after))).scalars().all():
+    while (
+        ids := (await connection.execute(statement.where(standings.c.query_id > after)))
+        .scalars()
+        .all()
+    ):
         await settle_queries(connection, project, ids)
         after = ids[-1]
 
 
 def _is_adjudicated() -> ColumnElement[bool]:
-    return exists().where(LABELS.c.query_id == queries.c.id, IS_ADJUDICATION, stands(LABELS))
+    return exists().where(
+        LABELS.c.query_id == standings.c.query_id, IS_ADJUDICATION, stands(LABELS)
+    )
 
 
 async def settle_queries(
@@ -64,17 +70,19 @@ async def settle_queries(
     votes = await votes_on(connection, project, ids)
     adjudications = await adjudications_on(connection, project, ids)
     rows = await connection.execute(
-        select(queries.c.id, queries.c.votes, queries.c.leases, queries.c.state).where(
-            queries.c.id.in_(ids), queries.c.state.not_in(FIXED_STATES)
-        )
+        select(
+            standings.c.query_id, standings.c.votes, standings.c.leases, standings.c.state
+        ).where(standings.c.query_id.in_(ids), standings.c.state.not_in(FIXED_STATES))
     )
     changes = []
     for row in rows.all():
-        ballots = votes[row.id]
-        outcome = consensus(ballots, project.rules, adjudication=adjudications.get(row.id))
+        ballots = votes[row.query_id]
+        outcome = consensus(ballots, project.rules, adjudication=adjudications.get(row.query_id))
         state = _state(outcome, leases=row.leases, rules=project.rules)
         if (len(ballots), state.value) != (row.votes, row.state):
-            changes.append({"query": row.id, "votes_now": len(ballots), "state_now": state.value})
+            changes.append(
+                {"query": row.query_id, "votes_now": len(ballots), "state_now": state.value}
+            )
     if changes:
         await connection.execute(_SETTLE, changes)
         over = [each["query"] for each in changes if each["state_now"] in _OVER]
@@ -93,12 +101,14 @@ async def _end_places(connection: AsyncConnection, ids: Collection[int]) -> None
     await connection.execute(
         delete(leases).where(leases.c.query_id.in_(ids), leases.c.purpose == Purpose.VOTE.value)
     )
-    await connection.execute(update(queries).where(queries.c.id.in_(ids)).values(leases=0))
+    await connection.execute(
+        update(standings).where(standings.c.query_id.in_(ids)).values(leases=0)
+    )
 
 
 _OVER = (QueryState.DECIDED.value, QueryState.DISPUTED.value)
 _SETTLE = (
-    update(queries)
-    .where(queries.c.id == bindparam("query"))
+    update(standings)
+    .where(standings.c.query_id == bindparam("query"))
     .values(votes=bindparam("votes_now"), state=bindparam("state_now"))
 )

@@ -46,7 +46,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Standing:
-    """What becomes of a row of `queries`."""
+    """A row of `standings` as it becomes."""
 
     query: int
     votes: int
@@ -99,15 +99,15 @@ class Statements:
         What other transactions have in hand is passed over. The cost does not depend on the
         length of the queue: each statement reads a range of an index.
         """
-        of_round = " AND round = $3" if round_ else ""
+        of_round = " AND s.round = $3" if round_ else ""
         given = (project, skill, round_) if round_ else (project, skill)
-        where = f"project_id = $1 AND skill = $2{of_round} AND state = 'open'"
+        where = f"s.project_id = $1 AND s.skill = $2{of_round} AND s.state = 'open'"
         if after is None:
             return await self._queue(where, *given, count=count)
         priority, *place = after
         n = len(given)
         rows = await self._queue(
-            f"{where} AND priority = ${n + 1} AND (rank, id) > (${n + 2}, ${n + 3})",
+            f"{where} AND s.priority = ${n + 1} AND (s.rank, s.query_id) > (${n + 2}, ${n + 3})",
             *given,
             priority,
             *place,
@@ -115,14 +115,14 @@ class Statements:
         )
         if len(rows) < count:
             rows += await self._queue(
-                f"{where} AND priority < ${n + 1}", *given, priority, count=count - len(rows)
+                f"{where} AND s.priority < ${n + 1}", *given, priority, count=count - len(rows)
             )
         return rows
 
     async def _queue(self, where: str, *given: object, count: int) -> list[Row]:
-        order = "ORDER BY priority DESC, rank, id"
-        statement = f"SELECT * FROM queries WHERE {where} {order} LIMIT ${len(given) + 1}"
-        lock = " FOR NO KEY UPDATE SKIP LOCKED"
+        order = "ORDER BY s.priority DESC, s.rank, s.query_id"
+        statement = f"{_QUERIES} AND {where} {order} LIMIT ${len(given) + 1}"
+        lock = " FOR NO KEY UPDATE OF s SKIP LOCKED"
         return list(await self._rows(statement, *given, count, lock=lock))
 
     async def barred(self, queries: Collection[int], annotators: Collection[str]) -> set[Pair]:
@@ -141,7 +141,7 @@ class Statements:
         """Return and lock gold queries that `annotator` neither held, answered nor skipped."""
         return list(
             await self._rows(
-                _GOLD, project, annotator, count, lock=" FOR NO KEY UPDATE OF q SKIP LOCKED"
+                _GOLD, project, annotator, count, lock=" FOR NO KEY UPDATE OF s SKIP LOCKED"
             )
         )
 
@@ -149,7 +149,7 @@ class Statements:
         """Return and lock queries that `annotator` answered, longest ago first, but once only."""
         return list(
             await self._rows(
-                _REPEATS, project, annotator, count, lock=" FOR NO KEY UPDATE OF q SKIP LOCKED"
+                _REPEATS, project, annotator, count, lock=" FOR NO KEY UPDATE OF s SKIP LOCKED"
             )
         )
 
@@ -180,11 +180,11 @@ class Statements:
     async def lock(self, project: int, queries: Collection[int]) -> dict[int, Row]:
         """Return queries of the project, locked in the order of their numbers."""
         rows = await self._rows(
-            f"SELECT * FROM queries WHERE id {self._any('$1', 'bigint')} AND project_id = $2"
-            " ORDER BY id",
+            f"{_QUERIES} AND s.query_id {self._any('$1', 'bigint')} AND s.project_id = $2"
+            " ORDER BY s.query_id",
             self._array(queries),
             project,
-            lock=" FOR NO KEY UPDATE",
+            lock=" FOR NO KEY UPDATE OF s",
         )
         return {row["id"]: row for row in rows}
 
@@ -209,23 +209,11 @@ class Statements:
         self, project: int, calls: Collection[tuple[str, str]]
     ) -> dict[tuple[str, str], Row]:
         """Return what became of earlier calls, by caller and request id."""
-        callers, ids = [call[0] for call in calls], [call[1] for call in calls]
         if self._is_postgresql:
-            source = "unnest($2::text[], $3::text[]) AS c(caller, request_id)"
-            given: tuple[object, ...] = (callers, ids)
+            callers, ids = [call[0] for call in calls], [call[1] for call in calls]
+            rows = await self._rows(_OUTCOMES, project, callers, ids)
         else:
-            source = (
-                "(SELECT json_extract(value, '$[0]') AS caller,"
-                " json_extract(value, '$[1]') AS request_id FROM json_each($2)) AS c"
-            )
-            given = (json.dumps(list(calls)),)
-        rows = await self._rows(
-            "SELECT s.caller, s.request_id, s.content_sha256, s.outcome FROM "
-            f"{source} JOIN submissions s ON s.project_id = $1"
-            " AND s.caller = c.caller AND s.request_id = c.request_id",
-            project,
-            *given,
-        )
+            rows = await self._rows(_SQLITE_OUTCOMES, project, json.dumps(list(calls)))
         return {(row["caller"], row["request_id"]): row for row in rows}
 
     async def write(
@@ -267,14 +255,14 @@ class Statements:
     async def expired(self, project: int, *, now: int, count: int) -> list[int]:
         """Return and lock queries that have leases which are over."""
         rows = await self._rows(
-            "SELECT q.id FROM leases l JOIN queries q ON q.id = l.query_id"
+            "SELECT s.query_id FROM leases l JOIN standings s ON s.query_id = l.query_id"
             " WHERE l.project_id = $1 AND l.expire_time <= $2 ORDER BY l.expire_time LIMIT $3",
             project,
             now,
             count,
-            lock=" FOR NO KEY UPDATE OF q SKIP LOCKED",
+            lock=" FOR NO KEY UPDATE OF s SKIP LOCKED",
         )
-        return sorted({row["id"] for row in rows})
+        return sorted({row["query_id"] for row in rows})
 
     async def end_expired(
         self, project: int, queries: Collection[int], *, now: int, votes_needed: int
@@ -340,21 +328,29 @@ _BARRED = (
     f" AND {_IS_LABEL.format(e='e')} AND {_LASTING.format(e='e')}"
 )
 
+# CROSS JOIN makes SQLite take the tables in this order, and then the rows come in that of the
+# queue's index.
+_QUERIES = (
+    "SELECT q.*, s.state, s.votes, s.leases, s.skips"
+    " FROM standings s CROSS JOIN queries q WHERE q.id = s.query_id"
+)
 _UNTOUCHED = " AND ".join(
-    f"NOT EXISTS (SELECT 1 FROM {table} t WHERE t.query_id = q.id AND t.annotator = $2)"
+    f"NOT EXISTS (SELECT 1 FROM {table} t WHERE t.query_id = s.query_id AND t.annotator = $2)"
     for table in ("leases", "skips", "label_events")
 )
 _GOLD = (
-    "SELECT q.* FROM queries q WHERE q.project_id = $1 AND q.state = 'gold' AND "
-    f"{_UNTOUCHED} ORDER BY q.id LIMIT $3"
+    f"{_QUERIES} AND s.project_id = $1 AND s.state = 'gold' AND {_UNTOUCHED}"
+    " ORDER BY s.query_id LIMIT $3"
 )
 _REPEATS = (
-    "SELECT q.* FROM label_events e JOIN queries q ON q.id = e.query_id"
-    " WHERE e.project_id = $1 AND e.annotator = $2 AND e.purpose = 'vote'"
+    "SELECT q.*, s.state, s.votes, s.leases, s.skips FROM label_events e"
+    " CROSS JOIN standings s CROSS JOIN queries q"
+    " WHERE s.query_id = e.query_id AND q.id = e.query_id"
+    " AND e.project_id = $1 AND e.annotator = $2 AND e.purpose = 'vote'"
     f" AND {_IS_LABEL.format(e='e')} AND {_LASTING.format(e='e')}"
-    " AND q.state <> 'withdrawn'"
+    " AND s.state <> 'withdrawn'"
     " AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.query_id = q.id AND l.annotator = $2)"
-    " AND NOT EXISTS (SELECT 1 FROM skips s WHERE s.query_id = q.id AND s.annotator = $2)"
+    " AND NOT EXISTS (SELECT 1 FROM skips k WHERE k.query_id = q.id AND k.annotator = $2)"
     " AND NOT EXISTS (SELECT 1 FROM label_events r WHERE r.query_id = q.id"
     " AND r.annotator = $2 AND r.purpose = 'repeat')"
     " ORDER BY e.sequence LIMIT $3"
@@ -376,21 +372,21 @@ _HOLD = (
     " SELECT query_id, annotator, $5::bigint, expire_time, purpose FROM given),"
     " places AS (SELECT query_id, count(*) AS n FROM given WHERE purpose = 'vote'"
     " GROUP BY query_id)"
-    " UPDATE queries q SET leases = q.leases + p.n,"
-    " state = CASE WHEN q.votes + q.leases + p.n >= $6::int THEN 'held' ELSE 'open' END"
-    " FROM places p WHERE q.id = p.query_id"
+    " UPDATE standings s SET leases = s.leases + p.n,"
+    " state = CASE WHEN s.votes + s.leases + p.n >= $6::int THEN 'held' ELSE 'open' END"
+    " FROM places p WHERE s.query_id = p.query_id"
 )
 _INSERT_LEASE = (
     "INSERT INTO leases (query_id, annotator, project_id, expire_time, purpose)"
     " VALUES (?, ?, ?, ?, ?)"
 )
 _COUNT_LEASE = (
-    "UPDATE queries SET leases = leases + 1,"
-    " state = CASE WHEN votes + leases + 1 >= ?1 THEN 'held' ELSE 'open' END WHERE id = ?2"
+    "UPDATE standings SET leases = leases + 1,"
+    " state = CASE WHEN votes + leases + 1 >= ?1 THEN 'held' ELSE 'open' END WHERE query_id = ?2"
 )
 _OPEN_PLACE = (
-    "UPDATE queries SET leases = leases - 1, state = CASE WHEN state NOT IN ('open', 'held')"
-    " THEN state WHEN votes + leases - 1 >= $1 THEN 'held' ELSE 'open' END WHERE id = $2"
+    "UPDATE standings SET leases = leases - 1, state = CASE WHEN state NOT IN ('open', 'held')"
+    " THEN state WHEN votes + leases - 1 >= $1 THEN 'held' ELSE 'open' END WHERE query_id = $2"
 )
 
 _VOTES = (
@@ -410,9 +406,9 @@ _WRITE = (
     " seconds, client, purpose, tags::json FROM facts),"
     " ended AS (DELETE FROM leases l USING facts f"
     " WHERE l.query_id = f.query_id AND l.annotator = f.annotator),"
-    " settled AS (UPDATE queries q SET votes = u.votes, leases = u.leases, state = u.state"
+    " settled AS (UPDATE standings s SET votes = u.votes, leases = u.leases, state = u.state"
     " FROM unnest($13::bigint[], $14::int[], $15::int[], $16::text[])"
-    " AS u(query_id, votes, leases, state) WHERE q.id = u.query_id),"
+    " AS u(query_id, votes, leases, state) WHERE s.query_id = u.query_id),"
     " remembered AS (INSERT INTO submissions (project_id, caller, request_id, content_sha256,"
     " outcome, create_time)"
     " SELECT $1::bigint, caller, request_id, content, outcome::json, $2::bigint"
@@ -425,7 +421,19 @@ _INSERT_FACT = (
     " class_name, seconds, client, purpose, tags) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _END_LEASE = "DELETE FROM leases WHERE query_id = ? AND annotator = ?"
-_SETTLE = "UPDATE queries SET votes = ?, leases = ?, state = ? WHERE id = ?"
+_SETTLE = "UPDATE standings SET votes = ?, leases = ?, state = ? WHERE query_id = ?"
+# OFFSET 0 keeps the planner from turning the look-ups about: it would read all submissions.
+_OUTCOMES = (
+    "SELECT s.* FROM unnest($2::text[], $3::text[]) AS c(caller, request_id) CROSS JOIN LATERAL"
+    " (SELECT * FROM submissions s WHERE s.project_id = $1 AND s.caller = c.caller"
+    " AND s.request_id = c.request_id OFFSET 0) s"
+)
+_SQLITE_OUTCOMES = (
+    "SELECT s.* FROM (SELECT json_extract(value, '$[0]') AS caller,"
+    " json_extract(value, '$[1]') AS request_id FROM json_each($2)) AS c"
+    " CROSS JOIN submissions s WHERE s.project_id = $1 AND s.caller = c.caller"
+    " AND s.request_id = c.request_id"
+)
 _INSERT_OUTCOME = (
     "INSERT INTO submissions (project_id, create_time, caller, request_id, content_sha256,"
     " outcome) VALUES (?, ?, ?, ?, ?, ?)"

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parfocal_labels.records import QueryState
 from parfocal_labels.rows import has_answer
-from parfocal_labels.schema import label_events, leases, projects, queries
+from parfocal_labels.schema import label_events, leases, projects, standings
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,16 @@ async def project_statistics(
     connection: AsyncConnection, *, now: datetime
 ) -> list[ProjectStatistics]:
     """Return the figures of every project, by name."""
-    waits = queries.c.state.in_([QueryState.OPEN.value, QueryState.HELD.value])
+    waits = standings.c.state.in_([QueryState.OPEN.value, QueryState.HELD.value])
     of_queries = (
         select(
-            queries.c.project_id,
+            standings.c.project_id,
             func.count().label("pool"),
             func.sum(case((waits, 1), else_=0)).label("unlabelled"),
-            func.min(case((waits, queries.c.create_time))).label("oldest"),
+            func.min(case((waits, standings.c.create_time))).label("oldest"),
         )
-        .where(queries.c.state != QueryState.WITHDRAWN.value)
-        .group_by(queries.c.project_id)
+        .where(standings.c.state != QueryState.WITHDRAWN.value)
+        .group_by(standings.c.project_id)
         .subquery()
     )
     of_leases = (

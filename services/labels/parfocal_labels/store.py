@@ -37,12 +37,14 @@ from parfocal_labels.records import (
     QuerySpec,
     QueryState,
     Rules,
+    Skip,
     Snapshot,
     Vote,
 )
 from parfocal_labels.reviews import Reviews
 from parfocal_labels.rows import time_to_raw
 from parfocal_labels.settling import settle_project, settles_differently
+from parfocal_labels.skips import skip_queries
 from parfocal_labels.statistics import ProjectStatistics, project_statistics
 from parfocal_labels.watch import Bell, rung
 from parfocal_labels.weighing import RecentPosteriors
@@ -230,6 +232,31 @@ class LabelStore:
             project = await find_project(connection, name, hold=Hold.RULES)
             locked = await queries.lock_queries(connection, project, ids)
             return await leases.release_queries(connection, project, annotator, locked)
+
+    async def skip_queries(
+        self, name: str, annotator: str, asked: Sequence[Skip], *, request_id: str
+    ) -> int:
+        """End leases of `annotator` for good, all or none; return how many queries are skipped.
+
+        The same call again changes nothing.
+
+        Raises:
+            AlreadyExists: If `annotator` used `request_id` for something else
+                (`ERROR_REASON_REQUEST_ID_REUSED`).
+            NotFound: If a query does not exist (`ERROR_REASON_QUERY_NOT_FOUND`).
+            WrongState: If one is not leased by `annotator` (`ERROR_REASON_QUERY_NOT_LEASED`).
+        """
+        content, now = submissions.content_sha256("SkipQueries", tuple(asked)), self._clock()
+        call = {"caller": annotator, "request_id": request_id, "content": content}
+        async with self._database.write() as connection:
+            project = await find_project(connection, name, hold=Hold.NUMBERS)
+            skipped = await submissions.earlier_outcome(connection, project, **call)
+            if skipped is None:
+                skipped = await skip_queries(connection, project, annotator, asked, now=now)
+                await submissions.remember_outcome(
+                    connection, project, **call, outcome=skipped, now=now
+                )
+            return int(skipped)
 
     async def submit_labels(
         self,

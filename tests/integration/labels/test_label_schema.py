@@ -108,7 +108,7 @@ def test_the_next_queries_are_a_range_of_an_index(
     assert len(plans) == (2 if after else 1)
     for plan in plans:
         # Inside one priority of a round the order of the listing is the queue's too.
-        assert "ix_queries_open" in plan or (after and round_ and "ix_queries_list" in plan)
+        assert "ix_standings_open" in plan or (after and round_ and "ix_queries_list" in plan)
         assert "Sort" not in plan
         assert "TEMP B-TREE" not in plan
 

@@ -1,4 +1,4 @@
-"""Quality: gold, repeats, skills, skips, tie rules, purposes and tags of labels."""
+"""Quality: gold, repeats, skills, skips, tie rules, tags; standings apart from queries."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def upgrade() -> None:
     _add_columns()
     _create_skips()
     _create_annotators()
-    _index_by_skill()
+    _part_standings()
     op.create_index(
         "ix_label_events_annotator", "label_events", ["project_id", "annotator", "sequence"]
     )
@@ -62,7 +62,6 @@ def _add_columns() -> None:
             sa.Column("skill", sa.String(63), nullable=False, server_default=""),
             sa.Column("gold_verdict", sa.String(16)),
             sa.Column("gold_class_name", sa.Text()),
-            sa.Column("skips", sa.SmallInteger(), nullable=False, server_default="0"),
         ],
         "leases": [_purpose()],
         "label_events": [_purpose(), sa.Column("tags", sa.JSON())],
@@ -107,15 +106,37 @@ def _create_annotators() -> None:
     )
 
 
-def _index_by_skill() -> None:
-    order: list[Any] = ["skill", sa.text("priority DESC"), "rank", "id"]
-    for name, columns in {
-        "ix_queries_open": ["project_id", *order],
-        "ix_queries_open_round": ["project_id", "round", *order],
-    }.items():
+def _part_standings() -> None:
+    """Move what changes about a query to a table of its own."""
+    op.create_table(
+        "standings",
+        sa.Column("query_id", _KEY, nullable=False, autoincrement=False),
+        sa.Column("project_id", _KEY, nullable=False),
+        sa.Column("round", sa.String(63), nullable=False),
+        sa.Column("skill", sa.String(63), nullable=False),
+        sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("rank", sa.Integer(), nullable=False),
+        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("votes", sa.SmallInteger(), nullable=False),
+        sa.Column("leases", sa.SmallInteger(), nullable=False),
+        sa.Column("skips", sa.SmallInteger(), nullable=False),
+        sa.Column("create_time", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("query_id", name="pk_standings"),
+    )
+    op.execute(
+        "INSERT INTO standings SELECT id, project_id, round, '', priority, rank, state, votes,"
+        " leases, 0, create_time FROM queries"
+    )
+    for name in ("ix_queries_open", "ix_queries_open_round"):
         op.drop_index(name, table_name="queries")
-        _create_partial_index(name, columns, where=_IS_OPEN)
-    _create_partial_index("ix_queries_gold", ["project_id", "id"], where=_IS_GOLD)
+    for name in ("state", "votes", "leases"):
+        op.drop_column("queries", name)
+    order: list[Any] = ["skill", sa.text("priority DESC"), "rank", "query_id"]
+    _create_partial_index("ix_standings_open", ["project_id", *order], where=_IS_OPEN)
+    _create_partial_index(
+        "ix_standings_open_round", ["project_id", "round", *order], where=_IS_OPEN
+    )
+    _create_partial_index("ix_standings_gold", ["project_id", "query_id"], where=_IS_GOLD)
 
 
 def _create_partial_index(
@@ -123,7 +144,7 @@ def _create_partial_index(
     columns: list[Any],
     *,
     where: sa.TextClause,
-    table: str = "queries",
+    table: str = "standings",
     unique: bool = False,
 ) -> None:
     op.create_index(name, table, columns, unique=unique, postgresql_where=where, sqlite_where=where)
