@@ -31,6 +31,9 @@ class ExportFormat(StrEnum):
     neuroglancer = "neuroglancer"
 
 
+_FOLDERS = (ExportFormat.ome_zarr, ExportFormat.neuroglancer)
+
+
 def export(
     project: ProjectArgument,
     out: Annotated[
@@ -98,10 +101,13 @@ def _export_format(
         exported = client.labels.export(snapshot, format_.value, candidate_set=candidates)
     file = None
     if out is not None and root is not None:
-        from parfocal._exchange.fetching import fetch
+        from parfocal._exchange.fetching import fetch_file, fetch_folder
 
         with progress_bars() as bars:
-            file = fetch(root, exported.path, out, progress=Stages(bars))
+            if format_ in _FOLDERS:
+                file = fetch_folder(root, exported.path, out, progress=Stages(bars))
+            else:
+                file = fetch_file(root, exported.path, out)
     if as_json:
         print_json({**as_dict(exported), "snapshot": snapshot.name, "file": str(file or "")})
         return
