@@ -22,6 +22,7 @@ from parfocal._errors import (
     ParfocalError,
     ServerError,
     UnavailableError,
+    Violation,
 )
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ __all__ = [
     "ParfocalError",
     "ServerError",
     "UnavailableError",
+    "Violation",
     "describe_image",
     "import_image",
     "open_source",

@@ -12,7 +12,23 @@ ParfocalError
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One of several things at fault.
+
+    Attributes:
+        subject: Where in the request it is, such as `answers[3]`.
+        reason: Name of a value of `parfocal.common.v1.ErrorReason`.
+        message: One sentence for a person.
+    """
+
+    subject: str
+    reason: str
+    message: str
 
 
 class ParfocalError(Exception):
@@ -24,6 +40,8 @@ class ParfocalError(Exception):
         message: One sentence for a person.
         metadata: What varies in the message, by name.
         code: Name of the gRPC status, such as `NOT_FOUND`; empty where no call was made.
+        violations: Each thing at fault, where there may be several. The metadata counts those that
+            did not fit into the answer, as `violations_left_out`.
     """
 
     def __init__(
@@ -33,12 +51,14 @@ class ParfocalError(Exception):
         reason: str = "",
         metadata: Mapping[str, str] | None = None,
         code: str = "",
+        violations: Iterable[Violation] = (),
     ) -> None:
         super().__init__(message)
         self.message = message
         self.reason = reason
         self.metadata = dict(metadata or {})
         self.code = code
+        self.violations = tuple(violations)
 
 
 class InvalidRequestError(ParfocalError):

@@ -16,6 +16,7 @@ from parfocal._errors import (
     ParfocalError,
     ServerError,
     UnavailableError,
+    Violation,
 )
 
 _DETAILS = "grpc-status-details-bin"
@@ -49,7 +50,9 @@ def error_from_call(error: grpc.RpcError) -> ParfocalError:
     ):
         # Trying again does not make a message smaller.
         kind, reason = InvalidRequestError, reason or _TOO_LARGE
-    return kind(message, reason=reason, metadata=metadata, code=code.name)
+    return kind(
+        message, reason=reason, metadata=metadata, code=code.name, violations=_violations(call)
+    )
 
 
 def retry_seconds(error: grpc.RpcError) -> float | None:
@@ -67,6 +70,14 @@ def _error_info(call: Any) -> tuple[str, dict[str, str]]:
         if packed.Unpack(info):
             return info.reason, dict(info.metadata)
     return "", {}
+
+
+def _violations(call: Any) -> list[Violation]:
+    failure = error_details_pb2.PreconditionFailure()
+    for packed in _details(call):
+        if packed.Unpack(failure):
+            break
+    return [Violation(each.subject, each.type, each.description) for each in failure.violations]
 
 
 def _details(call: Any) -> Sequence[Any]:

@@ -16,6 +16,7 @@ from parfocal import (
     ParfocalError,
     ServerError,
     UnavailableError,
+    Violation,
 )
 from parfocal.labels.v1 import labels_service_pb2 as messages
 from parfocal.labels.v1.label_pb2 import Label, LabelEvent
@@ -23,6 +24,7 @@ from parfocal.labels.v1.labels_service_pb2_grpc import (
     add_LabelsServiceServicer_to_server,
 )
 from parfocal.labels.v1.project_pb2 import Project
+from parfocal_runtime import errors
 from parfocal_runtime.config import ServerConfig
 from parfocal_runtime.errors import (
     AlreadyExists,
@@ -122,6 +124,20 @@ def test_every_domain_error_arrives_as_an_exception_with_its_reason(
     assert caught.value.reason == "ERROR_REASON_INVALID_FIELD"
     assert caught.value.metadata == {"field": "name", "value": "ä"}
     assert str(caught.value) == caught.value.message == "that is wrong"
+
+
+def test_every_thing_at_fault_arrives(serve: Serve) -> None:
+    fault = "ERROR_REASON_QUERY_NOT_LEASED"
+    violations = [errors.Violation(f"answers[{number}]", fault, "lost") for number in (1, 4)]
+
+    address = serve(Answering(WrongState(fault, "two", violations)))
+    with Client(address) as client, pytest.raises(ConflictError) as caught:
+        client.projects.get("p")
+
+    assert caught.value.violations == (
+        Violation("answers[1]", fault, "lost"),
+        Violation("answers[4]", fault, "lost"),
+    )
 
 
 def test_what_the_server_did_not_foresee_is_a_server_error(serve: Serve) -> None:
