@@ -42,6 +42,23 @@ def test_the_token_is_for_the_eyes_of_its_owner(server: Standalone) -> None:
     assert (server.data_dir / "token").read_text() == server.token
 
 
+def test_who_may_call_is_not_for_the_environment_to_say(tmp_path: Path) -> None:
+    elsewhere = {
+        "PARFOCAL_OIDC_ISSUER": "https://login.example",
+        "PARFOCAL_TLS_CLIENT_CA_FILE": "/none",
+        "PARFOCAL_LOOP_PEER_TLS": "true",
+        "PARFOCAL_LOOP_PEER_CA_FILE": "/none",
+        "PARFOCAL_LOOP_PEER_CERTIFICATE_FILE": "/none",
+        "PARFOCAL_ANONYMOUS_ROLE": "admin",
+    }
+
+    with Standalone(tmp_path, settings=elsewhere) as server:
+        with Client(server.address, token=server.token) as client:
+            assert list(client.projects.list()) == []
+        with Client(server.address, token="none") as stranger, pytest.raises(AccessError):
+            list(stranger.projects.list())
+
+
 def test_a_client_finds_address_and_token_by_the_folder(server: Standalone) -> None:
     with Client(data_dir=server.data_dir) as client:
         assert client.address == server.address

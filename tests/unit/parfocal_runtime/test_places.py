@@ -103,6 +103,14 @@ def test_no_path_is_taken_for_ones_own_that_the_store_takes_for_anothers(parts: 
         assert found == "" or inside.split("/")[:2] == ["projects", found]
 
 
+@given(text=st.text())
+def test_no_text_breaks_what_looks_for_projects(text: str) -> None:
+    find = project_finder(names=["parent"], paths=["queries.image"], roots=["file:///data"])
+    request = labels.AddQueriesRequest(parent=text, queries=[query_pb2.Query(image=text)])
+
+    assert find(request)
+
+
 @given(name=st.text(max_size=70))
 def test_what_services_take_for_a_project_is_found_as_that_project(name: str) -> None:
     (found,) = project_finder(names=["parent"])(labels.ListLabelsRequest(parent=f"projects/{name}"))
