@@ -19,7 +19,7 @@ from parfocal_labels.ballots import BallotTable
 
 # Added to every count of a table, so that what an annotator did not do yet is not impossible.
 SMOOTHING = 0.01
-_TOLERANCE = 1e-4
+_TOLERANCE = 1e-5
 _MOST_STEPS = 200
 
 
@@ -33,7 +33,8 @@ class DawidSkene:
         confusion: How often an annotator gives an answer where another one is right; shape
             (annotators, right answers, given answers), float64.
         steps: Steps that it took.
-        converged: Whether the last step changed no probability by more than 0.0001.
+        converged: Whether the last step changed the probabilities of a query by less than 0.00001
+            on average.
     """
 
     posterior: NDArray[np.float64]
@@ -54,15 +55,16 @@ def fit(votes: BallotTable, *, smoothing: float = SMOOTHING) -> DawidSkene:
         votes: The votes, one at least; an annotator may vote on a query more than once.
         smoothing: What is added to each count before it becomes a share.
     """
+    # Answers come first inside, so that the queries of an answer lie side by side in memory.
     posterior = _shares_of_votes(votes)
     steps, change = 0, np.inf
     while change > _TOLERANCE and steps < _MOST_STEPS:
-        prevalence = _shares(posterior.sum(axis=0) + smoothing)
-        confusion = _shares(_confusion_counts(votes, posterior) + smoothing)
+        prevalence = _shares(posterior.sum(axis=1) + smoothing, axis=0)
+        confusion = _shares(_confusion_counts(votes, posterior) + smoothing, axis=-1)
         before, posterior = posterior, _posterior(votes, prevalence, confusion)
-        change = float(np.abs(posterior - before).max())
+        change = float(np.abs(posterior - before).sum(axis=0).mean())
         steps += 1
-    return DawidSkene(posterior, prevalence, confusion, steps, bool(change <= _TOLERANCE))
+    return DawidSkene(posterior.T, prevalence, confusion, steps, bool(change <= _TOLERANCE))
 
 
 def identifiable(votes: BallotTable) -> BallotTable:
@@ -80,19 +82,19 @@ def identifiable(votes: BallotTable) -> BallotTable:
 
 
 def _shares_of_votes(votes: BallotTable) -> NDArray[np.float64]:
-    answers = len(votes.choices)
-    cells = votes.queries * answers + votes.answers
-    counts = np.bincount(cells, minlength=len(votes.query_ids) * answers)
-    return _shares(counts.reshape(-1, answers).astype(np.float64))
+    answers, queries = len(votes.choices), len(votes.query_ids)
+    cells = votes.answers * queries + votes.queries
+    counts = np.bincount(cells, minlength=answers * queries).reshape(answers, queries)
+    return _shares(counts.astype(np.float64), axis=0)
 
 
 def _confusion_counts(votes: BallotTable, posterior: NDArray[np.float64]) -> NDArray[np.float64]:
     annotators, answers = len(votes.names), len(votes.choices)
-    cells = votes.annotators * answers + votes.answers
+    given = votes.annotators * answers + votes.answers
     counts = np.empty((annotators, answers, answers))
-    for right in range(answers):
-        weights = posterior[votes.queries, right]
-        summed = np.bincount(cells, weights=weights, minlength=annotators * answers)
+    for right, probability in enumerate(posterior):
+        weights = probability[votes.queries]
+        summed = np.bincount(given, weights=weights, minlength=annotators * answers)
         counts[:, right, :] = summed.reshape(annotators, answers)
     return counts
 
@@ -101,17 +103,18 @@ def _posterior(
     votes: BallotTable, prevalence: NDArray[np.float64], confusion: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return the probabilities of the answers, worked out as logarithms lest they vanish."""
-    queries, answers = len(votes.query_ids), len(votes.choices)
+    answers, queries = len(votes.choices), len(votes.query_ids)
+    given = votes.annotators * answers + votes.answers
     likelihood = np.log(confusion)
-    log = np.empty((queries, answers))
+    log = np.empty((answers, queries))
     for right in range(answers):
-        weights = likelihood[votes.annotators, right, votes.answers]
-        log[:, right] = np.bincount(votes.queries, weights=weights, minlength=queries)
-    log += np.log(prevalence)
-    log -= log.max(axis=1, keepdims=True)
-    return _shares(np.exp(log))
+        weights = likelihood[:, right, :].ravel()[given]
+        log[right] = np.bincount(votes.queries, weights=weights, minlength=queries)
+    log += np.log(prevalence)[:, None]
+    log -= log.max(axis=0)
+    return _shares(np.exp(log), axis=0)
 
 
-def _shares(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    shares: NDArray[np.float64] = counts / counts.sum(axis=-1, keepdims=True)
+def _shares(counts: NDArray[np.float64], *, axis: int) -> NDArray[np.float64]:
+    shares: NDArray[np.float64] = counts / counts.sum(axis=axis, keepdims=True)
     return shares
