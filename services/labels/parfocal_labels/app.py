@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import grpc.aio
 
@@ -19,6 +20,9 @@ from parfocal_runtime.server import Service
 from parfocal_runtime.store import ObjectStore, open_store
 
 NAME = "parfocal.labels.v1.LabelsService"
+
+# So many times as long as counting takes, it rests.
+_REST = 20
 
 _log = get_logger(__name__)
 
@@ -48,8 +52,9 @@ class _Labels:
         self._database = Database(config.database, pool_size=config.database_connections)
         self._store = LabelStore(self._database, objects, poll_seconds=config.poll_seconds)
         self._seconds = config.statistics_seconds
-        self._counting: asyncio.Task[None] | None = None
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._answers = False
+        self._cost = 0.0
         self.metrics = LabelMetrics()
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -59,12 +64,16 @@ class _Labels:
     async def start(self) -> None:
         await migrate(self._database)
         await self._count()
-        self._counting = asyncio.create_task(self._keep_counting())
+        self._tasks = (
+            asyncio.create_task(self._keep_counting()),
+            asyncio.create_task(self._store.listen()),
+        )
 
     async def stop(self) -> None:
-        if self._counting is not None:
-            self._counting.cancel()
-            await asyncio.wait((self._counting,))
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         await self._database.close()
 
     def ready(self) -> bool:
@@ -72,13 +81,16 @@ class _Labels:
 
     async def _keep_counting(self) -> None:
         while True:
-            await asyncio.sleep(self._seconds)
+            # Counting reads every standing; of a long queue it must not become the main work.
+            await asyncio.sleep(max(self._seconds, _REST * self._cost))
             await self._count()
 
     async def _count(self) -> None:
+        start = time.monotonic()
         try:
             self.metrics.update(await self._store.statistics())
             self._answers = True
+            self._cost = time.monotonic() - start
         except Unavailable:
             self._answers = False
             _log.exception("the database does not answer")

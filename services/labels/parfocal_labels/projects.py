@@ -6,13 +6,13 @@ from collections.abc import Collection
 from datetime import datetime
 from enum import Enum
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parfocal_labels.paging import Page, PageRequest, page_of
 from parfocal_labels.records import Project, ProjectChange, Rules
 from parfocal_labels.rows import project_from_row, rules_to_row
-from parfocal_labels.schema import projects
+from parfocal_labels.schema import CHANNEL, projects
 from parfocal_runtime.database import insert_new
 from parfocal_runtime.errors import AlreadyExists, Conflict, NotFound
 
@@ -147,4 +147,7 @@ async def take_sequences(connection: AsyncConnection, project: Project, count: i
     await connection.execute(
         update(projects).where(projects.c.id == project.id).values(last_sequence=last)
     )
+    if connection.dialect.name == "postgresql":
+        # Whoever listens hears of it when the transaction commits.
+        await connection.execute(select(func.pg_notify(CHANNEL, str(project.id))))
     return range(project.last_sequence + 1, last + 1)

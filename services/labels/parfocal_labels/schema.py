@@ -31,6 +31,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
+CHANNEL = "parfocal_labels"
+"""On which PostgreSQL tells who listens that a project has new events; the payload is its id."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # SQLite numbers rows by itself only where the key is an INTEGER.

@@ -14,6 +14,7 @@ from typing import Any
 
 from parfocal_labels.handing_out import Wish
 from parfocal_labels.records import Purpose, QueryState
+from parfocal_labels.schema import CHANNEL
 from parfocal_labels.votes import COUNTED
 from parfocal_runtime.transactions import Row, Session
 
@@ -24,9 +25,6 @@ Place = tuple[int, int, int]
 """Where a query stands in the queue: priority, rank, number."""
 
 _PARAMETER = re.compile(r"\$(\d+)")
-
-CHANNEL = "parfocal_labels"
-"""On which PostgreSQL tells who listens that a project has new events; the payload is its id."""
 
 
 @dataclass

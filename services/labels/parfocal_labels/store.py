@@ -43,6 +43,7 @@ from parfocal_labels.records import (
 )
 from parfocal_labels.reviews import Reviews
 from parfocal_labels.rows import time_to_raw
+from parfocal_labels.schema import CHANNEL
 from parfocal_labels.settling import settle_project, settles_differently
 from parfocal_labels.skips import skip_queries
 from parfocal_labels.statistics import ProjectStatistics, project_statistics
@@ -50,6 +51,7 @@ from parfocal_labels.watch import Bell, rung
 from parfocal_labels.weighing import RecentPosteriors
 from parfocal_runtime.database import Database
 from parfocal_runtime.layout import snapshot_table as snapshot_path
+from parfocal_runtime.listening import listen
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tables import table_bytes
 from parfocal_runtime.tasks import in_thread
@@ -330,6 +332,11 @@ class LabelStore:
             )
         items = tuple(reader.label(label, project) for label in listed.items)
         return Page(items, listed.next_key)
+
+    async def listen(self) -> None:
+        """Wake watchers when another process writes, until cancelled; on SQLite there is none."""
+        if self._database.is_postgresql:
+            await listen(self._database.url, CHANNEL, self._bell.hear)
 
     async def watch_labels(
         self,

@@ -10,8 +10,8 @@ from collections import defaultdict
 class Bell:
     """Wakes those in this process who wait for something new in a project.
 
-    It only saves them waiting: what is new is read from the table, and writers in other
-    processes do not ring.
+    It only saves them waiting: what is new is read from the table. Writers in other processes are
+    heard through PostgreSQL; whoever misses a ring looks again after a while.
     """
 
     def __init__(self) -> None:
@@ -22,6 +22,18 @@ class Bell:
         event = self._rung.pop(project, None)
         if event is not None:
             event.set()
+
+    def ring_all(self) -> None:
+        """Wake everybody."""
+        for project in list(self._rung):
+            self.ring(project)
+
+    def hear(self, payload: str) -> None:
+        """Ring for the project of a notification; an empty one is about any."""
+        if payload.isdecimal():
+            self.ring(int(payload))
+        else:
+            self.ring_all()
 
     def listen(self, project: int) -> asyncio.Event:
         """Return an event of the next ring; take it before reading, so that none is missed."""

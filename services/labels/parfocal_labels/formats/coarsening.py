@@ -42,7 +42,7 @@ class Coarsening:
         for axis, (edges, low, high) in enumerate(
             zip(self.edges, box.start, box.stop, strict=True)
         ):
-            finer = np.maximum.reduceat(finer, edges[low:high] - edges[low], axis=axis)
+            finer = _maxima(finer, edges[low : high + 1] - edges[low], axis=axis)
         return finer
 
     def boxes(self, finer: Boxes) -> Boxes:
@@ -62,6 +62,23 @@ def coarsening(finer: Triple, coarse: Triple) -> Coarsening:
     """Return how a level of shape `coarse` is made from one of shape `finer`, both (z, y, x)."""
     z, y, x = (_edges(*sides) for sides in zip(finer, coarse, strict=True))
     return Coarsening((z, y, x))
+
+
+def _maxima(
+    voxels: npt.NDArray[np.uint32], edges: Integers, *, axis: int
+) -> npt.NDArray[np.uint32]:
+    """Return the greatest number of each window along an axis."""
+    widths = np.diff(edges)
+    width = int(widths[0])
+    if (widths[:-1] != width).any() or widths[-1] > width:
+        return np.maximum.reduceat(voxels, edges[:-1], axis=axis)
+    # Windows of one width, but for a narrower last one, many times as fast.
+    line = np.moveaxis(voxels, axis, 0)
+    found = line[::width].copy()
+    for offset in range(1, width):
+        part = line[offset::width]
+        np.maximum(found[: len(part)], part, out=found[: len(part)])
+    return np.moveaxis(found, 0, axis)
 
 
 def _edges(finer: int, coarse: int) -> Integers:

@@ -21,7 +21,7 @@ from parfocal_labels.candidate_sets import CandidateSet, impossible
 from parfocal_labels.formats.coarsening import coarsening
 from parfocal_labels.formats.tiles import Boxes, touched_blocks
 from parfocal_labels.source_images import AXES, SourceImage, distinct_names
-from parfocal_runtime.arrays import create_array, create_group, open_array, read_box, write_box
+from parfocal_runtime.arrays import create_array, open_array, read_box, write_box
 from parfocal_runtime.box import Triple
 from parfocal_runtime.errors import AlreadyExists
 from parfocal_runtime.store import ObjectStore
@@ -70,8 +70,8 @@ def write_labels(
             store, group, image, candidates.objects[number], candidates.boxes[rows], rows, cancel
         )
         attributes = label_attributes(image, inside, name=name, group=group, snapshot=snapshot)
-        create_group(store, group, attributes={"ome": attributes})
-    _complete(store, folder, names)
+        store.write(f"{group}/zarr.json", _group(attributes))
+    store.create(f"{folder}/zarr.json", _group({"version": "0.5", "labels": names}))
 
 
 def label_attributes(
@@ -125,13 +125,15 @@ def _write_levels(
     rows: np.ndarray[Any, np.dtype[np.int64]],
     cancel: CancelFlag,
 ) -> None:
-    numbers = np.sort(rows + 1).astype(np.uint32)
+    # One more than the highest number stands for all that are higher.
+    wanted = np.zeros(int(rows.max(initial=-1)) + 3, bool)
+    wanted[rows + 1] = True
     array = open_array(store, objects)
     finer = _level(store, f"{group}/0", image.shape)
     for box in touched_blocks(boxes, image.shape, _shard(image.shape)):
         cancel.check()
         block = read_box(array, box)
-        write_box(finer, box, np.where(np.isin(block, numbers), block, 0).astype(np.uint32))
+        write_box(finer, box, block * wanted[np.minimum(block, len(wanted) - 1)])
     for level, (above, shape) in enumerate(zip(image.shapes, image.shapes[1:], strict=False), 1):
         step = coarsening(above, shape)
         boxes = step.boxes(boxes)
@@ -200,7 +202,7 @@ def _color(number: int) -> list[int]:
     return [round(255 * part) for part in (red, green, blue)] + [255]
 
 
-def _complete(store: ObjectStore, folder: str, names: Sequence[str]) -> None:
-    attributes = {"ome": {"version": "0.5", "labels": list(names)}}
-    document = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-    store.create(f"{folder}/zarr.json", json.dumps(document, indent=2).encode())
+def _group(attributes: dict[str, Any]) -> bytes:
+    """Return the metadata of a Zarr v3 group; on one line, since there may be much of it."""
+    document = {"zarr_format": 3, "node_type": "group", "attributes": {"ome": attributes}}
+    return json.dumps(document).encode()
