@@ -370,7 +370,7 @@ class Progress:
     """Counts of a project or one of its rounds.
 
     Attributes:
-        queries: Queries that are not withdrawn.
+        queries: Queries that are not withdrawn; gold is left out.
         decided: Queries with all the votes they need.
         leased: Leases that people hold now.
         labels: Labels that count.

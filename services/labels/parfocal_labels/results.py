@@ -113,9 +113,9 @@ async def project_progress(
         .group_by(standings.c.state)
     )
     counts = {QueryState(state): count for state, count in states}
-    withdrawn = counts.get(QueryState.WITHDRAWN, 0)
+    apart = counts.get(QueryState.WITHDRAWN, 0) + counts.get(QueryState.GOLD, 0)
     return Progress(
-        queries=sum(counts.values()) - withdrawn,
+        queries=sum(counts.values()) - apart,
         decided=counts.get(QueryState.DECIDED, 0),
         leased=await _count(
             connection,

@@ -190,6 +190,17 @@ def test_gold_repeats_and_decisions_are_no_votes(lab: Lab) -> None:
     assert len(consensus) == 8
 
 
+def test_a_round_is_complete_whatever_becomes_of_its_gold(lab: Lab) -> None:
+    lab.create().add(2)
+    gold = QuerySpec("r1", "set", 50, rank=9, role=Role.GOLD, gold=TRUE)
+    lab.run(lab.store.add_queries(lab.project, [gold], caller="cur"))
+    lab.vote("ada", 2)
+
+    progress = lab.run(lab.store.progress(lab.project, round_="r1"))
+
+    assert (progress.queries, progress.decided) == (2, 2)
+
+
 def test_a_repeat_that_is_taken_back_is_no_vote_less(lab: Lab) -> None:
     gold_and_repeats(lab)
     labels = lab.run(lab.store.list_labels(lab.project, ALL)).items

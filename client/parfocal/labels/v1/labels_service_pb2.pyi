@@ -1504,7 +1504,7 @@ class GetProgressResponse(_message.Message):
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
     MEDIAN_SECONDS_FIELD_NUMBER: _builtins.int
     queries: _builtins.int
-    """Queries that are not withdrawn."""
+    """Queries that are not withdrawn; gold queries, which are never decided, are left out."""
     decided: _builtins.int
     """Queries with all the votes they need."""
     leased: _builtins.int
