@@ -24,6 +24,7 @@ from parfocal_runtime.auth import Authenticator, TokenFile
 from parfocal_runtime.callers import Callers
 from parfocal_runtime.calls import CallInterceptor, Layer
 from parfocal_runtime.config import ConfigError, ServerConfig
+from parfocal_runtime.garbage import look_less_often
 from parfocal_runtime.interceptors import (
     DrainLayer,
     ErrorLayer,
@@ -193,6 +194,7 @@ async def _run(
         await asyncio.wait((starting, told), return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             running = starting.result()
+            look_less_often()
             if on_ready is not None:
                 on_ready(running)
             await told

@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from parfocal_labels.answers import checked_answer
 from parfocal_labels.consensus import Ballot, consensus, needs_content
 from parfocal_labels.judging import Asked, Bench, Submission
-from parfocal_labels.records import Label, Project, Purpose, QueryState, Rules
+from parfocal_labels.recent_specs import RecentSpecs
+from parfocal_labels.records import (
+    Label,
+    Project,
+    Purpose,
+    Query,
+    QuerySpec,
+    QueryState,
+    Rules,
+)
 from parfocal_labels.rows import (
     answer_from_raw,
     project_from_raw,
@@ -34,7 +43,12 @@ Answered = list[Label] | Again
 
 
 async def answer(
-    statements: Statements, name: str, submissions: Sequence[Submission], *, now: int
+    statements: Statements,
+    name: str,
+    submissions: Sequence[Submission],
+    *,
+    now: int,
+    specs: RecentSpecs,
 ) -> tuple[int, list[Answered | DomainError]]:
     """Turn answers into labels, those of each submission all or none.
 
@@ -43,6 +57,7 @@ async def answer(
         name: The project.
         submissions: Who answers what.
         now: The present time, microseconds since 1970 UTC.
+        specs: What the queries in people's hands ask.
 
     Returns:
         The number of the project, and for each submission its labels, or that it was made
@@ -55,16 +70,21 @@ async def answer(
         )
         return 0, [error] * len(submissions)
     project = project_from_raw(row)
-    return project.id, await _Answering(statements, project, now=now).run(submissions)
+    return project.id, await _Answering(statements, project, now, specs).run(submissions)
 
 
 class _Answering:
     """One transaction's worth of answers."""
 
-    def __init__(self, statements: Statements, project: Project, *, now: int) -> None:
+    def __init__(
+        self, statements: Statements, project: Project, now: int, specs: RecentSpecs
+    ) -> None:
         self._statements = statements
         self._project = project
         self._now = now
+        self._time = time_from_raw(now)
+        self._recent = specs
+        self._specs: dict[int, QuerySpec] = {}
         self._sequence = project.last_sequence
         self._facts = Facts()
         self._outcomes: list[Outcome] = []
@@ -98,6 +118,7 @@ class _Answering:
         pairs = {(vote.query, each.annotator) for each in submissions for vote in each.votes}
         ids = sorted({query for query, _ in pairs})
         self._rows = await self._statements.lock(self._project.id, ids)
+        await self._find_specs()
         self._asked = {
             number: Asked(number, QueryState(row["state"]), row["votes"], row["leases"])
             for number, row in self._rows.items()
@@ -111,6 +132,18 @@ class _Answering:
         return Bench(
             self._project.name, self._asked, held, settle=lambda query: settled(query, rules)
         )
+
+    async def _find_specs(self) -> None:
+        unknown = []
+        for number in self._rows:
+            spec = self._recent.get(number)
+            if spec is None:
+                unknown.append(number)
+            else:
+                self._specs[number] = spec
+        if unknown:
+            for row in await self._statements.queries(unknown):
+                self._specs[row["id"]] = query_from_raw(row).spec
 
     def _judge(self, submission: Submission, bench: Bench) -> Answered | DomainError:
         call = (submission.annotator, submission.request_id)
@@ -159,15 +192,26 @@ class _Answering:
         facts.tags.append(json.dumps(vote.tags) if vote.tags else None)
         return Label(
             sequence=self._sequence,
-            query=query_from_raw(self._rows[vote.query], state=asked.state, votes=asked.votes),
+            query=self._query(asked),
             annotator=submission.annotator,
             answer=vote.answer,
             seconds=vote.seconds,
             client=submission.client,
-            create_time=time_from_raw(self._now),
+            create_time=self._time,
             retracted=False,
             purpose=purpose,
             tags=vote.tags,
+        )
+
+    def _query(self, asked: Asked) -> Query:
+        row = self._rows[asked.id]
+        return Query(
+            id=asked.id,
+            spec=self._specs[asked.id],
+            state=asked.state,
+            votes=asked.votes,
+            create_time=time_from_raw(row["create_time"]),
+            skips=row["skips"],
         )
 
 

@@ -10,6 +10,7 @@ from parfocal_labels.coalescing import Coalescer
 from parfocal_labels.handing_out import Wish
 from parfocal_labels.judging import Submission
 from parfocal_labels.queueing import hand_out
+from parfocal_labels.recent_specs import RecentSpecs
 from parfocal_labels.records import Lease
 from parfocal_labels.rows import time_to_raw
 from parfocal_labels.statements import Statements
@@ -19,6 +20,8 @@ from parfocal_runtime.transactions import Session, Transactions
 # Queries in one transaction. With more, all callers would march in step, and the database would
 # idle while their answers are made out, and the other way round.
 _HEAVIEST = 640
+# Sixty annotators with a hundred queries each in hand; about 1 KiB each.
+_SPECS_AT_HAND = 10_000
 # Leases that are over are put back this often, and at once where somebody would get too few.
 _SWEEP_MICROSECONDS = 1_000_000
 
@@ -48,6 +51,7 @@ class Lanes:
         self._transactions = transactions
         self._clock = clock
         self._written = written
+        self._specs = RecentSpecs(_SPECS_AT_HAND)
         self._swept: dict[str, int] = {}
         self.leases: Coalescer[Wish, list[Lease]] = Coalescer(
             self._hand_out, weigh=lambda wish: wish.count, heaviest=_HEAVIEST
@@ -63,7 +67,10 @@ class Lanes:
         sweep = now - self._swept.get(project, 0) >= _SWEEP_MICROSECONDS
 
         async def work(session: Session) -> list[list[Lease] | DomainError]:
-            return await hand_out(Statements(session), project, wishes, now=now, sweep=sweep)
+            statements = Statements(session)
+            return await hand_out(
+                statements, project, wishes, now=now, sweep=sweep, specs=self._specs
+            )
 
         leases = await self._transactions.run(work)
         if sweep and not isinstance(leases[0], NotFound):
@@ -76,7 +83,8 @@ class Lanes:
         now = time_to_raw(self._clock())
 
         async def work(session: Session) -> tuple[int, list[Answered | DomainError]]:
-            return await answer(Statements(session), project, submissions, now=now)
+            statements = Statements(session)
+            return await answer(statements, project, submissions, now=now, specs=self._specs)
 
         number, answered = await self._transactions.run(work)
         self._written(number)

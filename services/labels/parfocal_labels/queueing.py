@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from parfocal_labels.handing_out import Hand, Table, Wish
+from parfocal_labels.recent_specs import RecentSpecs
 from parfocal_labels.records import Lease, Project, Purpose, Query, QueryState
 from parfocal_labels.rows import project_from_raw, query_from_raw, time_from_raw
 from parfocal_labels.statements import Place, Statements
@@ -34,7 +35,13 @@ class _Group:
 
 
 async def hand_out(
-    statements: Statements, name: str, wishes: Sequence[Wish], *, now: int, sweep: bool
+    statements: Statements,
+    name: str,
+    wishes: Sequence[Wish],
+    *,
+    now: int,
+    sweep: bool,
+    specs: RecentSpecs,
 ) -> list[list[Lease] | DomainError]:
     """Lease the next queries of a project to those who ask, first come, first served.
 
@@ -45,6 +52,7 @@ async def hand_out(
         now: The present time, microseconds since 1970 UTC.
         sweep: Whether to put leases that are over back first; it is done in any case where
             somebody would come away with less than they asked for.
+        specs: Where what the queries ask is kept at hand.
 
     Returns:
         For each wish its leases, by priority, then rank, with gold queries and repeats strewn
@@ -57,16 +65,20 @@ async def hand_out(
             "ERROR_REASON_PROJECT_NOT_FOUND", f"there is no project {name!r}", project=name
         )
         return [error] * len(wishes)
-    return await _HandingOut(statements, project_from_raw(row), now=now).run(wishes, sweep=sweep)
+    work = _HandingOut(statements, project_from_raw(row), now, specs)
+    return await work.run(wishes, sweep=sweep)
 
 
 class _HandingOut:
     """One transaction's worth of handing out."""
 
-    def __init__(self, statements: Statements, project: Project, *, now: int) -> None:
+    def __init__(
+        self, statements: Statements, project: Project, now: int, specs: RecentSpecs
+    ) -> None:
         self._statements = statements
         self._project = project
         self._now = now
+        self._specs = specs
         self._table = Table()
         self._rows: dict[int, Row] = {}
 
@@ -186,15 +198,18 @@ class _HandingOut:
         until = time_from_raw(hand.wish.until)
         queries = [self._query(query, Purpose.VOTE) for query in hand.queries]
         queries.sort(key=lambda query: (-query.spec.priority, query.spec.rank, query.id))
-        # Where the extras lie must not tell them apart, and the same state gives the same order.
-        places = random.Random(f"{self._project.id}/{hand.wish.annotator}/{hand.queries}/{extra}")
-        for query, purpose in extra:
-            queries.insert(places.randint(0, len(queries)), self._query(query, purpose))
+        if extra:
+            # Where they lie must not tell them apart, and the same state gives the same order.
+            state = f"{self._project.id}/{hand.wish.annotator}/{hand.queries}/{extra}"
+            places = random.Random(state)
+            for query, purpose in extra:
+                queries.insert(places.randint(0, len(queries)), self._query(query, purpose))
         seen = (hand.wish.reader.query(query, self._project) for query in queries)
         return [Lease(query, until) for query in seen]
 
     def _query(self, number: int, purpose: Purpose) -> Query:
         query = query_from_raw(self._rows[number])
+        self._specs.keep(number, query.spec)
         return query if purpose is Purpose.VOTE else _in_disguise(query)
 
     def _suspended(self, wish: Wish) -> PermissionDenied:

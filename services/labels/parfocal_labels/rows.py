@@ -89,25 +89,11 @@ def query_from_row(row: Row[Any]) -> Query:
     return _query(row._mapping, box=row.box, create_time=row.create_time)
 
 
-def query_from_raw(
-    row: Mapping[str, Any], *, state: QueryState | None = None, votes: int | None = None
-) -> Query:
-    """Return the query of a row as the driver gives it, with the columns of `queries`.
-
-    Args:
-        row: The row.
-        state: What became of the query since; None for what the row says.
-        votes: Its votes since; None for what the row says.
-    """
+def query_from_raw(row: Mapping[str, Any]) -> Query:
+    """Return the query of a row as the driver gives it, with the columns of `WITH_STANDING`."""
     # Six numbers in brackets; as JSON they would take three times as long to read.
     box = [int(number) for number in row["box"][1:-1].split(",")] if row["box"] else None
-    return _query(
-        row,
-        box=box,
-        create_time=time_from_raw(row["create_time"]),
-        state=state,
-        votes=votes,
-    )
+    return _query(row, box=box, create_time=time_from_raw(row["create_time"]))
 
 
 def _query(
@@ -115,8 +101,6 @@ def _query(
     *,
     box: list[int] | None,
     create_time: datetime,
-    state: QueryState | None = None,
-    votes: int | None = None,
 ) -> Query:
     return Query(
         id=row["id"],
@@ -136,8 +120,8 @@ def _query(
             skill=row["skill"],
             gold=_gold(row["gold_verdict"], row["gold_class_name"]),
         ),
-        state=state or _STATES[row["state"]],
-        votes=row["votes"] if votes is None else votes,
+        state=_STATES[row["state"]],
+        votes=row["votes"],
         create_time=create_time,
         skips=row["skips"],
     )

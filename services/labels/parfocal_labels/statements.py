@@ -176,15 +176,21 @@ class Statements:
         await self._session.run_many(_COUNT_LEASE, [(votes_needed, query) for query in places])
 
     async def lock(self, project: int, queries: Collection[int]) -> dict[int, Row]:
-        """Return queries of the project, locked in the order of their numbers."""
+        """Return the standings of queries, locked in the order of their numbers."""
         rows = await self._rows(
-            f"{_QUERIES} AND s.query_id {self._any('$1', 'bigint')} AND s.project_id = $2"
-            " ORDER BY s.query_id",
+            f"SELECT * FROM standings WHERE query_id {self._any('$1', 'bigint')}"
+            " AND project_id = $2 ORDER BY query_id",
             self._array(queries),
             project,
-            lock=" FOR NO KEY UPDATE OF s",
+            lock=" FOR NO KEY UPDATE",
         )
-        return {row["id"]: row for row in rows}
+        return {row["query_id"]: row for row in rows}
+
+    async def queries(self, numbers: Collection[int]) -> Sequence[Row]:
+        """Return queries with their standings."""
+        return await self._rows(
+            f"{_QUERIES} AND s.query_id {self._any('$1', 'bigint')}", self._array(numbers)
+        )
 
     async def held(self, pairs: Collection[Pair], *, now: int) -> dict[Pair, Purpose]:
         """Return for which of `pairs` there is a lease that lasts, and what it is for."""
