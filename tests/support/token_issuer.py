@@ -6,6 +6,7 @@ import json
 import ssl
 import threading
 import time
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
@@ -27,12 +28,14 @@ class TokenIssuer:
         documents: What it answers with instead of its own document, by path.
         silent: While set, requests wait and get no answer.
         requests: Paths that were asked for.
+        asked: Set once anything was.
     """
 
     def __init__(self, certificate: Certificate) -> None:
-        self.keys: list[Key] = [rsa_key("first")]
+        self.keys: list[Key] = [_first_key()]
         self.documents: dict[str, tuple[int, bytes]] = {}
         self.requests: list[str] = []
+        self.asked = threading.Event()
         self.silent = threading.Event()
         self._released = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -104,6 +107,7 @@ class TokenIssuer:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 issuer.requests.append(self.path)
+                issuer.asked.set()
                 if issuer.silent.is_set():
                     issuer._released.wait(30)
                     return
@@ -119,6 +123,12 @@ class TokenIssuer:
                 pass
 
         return Handler
+
+
+@cache
+def _first_key() -> RSAKey:
+    # Making one takes longer than most tests.
+    return rsa_key("first")
 
 
 def rsa_key(key_id: str) -> RSAKey:

@@ -337,8 +337,7 @@ def test_an_issuer_that_does_not_answer_keeps_nobody_else_waiting(
 
         waiting = threading.Thread(target=wait)
         waiting.start()
-        while not issuer.requests:
-            time.sleep(0.005)
+        assert issuer.asked.wait(20)
 
         begin = time.monotonic()
         answers = {ask(token) for _ in range(50)}
