@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from parfocal.labels.v1.label_pb2 import (
     VERDICT_UNSURE,
     Consensus,
     Label,
+    LabelPurpose,
 )
 
 _VERDICTS = {VERDICT_TRUE: "true", VERDICT_FALSE: "false", VERDICT_UNSURE: "unsure"}
@@ -43,6 +45,9 @@ def label_record(label: Label) -> dict[str, Any]:
         "rank": label.rank,
         "model": f"{label.model.name}/{label.model.version}" if label.model.name else "",
         "client": label.client,
+        "purpose": LabelPurpose.Name(label.purpose).removeprefix("LABEL_PURPOSE_").lower(),
+        "revises": last_part(label.revises),
+        "tags": ";".join(label.tags),
     }
 
 
@@ -59,6 +64,8 @@ def consensus_record(consensus: Consensus) -> dict[str, Any]:
         "answer": answer if consensus.decided else "",
         "votes": consensus.votes,
         "agreeing": consensus.agreeing,
+        "adjudicated": consensus.adjudicated,
+        "probability": None if math.isnan(consensus.probability) else consensus.probability,
     }
 
 

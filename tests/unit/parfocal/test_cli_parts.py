@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -27,7 +28,13 @@ from parfocal.cli._options import voxel_size_nm
 from parfocal.cli._records import consensus_record, label_record, write_records
 from parfocal.cli._stores import store_uri
 from parfocal.common.v1.artifact_pb2 import ModelVersion
-from parfocal.labels.v1.label_pb2 import VERDICT_FALSE, VERDICT_TRUE, Consensus, Label
+from parfocal.labels.v1.label_pb2 import (
+    LABEL_PURPOSE_VOTE,
+    VERDICT_FALSE,
+    VERDICT_TRUE,
+    Consensus,
+    Label,
+)
 
 
 def test_version_is_printed() -> None:
@@ -181,12 +188,16 @@ def test_a_label_is_one_flat_record() -> None:
         query="projects/p/queries/3",
         verdict=VERDICT_TRUE,
         model=ModelVersion(name="mito", version=2),
+        purpose=LABEL_PURPOSE_VOTE,
+        revises="projects/p/labels/6",
+        tags=["blurred", "small"],
     )
 
     record = label_record(label)
 
     assert (record["label"], record["query"], record["answer"]) == ("7", "3", "true")
     assert record["model"] == "mito/2"
+    assert (record["purpose"], record["revises"], record["tags"]) == ("vote", "6", "blurred;small")
     assert label_record(Label(class_name="ring"))["answer"] == "ring"
 
 
@@ -196,6 +207,13 @@ def test_what_is_not_decided_has_no_answer() -> None:
 
     assert consensus_record(open_one)["answer"] == ""
     assert consensus_record(decided)["answer"] == "false"
+
+
+@pytest.mark.parametrize(("probability", "written"), [(math.nan, None), (0.75, 0.75)])
+def test_a_probability_that_is_not_defined_is_left_out(
+    probability: float, written: float | None
+) -> None:
+    assert consensus_record(Consensus(probability=probability))["probability"] == written
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
