@@ -7,6 +7,7 @@ access layer is a stand-in, for what is tested is whether it is reached.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,7 +17,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from contracts import all_methods, places_of, request_about
-from parfocal_runtime.access import METHOD_RULES, PUBLIC_METHODS
+from parfocal_runtime.access import METHOD_RULES, PUBLIC_METHODS, Rule
 from parfocal_runtime.auth import Role, principal, write_token
 from parfocal_runtime.channels import domain_error, sync_channel
 from parfocal_runtime.config import ServerConfig
@@ -261,3 +262,44 @@ def test_bytes_that_are_no_message_are_refused_as_such(channels: dict[str, Any])
         channels["viewer in mine"].unary_unary(f"{LABELS}/GetProject")(b"\xff\xff")
 
     assert domain_error(caught.value).reason == "ERROR_REASON_MALFORMED_MESSAGE"
+
+
+async def names_in(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[bytes]:
+    async for request in requests:
+        yield f"{request.parent} {principal().role.name}".encode()
+
+
+def test_every_message_of_a_stream_is_judged_by_itself(tmp_path: Path) -> None:
+    read = GetMessageClass(all_methods()[f"{LABELS}/ListLabels"].input_type)
+    handler: Any = grpc.stream_stream_rpc_method_handler(
+        names_in, request_deserializer=read.FromString
+    )
+    handlers = grpc.method_handlers_generic_handler("tests.Stream", {"Names": handler})
+    service = Service(
+        ("tests.Stream",), lambda server: server.add_generic_rpc_handlers((handlers,))
+    )
+    roles = {"mine": Role.CURATOR, "ours": Role.ANNOTATOR, "theirs": Role.VIEWER}
+    token = write_token(tmp_path / "tokens", name="ann", projects=roles)
+    low = write_token(tmp_path / "tokens", name="vic", role=Role.VIEWER)
+    config = ServerConfig(port=0, tokens_file=str(tmp_path / "tokens"))
+    rules = {"/tests.Stream/Names": Rule(Role.ANNOTATOR, ("parent",))}
+    requests = [read(parent=f"projects/{name}").SerializeToString() for name in roles]
+
+    answers = []
+    with (
+        serving_in_thread([service], config, rules=rules) as running,
+        sync_channel(running.address, token=token) as channel,
+        sync_channel(running.address, token=low) as other,
+    ):
+        call: Any = channel
+        coming = call.stream_stream("/tests.Stream/Names")(iter(requests), timeout=20)
+        with pytest.raises(grpc.RpcError) as caught:
+            answers.extend(coming)
+        # Who could not send any message that counts is refused before the first one.
+        hopeless: Any = other
+        with pytest.raises(grpc.RpcError) as early:
+            list(hopeless.stream_stream("/tests.Stream/Names")(iter([]), timeout=20))
+
+    assert answers == [b"projects/mine CURATOR", b"projects/ours ANNOTATOR"]
+    assert domain_error(caught.value).metadata["project"] == "theirs"
+    assert domain_error(early.value).reason == "ERROR_REASON_ROLE_TOO_LOW"
