@@ -70,7 +70,9 @@ def open_candidate_set(
         raise impossible(format_, str(error.metadata["path"])) from error
     except (ValueError, KeyError, TypeError) as error:
         raise impossible(format_, f"where the candidates of {name} lie") from error
-    source = _column(table, "source") if "source" in table.column_names else np.zeros(len(boxes))
+    source = _column(table, "source") if "source" in table.column_names else 0 * boxes[:, 0]
+    if not set(np.unique(source).tolist()) <= set(range(len(paths))):
+        raise impossible(format_, f"an image of the candidates of {name}")
     objects = [layout.candidate_objects(project, name, number) for number in range(len(paths))]
     kept = tuple(each if store.exists(f"{each}/zarr.json") else "" for each in objects)
     bounds = _bounds(boxes, source, count=len(paths))
@@ -78,7 +80,7 @@ def open_candidate_set(
         source_image(store, path, objects=array, bounds=bound)
         for path, array, bound in zip(paths, kept, bounds, strict=True)
     )
-    return CandidateSet(name, boxes, source.astype(np.int64), images, kept)
+    return CandidateSet(name, boxes, source, images, kept)
 
 
 def _column(table: pa.Table, name: str) -> npt.NDArray[np.int64]:
@@ -86,7 +88,7 @@ def _column(table: pa.Table, name: str) -> npt.NDArray[np.int64]:
 
 
 def _bounds(
-    boxes: npt.NDArray[np.int64], source: npt.NDArray[np.generic], *, count: int
+    boxes: npt.NDArray[np.int64], source: npt.NDArray[np.int64], *, count: int
 ) -> list[tuple[int, int, int]]:
     """Return by image the least shape (z, y, x) that holds all boxes in it."""
     shapes = []

@@ -162,7 +162,7 @@ def _write_neuroglancer(
                 _, tables, boxes = found.setdefault(image.path, (image, [], []))
                 tables.append(own.filter(pa.array(here)))
                 boxes.append(candidates.boxes[rows[here]])
-    names = distinct_names(tuple(image for image, *_ in found.values()))
+    names = distinct_names([image for image, *_ in found.values()])
     layers = [
         neuroglancer.Layer(name, image, pa.concat_tables(tables), np.concatenate(boxes))
         for name, (image, tables, boxes) in zip(names, found.values(), strict=True)

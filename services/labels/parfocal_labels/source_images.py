@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,12 +102,12 @@ def image_name(path: str) -> str:
     return named.removesuffix(".zarr").removesuffix(".ome")
 
 
-def distinct_names(images: tuple[SourceImage, ...]) -> list[str]:
-    """Return a name for each image, with its number where several have the same."""
+def distinct_names(images: Sequence[SourceImage]) -> list[str]:
+    """Return a name for each image, with its number before it where two have the same."""
     names = [image.name for image in images]
-    return [
-        name if names.count(name) == 1 else f"{name}-{number}" for number, name in enumerate(names)
-    ]
+    if len(set(names)) == len(names):
+        return names
+    return [f"{number}-{name}" for number, name in enumerate(names)]
 
 
 def _multiscale(store: ObjectStore, group: str, level: str) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -364,6 +365,17 @@ def test_a_snapshot_is_exported_in_every_format(lab: Served) -> None:
     [layer] = json.loads(lab.store.read(f"{layers_path}/layers.json"))["layers"]
     assert layer["annotations"] == 3
     assert lab.store.exists(f"{layer['path']}/by_id/0.shard")
+
+
+def test_the_same_export_twice_at_once_is_written_once(lab: Served) -> None:
+    sha256 = labelled_snapshot(lab)
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda format_: export(lab.stub, sha256, format_), FORMATS * 2))
+
+    assert found[:4] == found[4:]
+    labels = open_array(lab.store, f"{found[2].path}/stack/0").read().result()
+    assert np.unique(labels).tolist() == [0, 1, 3]
 
 
 def test_a_snapshot_that_is_not_there_is_not_found(curator: Stub) -> None:

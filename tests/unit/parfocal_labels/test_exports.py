@@ -413,6 +413,29 @@ def test_a_candidate_that_its_set_does_not_have_is_missing(
 
 
 @pytest.mark.parametrize("format_", BOXES)
+def test_a_candidate_in_an_image_that_the_set_does_not_have_is_missing(
+    store: ObjectStore, format_: ExportFormat
+) -> None:
+    a_set(store)
+    record = {"sources": [{"image": "projects/vnc/images/stack.ome.zarr/0"}]}
+    store.write("projects/vnc/candidates/set/set.json", json.dumps(record).encode())
+
+    missing = missing_for(store, format_, [verdict(3, True)], candidate_set="set")
+
+    assert missing == "an image of the candidates of set"
+
+
+def test_images_of_one_name_are_told_apart_by_their_numbers(store: ObjectStore) -> None:
+    first, second = picture() // 4, picture() // 2
+    write_candidate_set(store, {"projects/a/images/flat.zarr": first, "b/flat.zarr": second})
+
+    found = exported(store, ExportFormat.COCO, [verdict(0, True), verdict(1, True)])
+
+    images = json.loads(store.read(found.path))["images"]
+    assert [image["file_name"] for image in images] == ["0-flat.png", "1-flat.png"]
+
+
+@pytest.mark.parametrize("format_", BOXES)
 def test_a_snapshot_without_queries_of_the_set_says_so(
     store: ObjectStore, format_: ExportFormat
 ) -> None:

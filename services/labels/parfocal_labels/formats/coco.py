@@ -22,7 +22,7 @@ from parfocal_labels.accepted import Accepted
 from parfocal_labels.candidate_sets import impossible
 from parfocal_labels.formats.runs import Mask, Runs, masks, runs_of
 from parfocal_labels.formats.tiles import Boxes, touched_blocks
-from parfocal_labels.source_images import SourceImage
+from parfocal_labels.source_images import SourceImage, distinct_names
 from parfocal_runtime.box import Box
 from parfocal_runtime.tasks import CancelFlag
 
@@ -115,17 +115,16 @@ def _pictures(parts: Sequence[Part]) -> dict[tuple[str, int], dict[str, Any]]:
     for part in parts:
         for low, high in part.judged[:, [0, 3]].tolist():
             sections[part.image.path].update(range(low, high))
-    names = [image.name for image in by_path.values()]
+    names = distinct_names(list(by_path.values()))
     pictures: dict[tuple[str, int], dict[str, Any]] = {}
-    for number, (path, image) in enumerate(by_path.items()):
-        unique = image.name if names.count(image.name) == 1 else f"{image.name}-{number}"
+    for name, (path, image) in zip(names, by_path.items(), strict=True):
         depth, height, width = image.shape
         for section in sorted(sections[path]):
             pictures[path, section] = {
                 "id": len(pictures) + 1,
                 "width": width,
                 "height": height,
-                "file_name": f"{unique}.png" if depth == 1 else f"{unique}/{section:05d}.png",
+                "file_name": f"{name}.png" if depth == 1 else f"{name}/{section:05d}.png",
                 "image": path,
                 "section": section,
             }
