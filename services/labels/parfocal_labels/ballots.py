@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from array import array
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -22,7 +23,7 @@ class BallotTable:
         queries: The query, an index into `query_ids`; shape (votes,), int64.
         annotators: The annotator, an index into `names`; shape (votes,), int64.
         answers: The answer, an index into `choices`; shape (votes,), int64.
-        query_ids: The queries that have votes, each once, in order.
+        query_ids: The queries that have votes, each once, in order; shape (queries,), int64.
         names: The annotators who gave them, each once, in order.
         choices: The answers that were given, each once, verdicts before classes.
     """
@@ -30,18 +31,17 @@ class BallotTable:
     queries: NDArray[np.int64]
     annotators: NDArray[np.int64]
     answers: NDArray[np.int64]
-    query_ids: tuple[int, ...]
+    query_ids: NDArray[np.int64]
     names: tuple[str, ...]
     choices: tuple[Answer, ...]
 
     @classmethod
     def of(cls, votes: Iterable[tuple[int, str, Answer]]) -> BallotTable:
         """Return the table of `votes`: query, annotator and answer of each."""
-        ids, names, answers = list(zip(*votes, strict=True)) or ((), (), ())
-        queries, query_ids = _numbered(ids, key=int)
-        annotators, different_names = _numbered(names, key=str)
-        choices, different_answers = _numbered(answers, key=_order)
-        return cls(queries, annotators, choices, query_ids, different_names, different_answers)
+        box = BallotBox()
+        for vote in votes:
+            box.add(*vote)
+        return box.counted()
 
     @property
     def sizes(self) -> NDArray[np.int64]:
@@ -50,22 +50,50 @@ class BallotTable:
 
     def only(self, wanted: NDArray[np.bool_]) -> BallotTable:
         """Return the table of the votes that `wanted`, of shape (votes,), marks."""
-        queries, query_ids = _remaining(self.queries[wanted], self.query_ids)
+        kept, queries = np.unique(self.queries[wanted], return_inverse=True)
         annotators, names = _remaining(self.annotators[wanted], self.names)
         answers, choices = _remaining(self.answers[wanted], self.choices)
-        return BallotTable(queries, annotators, answers, query_ids, names, choices)
+        return BallotTable(queries, annotators, answers, self.query_ids[kept], names, choices)
 
     def contested(self) -> BallotTable:
         """Return the table of the votes on queries with two votes or more."""
         return self.only(self.sizes[self.queries] >= 2)
 
 
-def _numbered(
-    values: Sequence[_Value], *, key: Callable[[_Value], Any]
+class BallotBox:
+    """Takes votes one by one, and keeps three numbers of each."""
+
+    def __init__(self) -> None:
+        self._queries, self._annotators, self._answers = array("q"), array("q"), array("q")
+        self._names: dict[str, int] = {}
+        self._choices: dict[Answer, int] = {}
+
+    def add(self, query: int, annotator: str, answer: Answer) -> None:
+        """Take in a vote."""
+        self._queries.append(query)
+        self._annotators.append(self._names.setdefault(annotator, len(self._names)))
+        self._answers.append(self._choices.setdefault(answer, len(self._choices)))
+
+    def counted(self) -> BallotTable:
+        """Return the table of all votes so far."""
+        query_ids, queries = np.unique(_numbers(self._queries), return_inverse=True)
+        annotators, names = _in_order(_numbers(self._annotators), self._names, key=str)
+        answers, choices = _in_order(_numbers(self._answers), self._choices, key=_order)
+        return BallotTable(queries, annotators, answers, query_ids, names, choices)
+
+
+def _numbers(given: array[int]) -> NDArray[np.int64]:
+    return np.array(given, dtype=np.int64)
+
+
+def _in_order(
+    numbers: NDArray[np.int64], values: dict[_Value, int], *, key: Callable[[_Value], Any]
 ) -> tuple[NDArray[np.int64], tuple[_Value, ...]]:
-    different = tuple(sorted(set(values), key=key))
-    numbers = {value: number for number, value in enumerate(different)}
-    return np.array([numbers[value] for value in values], dtype=np.int64), different
+    """Return values in the order of `key`, and numbers that count in it."""
+    ordered = sorted(values, key=key)
+    place = np.empty(len(values), dtype=np.int64)
+    place[[values[value] for value in ordered]] = np.arange(len(values))
+    return place[numbers], tuple(ordered)
 
 
 def _remaining(

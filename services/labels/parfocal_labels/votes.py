@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Exists, FromClause, Select, and_, exists, 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parfocal_labels.answers import Answer
-from parfocal_labels.ballots import BallotTable
+from parfocal_labels.ballots import BallotBox, BallotTable
 from parfocal_labels.consensus import Ballot
 from parfocal_labels.records import Project, Purpose
 from parfocal_labels.rows import answer_from_row, has_answer
@@ -106,9 +106,9 @@ async def ballot_table(
         .order_by(LABELS.c.sequence)
         .limit(_VOTES_AT_ONCE)
     )
-    votes: list[tuple[int, str, Answer]] = []
-    after = 0
+    box, after = BallotBox(), 0
     while rows := (await connection.execute(statement.where(LABELS.c.sequence > after))).all():
-        votes += [(row.query_id, row.annotator, answer_from_row(row)) for row in rows]
+        for row in rows:
+            box.add(row.query_id, row.annotator, answer_from_row(row))
         after = rows[-1].sequence
-    return await in_thread(BallotTable.of, votes)
+    return await in_thread(box.counted)

@@ -6,7 +6,6 @@ import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,25 +23,53 @@ _MODELS_KEPT = 8
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """The probabilities of the answers of queries.
+    """The most probable answers of queries.
 
     Attributes:
-        query_ids: The queries that the votes tell something of, in order.
+        query_ids: The queries that the votes tell something of, in order; shape (queries,),
+            int64.
         choices: The answers.
-        probabilities: Of each answer of each query; shape (queries, choices), float64.
+        leading: The most probable answer, an index into `choices`; shape (queries,), int64.
+        probabilities: Its probability; shape (queries,), float64.
+        ties: By row, all answers that are as probable, where there are several.
     """
 
-    query_ids: tuple[int, ...]
+    query_ids: NDArray[np.int64]
     choices: tuple[Answer, ...]
+    leading: NDArray[np.int64]
     probabilities: NDArray[np.float64]
+    ties: dict[int, frozenset[Answer]]
 
     @classmethod
     def of(cls, votes: BallotTable) -> Posterior:
         """Return what `votes` say together."""
         telling = identifiable(votes)
-        if not telling.query_ids:
-            return cls((), (), np.empty((0, 0)))
-        return cls(telling.query_ids, telling.choices, fit(telling).posterior)
+        if not len(telling.query_ids):
+            return cls.from_probabilities(telling.query_ids, (), np.empty((0, 1)))
+        model = fit(telling)
+        return cls.from_probabilities(telling.query_ids, telling.choices, model.posterior)
+
+    @classmethod
+    def from_probabilities(
+        cls,
+        query_ids: NDArray[np.int64],
+        choices: tuple[Answer, ...],
+        probabilities: NDArray[np.float64],
+    ) -> Posterior:
+        """Return what is most probable, given the probability of each answer of each query.
+
+        Args:
+            query_ids: The queries, in order; shape (queries,), int64.
+            choices: The answers.
+            probabilities: Of shape (queries, choices), float64.
+        """
+        most = probabilities.max(axis=1)
+        is_leading = probabilities >= most[:, None] - _EQUAL
+        ties = {
+            int(row): frozenset(choices[number] for number in np.flatnonzero(is_leading[row]))
+            for row in np.flatnonzero(is_leading.sum(axis=1) > 1)
+        }
+        return cls(query_ids, choices, probabilities.argmax(axis=1), most, ties)
 
     def weigh(
         self, query: int, ballots: Sequence[Ballot], majority: Consensus, tie_rule: TieRule
@@ -58,27 +85,22 @@ class Posterior:
             majority: What they add up to by their number.
             tie_rule: What becomes of answers that are equally probable.
         """
-        row = self._rows.get(query)
-        if row is None or majority.adjudicated or not majority.decided:
+        row = int(np.searchsorted(self.query_ids, query))
+        known = row < len(self.query_ids) and self.query_ids[row] == query
+        if not known or majority.adjudicated or not majority.decided:
             return majority
-        probabilities = self.probabilities[row]
-        most = float(probabilities.max())
-        leading = {
-            self.choices[number] for number in np.flatnonzero(probabilities >= most - _EQUAL)
-        }
-        answer = _first_of(leading, ballots)
-        if len(leading) > 1 and tie_rule is not TieRule.EARLIEST:
-            answer, most = UNSURE, math.nan
+        answer, probability = self.choices[self.leading[row]], float(self.probabilities[row])
+        if row in self.ties:
+            if tie_rule is TieRule.EARLIEST:
+                answer = _first_of(self.ties[row], ballots)
+            else:
+                answer, probability = UNSURE, math.nan
         agreeing = sum(ballot.answer == answer for ballot in ballots)
-        return replace(majority, answer=answer, agreeing=agreeing, probability=most)
-
-    @cached_property
-    def _rows(self) -> dict[int, int]:
-        return {query: row for row, query in enumerate(self.query_ids)}
+        return replace(majority, answer=answer, agreeing=agreeing, probability=probability)
 
 
-def _first_of(leading: set[Answer], ballots: Sequence[Ballot]) -> Answer:
-    """Return the answer that was given first; the model may prefer one that nobody gave here."""
+def _first_of(leading: frozenset[Answer], ballots: Sequence[Ballot]) -> Answer:
+    """Return the answer that was given first; the model may prefer some that nobody gave here."""
     given = (ballot.answer for ballot in ballots if ballot.answer in leading)
     return next(given, min(leading, key=repr))
 

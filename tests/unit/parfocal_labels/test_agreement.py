@@ -78,7 +78,7 @@ def simulated(
         numbers // votes_on_each,
         numbers % votes_on_each,
         given.ravel().astype(np.int64),
-        tuple(range(queries)),
+        np.arange(queries),
         tuple("abcdefgh"[:votes_on_each]),
         choices,
     )

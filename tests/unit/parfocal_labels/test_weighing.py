@@ -17,7 +17,7 @@ MAJORITY = Consensus(True, TRUE, votes=2, agreeing=1)
 
 def posterior(*probabilities: float, choices: tuple[Answer, ...] = (FALSE, TRUE)) -> Posterior:
     """Return a posterior of the one query 5."""
-    return Posterior((5,), choices, np.array([probabilities]))
+    return Posterior.from_probabilities(np.array([5]), choices, np.array([probabilities]))
 
 
 def ballots(*answers: Answer) -> list[Ballot]:
@@ -68,7 +68,10 @@ def test_what_the_model_does_not_know_or_decide_stays(query: int, majority: Cons
 
 
 def test_votes_that_tell_nothing_make_an_empty_posterior() -> None:
-    assert Posterior.of(BallotTable.of([(1, "ada", TRUE)])).query_ids == ()
+    empty = Posterior.of(BallotTable.of([(1, "ada", TRUE)]))
+
+    assert len(empty.query_ids) == 0
+    assert empty.weigh(1, ballots(TRUE), MAJORITY, UNSURE_RULE) is MAJORITY
 
 
 def test_the_same_votes_are_weighed_once() -> None:
