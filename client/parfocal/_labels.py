@@ -113,6 +113,33 @@ class Labels:
         request = messages.ReleaseQueriesRequest(parent=project_name(project), queries=queries)
         return self._connection.call(self._stub.ReleaseQueries, request).released
 
+    def skip(
+        self, project: str, reasons: Mapping[str, str], *, request_id: str | None = None
+    ) -> int:
+        """Give leased queries back for good, all or none; they are not handed out to one again.
+
+        Args:
+            project: Name of the project.
+            reasons: By the query's name: why, such as `out-of-focus`.
+            request_id: Makes it safe to send again; a fresh one is made if none is given.
+
+        Returns:
+            How many queries are skipped now.
+
+        Raises:
+            ConflictError: If a query is not leased by the caller; nothing is skipped then.
+
+        Example:
+            >>> client.labels.skip("vnc", {query.name: "out-of-focus"})  # doctest: +SKIP
+            1
+        """
+        request = messages.SkipQueriesRequest(
+            parent=project_name(project),
+            skips=[messages.Skip(query=query, reason=why) for query, why in reasons.items()],
+            request_id=request_id or uuid4().hex,
+        )
+        return self._connection.call(self._stub.SkipQueries, request).skipped
+
     def submit(
         self,
         project: str,

@@ -74,6 +74,18 @@ def test_leases_are_prolonged_and_given_back(client: Client) -> None:
     assert client.labels.progress("leases").leased == 1
 
 
+def test_a_skipped_query_does_not_come_back(client: Client) -> None:
+    add_queries(client, "skipped", 2)
+    first, second = (each.query.name for each in client.labels.lease("skipped", count=2))
+
+    assert client.labels.skip("skipped", {first: "out-of-focus"}) == 1
+    with pytest.raises(ConflictError) as caught:
+        client.labels.skip("skipped", {first: "out-of-focus", second: "blurred"})
+
+    assert caught.value.reason == "ERROR_REASON_QUERY_NOT_LEASED"
+    assert client.labels.lease("skipped", count=2) == []
+
+
 def test_the_same_request_gives_the_same_labels(client: Client) -> None:
     add_queries(client, "repeated", 1)
     (leased,) = client.labels.lease("repeated")

@@ -1,0 +1,232 @@
+"""What the queue hands out beside the next queries, and to whom it does not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from parfocal_labels.annotators import AnnotatorChange
+from parfocal_labels.answers import FALSE, TRUE, TaskKind
+from parfocal_labels.disclosure import SEES_ALL, Reader
+from parfocal_labels.paging import PageRequest
+from parfocal_labels.records import Lease, Purpose, QuerySpec, QueryState, Role, Rules, Skip, Vote
+from parfocal_runtime.errors import AlreadyExists, PermissionDenied, WrongState
+
+if TYPE_CHECKING:
+    from tests.integration.labels.conftest import Lab
+
+ALL = PageRequest(1000)
+ADA = Reader("ada", sees_all=False)
+
+
+def create(
+    lab: Lab,
+    *,
+    gold: int = 0,
+    ordinary: int = 0,
+    gold_share: float = 0.0,
+    repeat_share: float = 0.0,
+) -> None:
+    rules = Rules(TaskKind.VERIFY, gold_share=gold_share, repeat_share=repeat_share)
+    lab.run(lab.store.create_project("vnc", display_name="", rules=rules))
+    specs = [QuerySpec("r1", "set", number, rank=number) for number in range(ordinary)]
+    specs += [
+        QuerySpec("r1", "gold", number, rank=number, role=Role.GOLD, gold=TRUE)
+        for number in range(gold)
+    ]
+    lab.run(lab.store.add_queries("vnc", specs, caller="loop"))
+
+
+def handed(lab: Lab, annotator: str, count: int, *, reader: Reader = SEES_ALL) -> list[Lease]:
+    leases: list[Lease] = lab.run(
+        lab.store.lease_queries(
+            "vnc",
+            annotator,
+            count=count,
+            ttl=lab.clock.minute,
+            reader=reader,
+        )
+    )
+    return leases
+
+
+def roles(leases: list[Lease]) -> Counter[Role]:
+    return Counter(lease.query.spec.role for lease in leases)
+
+
+def test_gold_queries_have_their_share_of_what_is_handed_out(lab: Lab) -> None:
+    create(lab, gold=30, ordinary=300, gold_share=0.2)
+
+    shares = [roles(handed(lab, "ada", 7))[Role.GOLD] for _ in range(10)]
+
+    assert sum(shares) == 14
+    assert max(shares) <= 2
+
+
+def test_an_annotator_gets_every_gold_query_once(lab: Lab) -> None:
+    create(lab, gold=3, ordinary=100, gold_share=0.5)
+
+    first = handed(lab, "ada", 20)
+    second = handed(lab, "ada", 20)
+    other = handed(lab, "bob", 20)
+
+    assert (roles(first)[Role.GOLD], roles(second)[Role.GOLD]) == (3, 0)
+    assert len(second) == 20
+    assert roles(other)[Role.GOLD] == 3
+
+
+def test_gold_looks_to_an_annotator_like_any_other_query(lab: Lab) -> None:
+    create(lab, gold=5, ordinary=20, gold_share=0.25)
+
+    leases = handed(lab, "ada", 20, reader=ADA)
+
+    assert len(leases) == 20
+    assert roles(leases) == {Role.STRATEGY: 20}
+    assert {lease.query.state for lease in leases} == {QueryState.OPEN}
+    assert {lease.query.spec.gold for lease in leases} == {None}
+    places = [n for n, lease in enumerate(leases) if lease.query.spec.candidate_set == "gold"]
+    assert places != sorted(range(20))[-5:]
+
+
+def test_answers_to_gold_tell_of_the_annotator_and_never_decide(lab: Lab) -> None:
+    create(lab, gold=2, ordinary=2, gold_share=0.5)
+    leases = handed(lab, "ada", 4)
+
+    labels = lab.submit("ada", [lease.query.id for lease in leases], FALSE)
+    [ada] = lab.run(lab.store.reviews.list_annotators("vnc", ALL)).items
+
+    assert Counter(label.purpose for label in labels) == {Purpose.GOLD: 2, Purpose.VOTE: 2}
+    assert (ada.gold_answered, ada.gold_right, ada.labels) == (2, 0, 2)
+    progress = lab.run(lab.store.progress("vnc"))
+    assert (progress.queries, progress.decided) == (2, 2)
+
+
+def test_repeats_are_queries_that_the_annotator_answered_before(lab: Lab) -> None:
+    create(lab, ordinary=100, repeat_share=0.25)
+    first = [lease.query.id for lease in handed(lab, "ada", 20)]
+    lab.submit("ada", first, TRUE)
+
+    leases = handed(lab, "ada", 20, reader=ADA)
+
+    again = [lease.query for lease in leases if lease.query.id in first]
+    assert len(leases) == 20
+    assert sorted(query.id for query in again) == first[:10]
+    assert {(query.state, query.votes) for query in again} == {(QueryState.OPEN, 0)}
+
+
+def test_a_repeat_counts_for_nothing_but_constancy_and_comes_once(lab: Lab) -> None:
+    create(lab, ordinary=4, repeat_share=0.5)
+    first = lab.lease("ada", 2)
+    lab.submit("ada", first, TRUE)
+    second = lab.lease("ada", 4)
+
+    labels = lab.submit("ada", second, FALSE)
+
+    repeated = [label for label in labels if label.purpose is Purpose.REPEAT]
+    assert sorted(label.query.id for label in repeated) == first
+    assert [label.query.votes for label in repeated] == [1, 1]
+    [ada] = lab.run(lab.store.reviews.list_annotators("vnc", ALL)).items
+    assert (ada.repeats_answered, ada.repeats_same, ada.labels) == (2, 0, 4)
+    consensus = lab.run(lab.store.list_consensus("vnc", ALL)).items
+    assert [item.consensus.answer for item in consensus][:2] == [TRUE, TRUE]
+
+
+def test_a_query_that_takes_a_skill_is_handed_to_those_who_have_it(lab: Lab) -> None:
+    create(lab)
+    specs = [
+        QuerySpec("r1", "set", number, rank=number, skill=skill)
+        for number, skill in enumerate(["axon", "", "synapse", "", "axon"])
+    ]
+    lab.run(lab.store.add_queries("vnc", specs, caller="loop"))
+    for name, skills in (("ada", ("axon",)), ("bob", ("axon", "synapse"))):
+        change = AnnotatorChange(name, skills=skills)
+        lab.run(lab.store.reviews.update_annotator("vnc", change))
+
+    unskilled = [lease.query.spec.rank for lease in handed(lab, "cyd", 1)]
+    ada = [lease.query.spec.rank for lease in handed(lab, "ada", 2)]
+    bob = [lease.query.spec.rank for lease in handed(lab, "bob", 9)]
+
+    assert (unskilled, ada, bob) == ([1], [0, 3], [2, 4])
+
+
+def test_a_suspended_annotator_is_handed_nothing_and_others_of_the_batch_are(lab: Lab) -> None:
+    create(lab, ordinary=4)
+    change = AnnotatorChange("ada", suspended=True)
+    lab.run(lab.store.reviews.update_annotator("vnc", change))
+
+    with pytest.raises(PermissionDenied) as caught:
+        handed(lab, "ada", 1)
+
+    assert caught.value.reason == "ERROR_REASON_ANNOTATOR_SUSPENDED"
+    assert len(handed(lab, "bob", 4)) == 4
+
+
+def test_who_skips_a_query_is_not_handed_it_again_but_others_are(lab: Lab) -> None:
+    create(lab, ordinary=2)
+    first, second = lab.lease("ada", 2)
+
+    skipped = skip(lab, "ada", [first])
+
+    assert skipped == 1
+    assert lab.lease("ada", 2) == []
+    [lease] = handed(lab, "bob", 2)
+    assert (lease.query.id, lease.query.skips) == (first, 1)
+    assert lab.submit("ada", [second])[0].query.id == second
+
+
+def test_the_same_skip_again_changes_nothing(lab: Lab) -> None:
+    create(lab, ordinary=1)
+    ids = lab.lease("ada", 1)
+
+    assert skip(lab, "ada", ids) == skip(lab, "ada", ids) == 1
+    with pytest.raises(AlreadyExists):
+        skip(lab, "ada", ids, reason="else")
+    assert lab.run(lab.store.list_queries("vnc", ALL)).items[0].skips == 1
+
+
+def test_skips_are_all_or_none(lab: Lab) -> None:
+    create(lab, ordinary=2)
+    [mine] = lab.lease("ada", 1)
+    [other] = lab.lease("bob", 1)
+
+    with pytest.raises(WrongState) as caught:
+        skip(lab, "ada", [mine, other])
+
+    assert [each.subject for each in caught.value.violations] == ["skips[1]"]
+    assert lab.submit("ada", [mine])
+
+
+def test_each_answer_at_fault_is_named(lab: Lab) -> None:
+    create(lab, ordinary=3)
+    held = lab.lease("ada", 1)
+    taken = lab.lease("bob", 1)
+    lab.submit("bob", taken)
+    [free] = {1, 2, 3} - {*held, *taken}
+
+    with pytest.raises(WrongState) as caught:
+        lab.submit("ada", [*held, *taken, free])
+
+    assert [(each.subject, each.reason) for each in caught.value.violations] == [
+        ("answers[1]", "ERROR_REASON_QUERY_ALREADY_DECIDED"),
+        ("answers[2]", "ERROR_REASON_QUERY_NOT_LEASED"),
+    ]
+    assert lab.submit("ada", held)
+
+
+def test_tags_are_kept_with_the_label(lab: Lab) -> None:
+    create(lab, ordinary=1)
+    [query] = lab.lease("ada", 1)
+    votes = [Vote(query, TRUE, tags=("out-of-focus", "edge"))]
+
+    lab.run(lab.store.submit_labels("vnc", "ada", votes, request_id="1"))
+
+    [label] = lab.run(lab.store.list_labels("vnc", ALL)).items
+    assert label.tags == ("out-of-focus", "edge")
+
+
+def skip(lab: Lab, annotator: str, ids: list[int], *, reason: str = "blurred") -> int:
+    asked = [Skip(query, reason) for query in ids]
+    skipped: int = lab.run(lab.store.skip_queries("vnc", annotator, asked, request_id="s"))
+    return skipped
