@@ -24,7 +24,7 @@ RETRACTIONS = label_events.alias("retractions")
 COUNTED = (Purpose.VOTE.value, Purpose.IMPORT.value)
 _ANSWER = (LABELS.c.verdict, LABELS.c.class_name)
 # Between two pages of this length others get their turn.
-_VOTES_AT_ONCE = 5000
+_VOTES_AT_ONCE = 2000
 
 IS_ADJUDICATION = LABELS.c.purpose == Purpose.ADJUDICATION.value
 
