@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parfocal_labels.answers import Answer, checked_answer
 from parfocal_labels.projects import take_sequences
-from parfocal_labels.queries import lock_queries
-from parfocal_labels.records import Label, Project, Purpose, QueryState, Role, Vote
+from parfocal_labels.queries import lock_queries, require_votable
+from parfocal_labels.records import Label, Project, Purpose, Vote
 from parfocal_labels.rows import answer_to_row
 from parfocal_labels.schema import label_events
 from parfocal_labels.settling import settle_queries
@@ -121,15 +121,7 @@ async def adjudicate_query(
     query = (await lock_queries(connection, project, [vote.query])).get(vote.query)
     if query is None:
         raise NotFound("ERROR_REASON_QUERY_NOT_FOUND", f"there is no {name}", query=name)
-    if query.spec.role is Role.GOLD:
-        raise WrongState(
-            "ERROR_REASON_QUERY_ROLE_UNFIT",
-            f"{name} is a gold query, whose answer is known",
-            query=name,
-            role="gold",
-        )
-    if query.state is QueryState.WITHDRAWN:
-        raise WrongState("ERROR_REASON_QUERY_WITHDRAWN", f"{name} was withdrawn", query=name)
+    require_votable(project, query)
     event = _Event(vote.query, curator, Purpose.ADJUDICATION, vote=vote, client=client)
     return await _note(connection, project, event, now=now)
 

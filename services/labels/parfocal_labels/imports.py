@@ -11,13 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parfocal_labels.answers import Answer, checked_answer
 from parfocal_labels.projects import take_sequences
-from parfocal_labels.queries import add_queries, lock_queries
-from parfocal_labels.records import Project, Purpose, Query, QuerySpec, QueryState, Role
+from parfocal_labels.queries import add_queries, lock_queries, require_votable
+from parfocal_labels.records import Project, Purpose, Query, QuerySpec
 from parfocal_labels.rows import answer_to_row
 from parfocal_labels.schema import label_events, queries
 from parfocal_labels.settling import settle_queries
 from parfocal_labels.votes import LABELS, stands
-from parfocal_runtime.errors import WrongState
 
 PREFIX = "import/"
 """Begins the annotator of every imported label, so that it is not taken for a caller."""
@@ -83,7 +82,7 @@ async def import_labels(
     await add_queries(connection, project, [label.spec for label in labels], now=now)
     found = await _locked(connection, project, {label.identity for label in labels})
     for query in found.values():
-        _require_open_to_votes(project, query)
+        require_votable(project, query)
     present = await _present(connection, project, [query.id for query in found.values()])
     new = [
         (found[label.identity].id, label)
@@ -105,19 +104,6 @@ def _require_fitting(project: Project, labels: Sequence[ImportedLabel]) -> None:
             classes=rules.classes,
             field=f"labels[{number}].answer",
         )
-
-
-def _require_open_to_votes(project: Project, query: Query) -> None:
-    name = f"projects/{project.name}/queries/{query.id}"
-    if query.spec.role is Role.GOLD:
-        raise WrongState(
-            "ERROR_REASON_QUERY_ROLE_UNFIT",
-            f"{name} is a gold query, whose answer is known",
-            query=name,
-            role="gold",
-        )
-    if query.state is QueryState.WITHDRAWN:
-        raise WrongState("ERROR_REASON_QUERY_WITHDRAWN", f"{name} was withdrawn", query=name)
 
 
 async def _locked(

@@ -13,6 +13,7 @@ from parfocal_labels.paging import Page, PageRequest, page_of
 from parfocal_labels.records import Project, Query, QuerySpec, QueryState, Role
 from parfocal_labels.rows import query_from_row, spec_to_row
 from parfocal_labels.schema import STANDING, WITH_STANDING, leases, queries, standings
+from parfocal_runtime.errors import WrongState
 
 _CHUNK = 1000
 FIXED_STATES = (QueryState.WITHDRAWN.value, QueryState.GOLD.value)
@@ -111,6 +112,25 @@ async def lock_queries(
     )
     rows = await connection.execute(statement)
     return {row.id: query_from_row(row) for row in rows}
+
+
+def require_votable(project: Project, query: Query) -> None:
+    """Return if labels can count for `query`.
+
+    Raises:
+        WrongState: If it is a gold query (`ERROR_REASON_QUERY_ROLE_UNFIT`) or withdrawn
+            (`ERROR_REASON_QUERY_WITHDRAWN`).
+    """
+    name = f"projects/{project.name}/queries/{query.id}"
+    if query.spec.role is Role.GOLD:
+        raise WrongState(
+            "ERROR_REASON_QUERY_ROLE_UNFIT",
+            f"{name} is a gold query, whose answer is known",
+            query=name,
+            role="gold",
+        )
+    if query.state is QueryState.WITHDRAWN:
+        raise WrongState("ERROR_REASON_QUERY_WITHDRAWN", f"{name} was withdrawn", query=name)
 
 
 async def withdraw_round(connection: AsyncConnection, project: Project, round_: str) -> int:
