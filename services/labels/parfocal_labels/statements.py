@@ -41,6 +41,27 @@ class Facts:
     purposes: list[str] = field(default_factory=list)
     tags: list[str | None] = field(default_factory=list)
 
+    def columns(self) -> list[list[Any]]:
+        """Return the columns; one that holds nothing, or only votes, is empty.
+
+        PostgreSQL fills it up with nulls, which cost nothing to send.
+        """
+        return [
+            self.sequences,
+            self.queries,
+            self.annotators,
+            _unless_all(self.verdicts, None),
+            _unless_all(self.class_names, None),
+            self.seconds,
+            self.clients,
+            _unless_all(self.purposes, Purpose.VOTE.value),
+            _unless_all(self.tags, None),
+        ]
+
+
+def _unless_all(column: list[Any], value: object) -> list[Any]:
+    return [] if column.count(value) == len(column) else column
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -167,7 +188,8 @@ class Statements:
         purposes = [purpose.value for _, _, purpose in held]
         names, untils = [wish.annotator for wish in wishes], [wish.until for wish in wishes]
         if self._is_postgresql:
-            await self._session.run(_HOLD, queries, names, untils, purposes, project, votes_needed)
+            given = _unless_all(purposes, Purpose.VOTE.value)
+            await self._session.run(_HOLD, queries, names, untils, given, project, votes_needed)
             return
         projects = [project] * len(held)
         rows = list(zip(queries, names, projects, untils, purposes, strict=True))
@@ -237,7 +259,7 @@ class Statements:
                 project,
                 now,
                 last_sequence,
-                *vars(facts).values(),
+                *facts.columns(),
                 [each.query for each in standings],
                 [each.votes for each in standings],
                 [each.leases for each in standings],
@@ -369,8 +391,8 @@ _COUNT_HANDED = (
 )
 
 _HOLD = (
-    "WITH given AS (SELECT * FROM"
-    " unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[])"
+    "WITH given AS (SELECT query_id, annotator, expire_time, COALESCE(purpose, 'vote') AS purpose"
+    " FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[])"
     " AS u(query_id, annotator, expire_time, purpose)),"
     " held AS (INSERT INTO leases (query_id, annotator, project_id, expire_time, purpose)"
     " SELECT query_id, annotator, $5::bigint, expire_time, purpose FROM given),"
@@ -407,7 +429,7 @@ _WRITE = (
     " written AS (INSERT INTO label_events (project_id, create_time, sequence, query_id,"
     " annotator, verdict, class_name, seconds, client, purpose, tags)"
     " SELECT $1::bigint, $2::bigint, sequence, query_id, annotator, verdict, class_name,"
-    " seconds, client, purpose, tags::json FROM facts),"
+    " seconds, client, COALESCE(purpose, 'vote'), tags::json FROM facts),"
     " ended AS (DELETE FROM leases l USING facts f"
     " WHERE l.query_id = f.query_id AND l.annotator = f.annotator),"
     " settled AS (UPDATE standings s SET votes = u.votes, leases = u.leases, state = u.state"
