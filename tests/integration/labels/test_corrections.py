@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,7 @@ from parfocal_labels.records import (
     QuerySpec,
     QueryState,
     Role,
+    Vote,
 )
 from parfocal_runtime.errors import (
     AlreadyExists,
@@ -287,6 +289,68 @@ def test_the_same_revision_again_is_the_same_label(lab: Lab) -> None:
     assert again == first
     assert caught.value.reason == "ERROR_REASON_REQUEST_ID_REUSED"
     assert len(lab.events()) == 2
+
+
+def test_of_revisions_at_once_one_takes_the_place(lab: Lab) -> None:
+    lab.create().add(1)
+    [label] = lab.vote("ada", 1, TRUE)
+
+    async def revise(number: int) -> Label:
+        return await lab.store.reviews.revise_label(
+            lab.project,
+            label.sequence,
+            Vote(0, FALSE),
+            caller="ada",
+            request_id=f"revision-{number}",
+        )
+
+    async def all_at_once() -> list[Label | BaseException]:
+        return await asyncio.gather(*map(revise, range(8)), return_exceptions=True)
+
+    outcomes = lab.run(all_at_once())
+
+    refused = [each for each in outcomes if isinstance(each, WrongState)]
+    assert len(refused) == 7
+    assert {each.reason for each in refused} == {"ERROR_REASON_LABEL_RETRACTED"}
+    assert len(lab.events()) == 2
+
+
+def test_a_decision_among_votes_at_once_is_never_undone(lab: Lab) -> None:
+    lab.create(votes=5).add(10)
+    ids = list(lab.states())
+    names = ["ada", "bob", "cyd", "dan"]
+    for name in names:
+        lab.lease(name, 10)
+
+    async def vote(name: str, query: int) -> object:
+        return await lab.store.submit_labels(
+            lab.project, name, [Vote(query, TRUE)], request_id=f"vote-{query}"
+        )
+
+    async def decide(query: int) -> object:
+        return await lab.store.reviews.adjudicate_query(
+            lab.project, Vote(query, FALSE), curator="cur", request_id=f"decide-{query}"
+        )
+
+    async def release(name: str) -> object:
+        return await lab.store.release_queries(lab.project, name, ids)
+
+    async def all_at_once() -> list[object]:
+        calls = [vote(name, query) for query in ids for name in names[:3]]
+        calls += [decide(query) for query in ids]
+        calls += [release(names[3])]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    outcomes = lab.run(all_at_once())
+
+    failures = {each.reason for each in outcomes if isinstance(each, DomainError)}
+    assert all(isinstance(each, Label | list | int | DomainError) for each in outcomes)
+    assert failures <= {"ERROR_REASON_QUERY_ALREADY_DECIDED"}
+    assert set(lab.states().values()) == {DECIDED}
+    assert all(each.answer == FALSE for each in lab.consensus().values())
+    votes = sum(each.votes for each in lab.consensus().values())
+    assert votes == sum(label.purpose is Purpose.VOTE for label in listed(lab))
+    assert lab.run(lab.store.progress(lab.project)).leased == 0
 
 
 def test_whoever_revised_cannot_be_asked_the_same_again(lab: Lab) -> None:
