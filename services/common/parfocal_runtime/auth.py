@@ -17,7 +17,14 @@ from parfocal_runtime.config import ConfigError
 from parfocal_runtime.errors import DomainError, Unauthenticated
 from parfocal_runtime.layout import checked_name
 from parfocal_runtime.logs import get_logger
-from parfocal_runtime.principals import Account, Principal, Role, acting_as, principal
+from parfocal_runtime.principals import (
+    RESERVED_PREFIX,
+    Account,
+    Principal,
+    Role,
+    acting_as,
+    principal,
+)
 
 __all__ = [
     "Account",
@@ -214,6 +221,8 @@ def _account(entry: dict[str, Any], where: str) -> Account:
     name, limited = entry.get("name"), entry.get("limited", True)
     if not isinstance(name, str) or not name:
         raise ConfigError(f"{where} must have a name")
+    if name.startswith(RESERVED_PREFIX):
+        raise ConfigError(f"{where} must have a name that does not begin with {RESERVED_PREFIX}")
     if not isinstance(limited, bool):
         raise ConfigError(f"{where} must have true or false as limited")
     try:

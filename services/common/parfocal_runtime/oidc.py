@@ -21,7 +21,7 @@ from parfocal_runtime.errors import DomainError, Unauthenticated
 from parfocal_runtime.issuer_keys import IssuerKeys, PublicKey
 from parfocal_runtime.layout import checked_name
 from parfocal_runtime.logs import get_logger
-from parfocal_runtime.principals import Account, Role
+from parfocal_runtime.principals import RESERVED_PREFIX, Account, Role
 
 _log = get_logger(__name__)
 # Only algorithms with a public key: with any other, that key would be the secret.
@@ -159,9 +159,8 @@ class OidcTokens:
         name = _claim(claims, settings.name_claim)
         is_name = isinstance(name, str) and name.isprintable() and 0 < len(name) <= _LONGEST_NAME
         # Whoever may choose an address could choose somebody else's.
-        if settings.name_claim == "email" and claims.get("email_verified") is False:
-            is_name = False
-        if not is_name:
+        is_unproven = settings.name_claim == "email" and claims.get("email_verified") is False
+        if not is_name or is_unproven or str(name).startswith(RESERVED_PREFIX):
             raise Unauthenticated(
                 "ERROR_REASON_TOKEN_INVALID",
                 f"the token does not say who its owner is, in the claim {settings.name_claim}",

@@ -33,6 +33,10 @@ class Role(IntEnum):
         raise ValueError(f"a role is viewer, annotator, curator or admin, got {name!r}")
 
 
+RESERVED_PREFIX = "import/"
+"""What no caller's name begins with: labels from elsewhere stand under such names."""
+
+
 @dataclass(frozen=True)
 class Account:
     """Somebody who is known: the name that stands on their labels, and their roles.

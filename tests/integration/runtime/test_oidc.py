@@ -139,9 +139,10 @@ def from_now(claims: dict[str, Any]) -> dict[str, Any]:
         ({"sub": None}, "ERROR_REASON_TOKEN_INVALID"),
         ({"sub": ""}, "ERROR_REASON_TOKEN_INVALID"),
         ({"sub": "a\nb"}, "ERROR_REASON_TOKEN_INVALID"),
+        ({"sub": "import/a"}, "ERROR_REASON_TOKEN_INVALID"),
         ({"sub": "a" * 201}, "ERROR_REASON_TOKEN_INVALID"),
     ],
-    ids=range(14),
+    ids=range(15),
 )
 def test_a_token_that_does_not_fit_lets_nobody_in(
     ask: Ask, issuer: TokenIssuer, claims: dict[str, Any], reason: str

@@ -104,6 +104,7 @@ DIGEST = "0" * 64
         json.dumps({"name": "a", "certificate": "ann.lab", "role": "viewer"}),
         json.dumps({"name": "a", "certificate": "dns:", "role": "viewer"}),
         json.dumps({"name": "a", "certificate": "ip:10.0.0.1", "role": "viewer"}),
+        json.dumps({"name": "import/a", "sha256": DIGEST, "role": "viewer"}),
         json.dumps({"name": "a", "certificate": 7, "role": "viewer"}),
     ],
 )
