@@ -11,11 +11,17 @@ from hypothesis import strategies as st
 from parfocal.common.v1 import artifact_pb2, geometry_pb2
 from parfocal.labels.v1 import labels_service_pb2, project_pb2, query_pb2
 from parfocal_labels import fields
+from parfocal_labels.annotators import AnnotatorChange
+from parfocal_labels.records import QueryState
 from parfocal_labels.requests import (
+    adjudication_from_pb,
+    annotator_change_from_pb,
     change_from_pb,
     revision_from_pb,
+    revision_of_label_from_pb,
     rules_from_pb,
     specs_from_pb,
+    states_from_pb,
     votes_from_pb,
 )
 from parfocal_runtime.errors import InvalidInput
@@ -23,7 +29,10 @@ from parfocal_runtime.errors import InvalidInput
 int32 = st.integers(-(2**31), 2**31 - 1)
 int64 = st.integers(-(2**63), 2**63 - 1)
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=30) | st.sampled_from(
-    ["r1", "two-stream", "{}", "projects/vnc/queries/1", "\0"]
+    ["r1", "two-stream", "{}", "projects/vnc/queries/1", "projects/vnc/annotators/%61", "\0"]
+)
+annotators = st.builds(
+    project_pb2.Annotator, name=words, skills=st.lists(words, max_size=3), suspended=st.booleans()
 )
 indices = st.builds(geometry_pb2.Index3, z=int64, y=int64, x=int64)
 boxes = st.builds(geometry_pb2.Box, start=indices, stop=indices)
@@ -42,6 +51,9 @@ queries = st.builds(
     image=words,
     box=st.none() | boxes,
     patches=words,
+    skill=words,
+    gold_verdict=st.integers(0, 5),
+    gold_class_name=words,
 )
 projects = st.builds(
     project_pb2.Project,
@@ -49,7 +61,12 @@ projects = st.builds(
     task_kind=st.integers(0, 3),
     classes=st.lists(words, max_size=3),
     votes_needed=int32 | st.integers(0, 99),
-    consensus_rule=st.integers(0, 3),
+    consensus_rule=st.integers(0, 5),
+    votes_to_agree=int32 | st.integers(0, 99),
+    tie_rule=st.integers(0, 4),
+    gold_share=st.floats(),
+    repeat_share=st.floats() | st.floats(0, 0.5),
+    blind=st.booleans(),
     etag=words,
 )
 answers = st.builds(
@@ -58,6 +75,7 @@ answers = st.builds(
     verdict=st.integers(0, 5),
     class_name=words,
     seconds=st.floats(),
+    tags=st.lists(words, max_size=17),
 )
 
 
@@ -88,7 +106,10 @@ def test_any_project_is_taken_or_refused(message: project_pb2.Project) -> None:
     revision_from_pb(message)
 
 
-@given(projects, st.lists(st.sampled_from(["classes", "votes_needed", "name", ""]), max_size=2))
+@given(
+    projects,
+    st.lists(st.sampled_from(["classes", "votes_needed", "tie_rule", "name", ""]), max_size=2),
+)
 def test_any_change_is_taken_or_refused(message: project_pb2.Project, paths: list[str]) -> None:
     request = labels_service_pb2.UpdateProjectRequest(
         project=message, update_mask=FieldMask(paths=paths)
@@ -105,6 +126,42 @@ def test_any_answers_are_taken_or_refused(messages: list[labels_service_pb2.Answ
 def test_any_name_is_taken_or_refused(name: str) -> None:
     for parse in (fields.project_of, fields.label_of):
         refused_by_reason(parse, name, "name")
+
+
+@given(answers)
+def test_any_decision_or_revision_is_taken_or_refused(message: labels_service_pb2.Answer) -> None:
+    refused_by_reason(adjudication_from_pb, message)
+    refused_by_reason(revision_of_label_from_pb, message)
+
+
+@given(annotators, st.lists(st.sampled_from(["skills", "suspended", "name", ""]), max_size=2))
+def test_any_annotator_is_taken_or_refused(
+    message: project_pb2.Annotator, paths: list[str]
+) -> None:
+    request = labels_service_pb2.UpdateAnnotatorRequest(
+        annotator=message, update_mask=FieldMask(paths=paths)
+    )
+    refused_by_reason(annotator_change_from_pb, request)
+
+
+@given(int32)
+def test_any_state_is_taken_or_refused(state: Any) -> None:
+    refused_by_reason(states_from_pb, state)
+
+
+def test_an_open_query_may_be_held_by_those_who_answer_it() -> None:
+    assert states_from_pb(query_pb2.QUERY_STATE_OPEN) == (QueryState.OPEN, QueryState.HELD)
+    assert states_from_pb(query_pb2.QUERY_STATE_UNSPECIFIED) == ()
+
+
+def test_an_empty_mask_changes_skills_and_suspension() -> None:
+    message = project_pb2.Annotator(name="projects/vnc/annotators/ada", skills=["glia", "glia"])
+    request = labels_service_pb2.UpdateAnnotatorRequest(annotator=message)
+
+    project, change = annotator_change_from_pb(request)
+
+    assert project == "vnc"
+    assert change == AnnotatorChange("ada", skills=("glia",), suspended=False)
 
 
 @pytest.mark.parametrize("etag", ["x", "1.5", "-1", "٣", "9" * 5000])
