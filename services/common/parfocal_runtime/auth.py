@@ -152,10 +152,8 @@ def write_token(
     The file is made if it is missing; only its owner may read it.
 
     Raises:
-        InvalidInput: If a project has no name that one can have (`ERROR_REASON_INVALID_NAME`).
+        ConfigError: If the entry could not be read again, such as one without any role.
     """
-    for project in projects or {}:
-        checked_name(project, field="project")
     path, token = Path(tokens_file), secrets.token_urlsafe(32)
     entry: dict[str, Any] = {"name": name, "sha256": hashlib.sha256(token.encode()).hexdigest()}
     if role is not None:
@@ -164,6 +162,7 @@ def write_token(
         entry["projects"] = {each: given.name.lower() for each, given in projects.items()}
     if not limited:
         entry["limited"] = False
+    _account(entry, f"the entry of {name}")
     kept = [old for old in _lines(path) if json.loads(old)["name"] != name] if path.exists() else []
     write_secret(path, "\n".join([*kept, json.dumps(entry), ""]))
     return token

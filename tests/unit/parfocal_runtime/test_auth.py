@@ -5,6 +5,7 @@ import hashlib
 import json
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,6 +131,25 @@ def test_an_entry_may_have_roles_in_single_projects_with_or_without_one_for_ever
     assert owner(file, some) == Account("ann", None, projects)
     assert owner(file, both) == Account("bob", Role.VIEWER, {"vnc": Role.ADMIN})
     assert owner(file, free) == Account("loop", Role.CURATOR, limited=False)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"name": "ann"},
+        {"name": "", "role": Role.VIEWER},
+        {"name": "import/ann", "role": Role.VIEWER},
+        {"name": "ann", "projects": {"V N C": Role.VIEWER}},
+    ],
+    ids=range(4),
+)
+def test_an_entry_that_could_not_be_read_is_not_written(
+    tmp_path: Path, entry: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigError):
+        write_token(tmp_path / "tokens", **entry)
+
+    assert not (tmp_path / "tokens").exists()
 
 
 def test_the_owner_of_a_certificate_is_found_by_kind_and_name(tmp_path: Path) -> None:
