@@ -147,8 +147,8 @@ class ProjectChange:
             "blind": self.blind,
         }
         values = {name: value for name, value in given.items() if value is not None}
-        if values.get("consensus_rule", ConsensusRule.N_OF_M) is not ConsensusRule.N_OF_M:
-            values.setdefault("votes_to_agree", 0)
+        if values.get("consensus_rule", rules.consensus_rule) is not ConsensusRule.N_OF_M:
+            values["votes_to_agree"] = 0
         return rules.changed_to(replace(rules, **values))
 
 

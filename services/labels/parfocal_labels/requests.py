@@ -97,12 +97,13 @@ def rules_from_pb(message: project_pb2.Project) -> Rules:
     if message.task_kind not in _TASK_KINDS:
         raise fields.invalid("project.task_kind", "VERIFY or CLASSIFY", message.task_kind)
     votes_needed = _votes_needed(message)
+    rule = _consensus_rule(message, votes_needed=votes_needed)
     return Rules(
         task_kind=_TASK_KINDS[message.task_kind],
         classes=_classes(message),
         votes_needed=votes_needed,
-        consensus_rule=_consensus_rule(message, votes_needed=votes_needed),
-        votes_to_agree=_votes_to_agree(message),
+        consensus_rule=rule,
+        votes_to_agree=_votes_to_agree(message) if rule is ConsensusRule.N_OF_M else 0,
         tie_rule=_tie_rule(message),
         gold_share=_share(message, "gold_share"),
         repeat_share=_share(message, "repeat_share"),
@@ -229,8 +230,6 @@ def _consensus_rule(message: project_pb2.Project, *, votes_needed: int) -> Conse
 
 
 def _votes_to_agree(message: project_pb2.Project) -> int:
-    if message.consensus_rule != project_pb2.CONSENSUS_RULE_N_OF_M:
-        return 0
     return fields.whole(
         message.votes_to_agree, "project.votes_to_agree", least=1, most=MAX_VOTES, default=1
     )

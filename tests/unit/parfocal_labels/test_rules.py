@@ -71,3 +71,15 @@ def test_a_change_keeps_what_it_does_not_name() -> None:
 
     assert ProjectChange(display_name="new").applied_to(rules) == rules
     assert ProjectChange(votes_needed=5).applied_to(rules).consensus_rule is ConsensusRule.MAJORITY
+
+
+def test_equal_votes_can_be_changed_alone() -> None:
+    rules = Rules(VERIFY, votes_needed=3, consensus_rule=ConsensusRule.N_OF_M, votes_to_agree=3)
+
+    assert ProjectChange(votes_to_agree=2).applied_to(rules).votes_to_agree == 2
+
+
+def test_equal_votes_are_ignored_where_no_rule_asks_for_them() -> None:
+    rules = Rules(VERIFY, votes_needed=3, consensus_rule=ConsensusRule.MAJORITY)
+
+    assert ProjectChange(votes_to_agree=2).applied_to(rules) == rules
