@@ -127,11 +127,12 @@ def show(
         return
     _show(found, as_json=False)
     print_table(
-        ["queries", "decided", "leased", "labels", "median seconds"],
+        ["queries", "decided", "disputed", "leased", "labels", "median seconds"],
         [
             [
                 progress.queries,
                 progress.decided,
+                progress.disputed,
                 progress.leased,
                 progress.labels,
                 f"{progress.median_seconds:.1f}",

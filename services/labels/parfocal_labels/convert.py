@@ -266,6 +266,7 @@ def progress_to_pb(progress: Progress) -> labels_service_pb2.GetProgressResponse
         labels=progress.labels,
         last_sequence=progress.last_sequence,
         median_seconds=progress.median_seconds,
+        disputed=progress.disputed,
     )
 
 

@@ -376,6 +376,7 @@ class Progress:
         labels: Labels that count.
         last_sequence: The project's last label event.
         median_seconds: Median seconds spent on a label; NaN where none was measured.
+        disputed: Queries that wait for a curator.
     """
 
     queries: int
@@ -384,3 +385,4 @@ class Progress:
     labels: int
     last_sequence: int
     median_seconds: float
+    disputed: int = 0

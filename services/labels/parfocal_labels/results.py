@@ -117,6 +117,7 @@ async def project_progress(
     return Progress(
         queries=sum(counts.values()) - apart,
         decided=counts.get(QueryState.DECIDED, 0),
+        disputed=counts.get(QueryState.DISPUTED, 0),
         leased=await _count(
             connection,
             select(func.count())

@@ -161,8 +161,10 @@ def test_a_dispute_is_listed_and_decided(acting: As) -> None:
     disputed = query_pb2.QUERY_STATE_DISPUTED
 
     [query] = queries(acting("vic"), state=disputed)
+    progress = acting("vic").GetProgress(pb.GetProgressRequest(parent=VNC))
     label = acting("cur").AdjudicateQuery(adjudication(query.name, FALSE))
 
+    assert (progress.queries, progress.decided, progress.disputed) == (2, 0, 1)
     assert label.purpose == label_pb2.LABEL_PURPOSE_ADJUDICATION
     assert (label.annotator, label.query, list(label.tags)) == ("cur", query.name, ["checked"])
     outcome = consensus(acting("vic"))[0]

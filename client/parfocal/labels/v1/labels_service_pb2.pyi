@@ -1503,6 +1503,7 @@ class GetProgressResponse(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
     MEDIAN_SECONDS_FIELD_NUMBER: _builtins.int
+    DISPUTED_FIELD_NUMBER: _builtins.int
     queries: _builtins.int
     """Queries that are not withdrawn; gold queries, which are never decided, are left out."""
     decided: _builtins.int
@@ -1515,6 +1516,8 @@ class GetProgressResponse(_message.Message):
     """The project's last event."""
     median_seconds: _builtins.float
     """Median seconds that people spent on a label; NaN where none was measured."""
+    disputed: _builtins.int
+    """Queries whose votes agree on no answer and that wait for a curator."""
     def __init__(
         self,
         *,
@@ -1524,10 +1527,11 @@ class GetProgressResponse(_message.Message):
         labels: _builtins.int = ...,
         last_sequence: _builtins.int = ...,
         median_seconds: _builtins.float = ...,
+        disputed: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decided", b"decided", "labels", b"labels", "last_sequence", b"last_sequence", "leased", b"leased", "median_seconds", b"median_seconds", "queries", b"queries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decided", b"decided", "disputed", b"disputed", "labels", b"labels", "last_sequence", b"last_sequence", "leased", b"leased", "median_seconds", b"median_seconds", "queries", b"queries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
