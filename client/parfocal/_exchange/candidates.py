@@ -18,6 +18,7 @@ from parfocal._names import last_part
 
 Array = npt.NDArray[Any]
 
+_CACHE_BYTES = 128 << 20
 _CORNERS = ("z0", "y0", "x0", "z1", "y1", "x1")
 
 
@@ -126,9 +127,20 @@ def _source(folder: Place, number: int, path: str, boxes: npt.NDArray[np.int64])
     objects = folder.below(f"objects-{number}.zarr")
     array = None
     if objects.read_json("zarr.json") is not None:
-        array = ts.open({"driver": "zarr3", "kvstore": dict(objects.spec)}, open=True).result()
+        array = _opened(objects)
     z, y, x = array.shape if array is not None else boxes[:, 3:].max(axis=0, initial=1).tolist()
     return Source(number, path, _name(path), array, (z, y, x))
+
+
+def _opened(objects: Place) -> ts.TensorStore:
+    # Neighbours lie in the same chunks, which never change once the set is complete.
+    context = ts.Context({"cache_pool": {"total_bytes_limit": _CACHE_BYTES}})
+    spec = {
+        "driver": "zarr3",
+        "kvstore": dict(objects.spec),
+        "recheck_cached_data": False,
+    }
+    return ts.open(spec, open=True, context=context).result()
 
 
 def _name(path: str) -> str:

@@ -122,6 +122,25 @@ def test_an_export_comes_back_as_the_same_labels(
     assert verdicts(client, f"{round_id}-b") == verdicts(client, round_id)
 
 
+def test_an_exported_label_image_comes_back(
+    parfocal: Any, client: Client, round_id: str, tmp_path: Path
+) -> None:
+    parfocal("labels", "import", PROJECT, truth(tmp_path), "--format", "label-image",
+             "--round", round_id, "--candidates", "set")  # fmt: skip
+    exported = done(
+        parfocal("export", PROJECT, "--format", "ome-zarr", "--candidates", "set", "--round",
+                 round_id, "--out", tmp_path / "labels.zarr", "--json")
+    )  # fmt: skip
+
+    back = done(
+        parfocal("labels", "import", PROJECT, Path(exported["file"]) / "stack", "--format",
+                 "label-image", "--round", f"{round_id}-b", "--candidates", "set", "--json")
+    )  # fmt: skip
+
+    assert (back["added"], back["unmatched"]) == (3, [])
+    assert verdicts(client, f"{round_id}-b") == verdicts(client, round_id)
+
+
 @pytest.mark.parametrize(
     ("format_", "file"),
     [("ome-zarr", "stack/0/zarr.json"), ("neuroglancer", "stack/info")],

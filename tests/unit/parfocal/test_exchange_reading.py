@@ -123,6 +123,27 @@ def test_what_an_exhaustive_file_does_not_show_is_wrong(store: ObjectStore, tmp_
     assert verdicts(labels) == {0: VERDICT_FALSE, 1: VERDICT_TRUE, 2: VERDICT_FALSE}
 
 
+def test_what_is_disputed_is_not_shown_to_be_wrong(store: ObjectStore, tmp_path: Path) -> None:
+    pictures = [
+        {"id": number, "file_name": f"z{number}.png", "height": 30, "width": 40}
+        for number in (0, 1)
+    ]
+    box = {"bbox": [12, 12, 8, 8]}
+    path = coco(
+        tmp_path,
+        {**box, "image_id": 0},
+        {**box, "image_id": 1, "category_id": 2},
+        images=pictures,
+    )
+
+    labels = found(
+        store, path, format="coco", image="stack", classes=["axon=false"], exhaustive=True
+    )
+
+    assert verdicts(labels) == {0: VERDICT_FALSE, 2: VERDICT_FALSE}
+    assert {each.candidate for each in labels.unmatched} == {1}
+
+
 def test_numbers_mean_classes(store: ObjectStore, tmp_path: Path) -> None:
     labels = found(
         store,
