@@ -99,7 +99,8 @@ class IssuerKeys:
             self._begin()
 
     def close(self) -> None:
-        """Fetch no more."""
+        """Fetch no more; whoever waits is told that the keys cannot be had."""
+        self._failed = True
         if self._fetching is not None:
             self._fetching.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)

@@ -34,7 +34,6 @@ _ALGORITHMS = (
 _LEEWAY_SECONDS = 30
 _LONGEST_TOKEN = 16_384
 _LONGEST_NAME = 200
-_MOST_REMEMBERED = 4096
 _MOST_PROJECTS = 1000
 
 
@@ -56,6 +55,7 @@ class OidcTokens:
         settings: The issuer, and which claims say what.
         keys: The issuer's keys; None fetches them.
         clock: Seconds since 1970.
+        most_remembered: Tokens that are remembered; of more, those not seen for longest are not.
 
     Raises:
         ConfigError: If the settings cannot be used.
@@ -67,6 +67,7 @@ class OidcTokens:
         *,
         keys: IssuerKeys | None = None,
         clock: Callable[[], float] = time.time,
+        most_remembered: int = 4096,
     ) -> None:
         if not settings.audience:
             raise ConfigError("PARFOCAL_OIDC_AUDIENCE must be set where an issuer is")
@@ -83,6 +84,10 @@ class OidcTokens:
             exp={"essential": True},
         )
         self._remembered: OrderedDict[bytes, _Verified] = OrderedDict()
+        self._most_remembered = most_remembered
+
+    def __len__(self) -> int:
+        return len(self._remembered)
 
     async def authenticate(self, token: str) -> Account | None:
         """Return the owner of `token`, None if it is no token of the issuer.
@@ -127,7 +132,7 @@ class OidcTokens:
 
     def _remember(self, digest: bytes, verified: _Verified) -> None:
         self._remembered[digest] = verified
-        if len(self._remembered) > _MOST_REMEMBERED:
+        if len(self._remembered) > self._most_remembered:
             self._remembered.popitem(last=False)
 
     def _checked(self, token: str, key: PublicKey) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hmac
 import json
@@ -22,7 +23,9 @@ from parfocal_runtime.access import Rule
 from parfocal_runtime.auth import Role, write_token
 from parfocal_runtime.channels import domain_error, sync_channel
 from parfocal_runtime.config import ConfigError, OidcSettings, ServerConfig
-from parfocal_runtime.errors import DomainError
+from parfocal_runtime.errors import DomainError, Unavailable
+from parfocal_runtime.issuer_keys import IssuerKeys
+from parfocal_runtime.oidc import OidcTokens
 from parfocal_runtime.server import serving_in_thread
 from token_issuer import AUDIENCE, TokenIssuer, ec_key, rsa_key
 
@@ -474,3 +477,74 @@ def test_settings_that_cannot_be_used_stop_the_start(
 
     with pytest.raises(ConfigError, match=message), serving_in_thread([], wrong):
         pass
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_keys_that_are_old_are_fetched_anew_while_they_go_on_to_count(
+    issuer: TokenIssuer, authority: Authority
+) -> None:
+    clock = Clock()
+    old = issuer.keys[0].thumbprint()
+
+    async def use() -> list[str | None]:
+        keys = IssuerKeys(issuer.url, ca_file=authority.ca_file, old_seconds=60, clock=clock)
+        thumbprints = []
+
+        async def look() -> None:
+            key = await keys.find("first")
+            thumbprints.append(key.thumbprint() if key else None)
+
+        await look()
+        issuer.keys = [rsa_key("second")]
+        clock.now += 59
+        await look()
+        clock.now += 1
+        await look()
+        # Whoever needs a new key waits for the fetch that is under way.
+        assert await keys.find("second") is not None
+        await look()
+        keys.close()
+        return thumbprints
+
+    assert asyncio.run(use()) == [old, old, old, None]
+
+
+def test_who_waits_for_the_issuer_is_let_go_when_the_server_stops(
+    issuer: TokenIssuer, authority: Authority
+) -> None:
+    issuer.silent.set()
+
+    async def use() -> None:
+        keys = IssuerKeys(issuer.url, ca_file=authority.ca_file)
+        waiting = asyncio.ensure_future(keys.find("first"))
+        await asyncio.to_thread(issuer.asked.wait, 20)
+        keys.close()
+        await asyncio.wait_for(waiting, 5)
+
+    with pytest.raises(Unavailable):
+        asyncio.run(use())
+    issuer.stop()
+
+
+def test_tokens_that_were_checked_are_not_remembered_without_bound(
+    issuer: TokenIssuer, authority: Authority
+) -> None:
+    settings = OidcSettings(issuer=issuer.url, audience=AUDIENCE)
+    keys = IssuerKeys(issuer.url, ca_file=authority.ca_file)
+    tokens = OidcTokens(settings, keys=keys, most_remembered=3)
+
+    async def use() -> list[str]:
+        names = [f"ann{number}" for number in range(5)]
+        found = [await tokens.authenticate(issuer.token(sub=name)) for name in names]
+        return [account.name for account in found if account]
+
+    assert asyncio.run(use()) == [f"ann{number}" for number in range(5)]
+    assert len(tokens) == 3
+    tokens.close()
