@@ -18,6 +18,6 @@ class LabelsConfig(ServerConfig):
     database_connections: int = bounded(8, least=1, most=1000)
     """Connections to PostgreSQL at most."""
     poll_seconds: float = bounded(1.0, least=0.05, most=60)
-    """How soon a watcher hears of what another replica wrote."""
+    """How soon a watcher looks by itself for what another replica wrote."""
     statistics_seconds: float = bounded(15.0, least=0.1, most=3600)
     """Seconds between two counts of the projects for `/metrics`; readiness follows them."""
