@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,28 +15,11 @@ from parfocal._errors import InvalidRequestError
 from parfocal._exchange.answers import Meaning
 from parfocal._exchange.candidates import CandidateSet
 from parfocal._exchange.masks import Region, region_of
-from parfocal._exchange.matching import Overlap, Thing, Unmatched
+from parfocal._exchange.matching import FileObjects, Overlap, Thing, Unmatched
 from parfocal._exchange.pictures import Place, placed_pictures
 
 Progress = Callable[[str, int, int], None]
 Integers = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class CocoThings:
-    """What a COCO file holds.
-
-    Attributes:
-        things: Annotations, each in the group of its section.
-        overlaps: By how much candidates are the same.
-        left_out: Annotations that cannot be any candidate, and why.
-        covered: (N,) the candidates all of whose sections are pictures of the file.
-    """
-
-    things: list[Thing]
-    overlaps: list[Overlap]
-    left_out: list[Unmatched]
-    covered: npt.NDArray[np.bool_]
 
 
 def coco_things(
@@ -47,7 +29,7 @@ def coco_things(
     meaning: Meaning,
     image: str = "",
     progress: Progress | None = None,
-) -> CocoThings:
+) -> FileObjects:
     """Return the annotations of a COCO file and by how much candidates are the same.
 
     An annotation is compared with what its section shows of each candidate: mask with mask, or
@@ -74,7 +56,7 @@ def coco_things(
         )
     names = {each["id"]: str(each["name"]) for each in document["categories"]}
     sections = _Sections(candidates)
-    found = CocoThings([], [], [], _covered(candidates, places))
+    found = FileObjects([], [], _covered(candidates, places))
     annotations = document["annotations"]
     for done, annotation in enumerate(annotations, 1):
         _take_in(found, annotation, places, names, sections, meaning=meaning)
@@ -84,7 +66,7 @@ def coco_things(
 
 
 def _take_in(
-    found: CocoThings,
+    found: FileObjects,
     annotation: dict[str, Any],
     places: dict[int, Place],
     names: dict[int, str],

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
 
 Answer = bool | str | None
 """True or False on the proposed mask, the name of a class, or None for unsure."""
@@ -77,6 +80,23 @@ class Matching:
 
     matches: tuple[Match, ...]
     unmatched: tuple[Unmatched, ...] = ()
+
+
+@dataclass(frozen=True)
+class FileObjects:
+    """What a file holds.
+
+    Attributes:
+        things: Its objects.
+        overlaps: By how much candidates are the same.
+        covered: (N,) which candidates the file would show, were they objects.
+        left_out: Objects that cannot be any candidate, and why.
+    """
+
+    things: list[Thing]
+    overlaps: list[Overlap]
+    covered: npt.NDArray[np.bool_]
+    left_out: list[Unmatched] = field(default_factory=list)
 
 
 def match(

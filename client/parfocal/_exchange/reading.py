@@ -13,6 +13,7 @@ from parfocal._errors import InvalidRequestError, ParfocalError
 from parfocal._exchange.answers import meaning
 from parfocal._exchange.csv import Line, csv_lines
 from parfocal._exchange.matching import Answer, Match, Unmatched, match
+from parfocal._local import local_data
 from parfocal._names import last_part
 from parfocal.labels.v1.label_pb2 import VERDICT_FALSE, VERDICT_TRUE, VERDICT_UNSURE
 from parfocal.labels.v1.labels_service_pb2 import Answer as AnswerMessage
@@ -112,56 +113,37 @@ def read_labels(
         raise _wrong("exhaustive", "goes with projects that verify only", exhaustive)
     if not 0 < least_iou <= 1:
         raise _wrong("least_iou", "must be above 0 and at most 1", least_iou)
-    candidates, things, overlaps, left_out, covered = _things(
-        format, file, project, candidate_set, store, image, means, key, progress
+    open_set, objects_of = _matching_modules()
+    root = store or local_data().store_uri()
+    candidates = open_set(root, project=project.name, name=candidate_set)
+    objects = objects_of(
+        file, candidates, format=format, meaning=means, image=image, key=key, progress=progress
     )
-    found = match(things, overlaps, least_iou=least_iou)
+    found = match(objects.things, objects.overlaps, least_iou=least_iou)
     answers: dict[int, Answer] = {each.candidate: each.answer for each in found.matches}
     if exhaustive:
         # What two objects of the file say different things of is not shown to be wrong.
         disputed = {each.candidate for each in found.unmatched if each.iou >= least_iou}
-        for row in covered.nonzero()[0].tolist():
+        for row in objects.covered.nonzero()[0].tolist():
             if row not in disputed:
                 answers.setdefault(row, False)
     labels = tuple(
         _of_candidate(candidates, number, answer, round=last_part(round), source=who)
         for number, answer in sorted(answers.items())
     )
-    return FoundLabels(labels, found.matches, (*left_out, *found.unmatched))
+    return FoundLabels(labels, found.matches, (*objects.left_out, *found.unmatched))
 
 
-def _things(
-    format: LabelFormat,
-    file: Path,
-    project: Project,
-    candidate_set: str,
-    store: str | os.PathLike[str] | None,
-    image: str,
-    means: Any,
-    key: str | None,
-    progress: Progress | None,
-) -> tuple[CandidateSet, list[Any], list[Any], list[Unmatched], Any]:
+def _matching_modules() -> tuple[Any, Any]:
+    """Return what opens a candidate set and what compares a file with it; CSV needs neither."""
     try:
         from parfocal._exchange.candidates import open_candidate_set
-        from parfocal._exchange.coco import coco_things
-        from parfocal._exchange.label_images import label_image_things
+        from parfocal._exchange.objects import file_objects
     except ModuleNotFoundError as error:
         raise ParfocalError(
             f'matching with candidates needs {error.name}: pip install "parfocal[images]"'
         ) from error
-    from parfocal._local import local_data
-
-    root = store or local_data().store_uri()
-    candidates = open_candidate_set(root, project=project.name, name=candidate_set)
-    if format == "coco":
-        found = coco_things(file, candidates, meaning=means, image=image, progress=progress)
-        return candidates, found.things, found.overlaps, found.left_out, found.covered
-    known = [each.name for each in candidates.sources]
-    chosen = candidates.source_of(image) if image else candidates.sources[0]
-    if chosen is None or (not image and len(known) > 1):
-        raise _wrong("image", f"must be one of {known}", image)
-    things, overlaps = label_image_things(file, chosen, meaning=means, key=key, progress=progress)
-    return candidates, things, overlaps, [], candidates.source == chosen.number
+    return open_candidate_set, file_objects
 
 
 def _of_line(line: Line, source: str) -> ImportedLabel:

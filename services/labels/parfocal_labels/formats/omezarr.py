@@ -12,9 +12,12 @@ import colorsys
 import json
 import posixpath
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import tensorstore as ts
 
 from parfocal_labels.accepted import Accepted
 from parfocal_labels.candidate_sets import CandidateSet, impossible
@@ -66,8 +69,12 @@ def write_labels(
         inside = [each for each in accepted if candidates.source[each.candidate] == number]
         group = f"{folder}/{name}"
         rows = np.array([each.candidate for each in inside], np.int64)
-        _write_levels(
-            store, group, image, candidates.objects[number], candidates.boxes[rows], rows, cancel
+        objects = open_array(store, candidates.objects[number])
+        finest = _write_finest(
+            store, f"{group}/0", objects, candidates.boxes[rows], wanted=rows + 1, cancel=cancel
+        )
+        _write_coarser(
+            store, group, finest, candidates.boxes[rows], shapes=image.shapes, cancel=cancel
         )
         attributes = label_attributes(image, inside, name=name, group=group, snapshot=snapshot)
         store.write(f"{group}/zarr.json", _group(attributes))
@@ -116,25 +123,39 @@ def label_attributes(
     }
 
 
-def _write_levels(
+def _write_finest(
+    store: ObjectStore,
+    path: str,
+    objects: ts.TensorStore,
+    boxes: Boxes,
+    *,
+    wanted: npt.NDArray[np.int64],
+    cancel: CancelFlag,
+) -> ts.TensorStore:
+    """Copy the values that are wanted, in these boxes, and return the array with them."""
+    # One more than the highest stands for all that are higher.
+    is_wanted = np.zeros(int(wanted.max(initial=0)) + 2, bool)
+    is_wanted[wanted] = True
+    z, y, x = objects.shape
+    array = _level(store, path, (z, y, x))
+    for box in touched_blocks(boxes, objects.shape, _shard((z, y, x))):
+        cancel.check()
+        block = read_box(objects, box)
+        write_box(array, box, block * is_wanted[np.minimum(block, len(is_wanted) - 1)])
+    return array
+
+
+def _write_coarser(
     store: ObjectStore,
     group: str,
-    image: SourceImage,
-    objects: str,
+    finer: ts.TensorStore,
     boxes: Boxes,
-    rows: np.ndarray[Any, np.dtype[np.int64]],
+    *,
+    shapes: Sequence[Triple],
     cancel: CancelFlag,
 ) -> None:
-    # One more than the highest number stands for all that are higher.
-    wanted = np.zeros(int(rows.max(initial=-1)) + 3, bool)
-    wanted[rows + 1] = True
-    array = open_array(store, objects)
-    finer = _level(store, f"{group}/0", image.shape)
-    for box in touched_blocks(boxes, image.shape, _shard(image.shape)):
-        cancel.check()
-        block = read_box(array, box)
-        write_box(finer, box, block * wanted[np.minimum(block, len(wanted) - 1)])
-    for level, (above, shape) in enumerate(zip(image.shapes, image.shapes[1:], strict=False), 1):
+    """Write the levels below the finest, each from the one before."""
+    for level, (above, shape) in enumerate(pairwise(shapes), 1):
         step = coarsening(above, shape)
         boxes = step.boxes(boxes)
         coarse = _level(store, f"{group}/{level}", shape)
@@ -144,7 +165,7 @@ def _write_levels(
         finer = coarse
 
 
-def _level(store: ObjectStore, path: str, shape: Triple) -> Any:
+def _level(store: ObjectStore, path: str, shape: Triple) -> ts.TensorStore:
     try:
         return create_array(
             store,
