@@ -31,6 +31,7 @@ PARTS = {
     "services/common/parfocal_runtime": "runtime",
     "services/common/parfocal_runtime/models": "models",
     "services/common/parfocal_runtime/database.py": "database",
+    "services/common/parfocal_runtime/listening.py": "database",
     "services/common/parfocal_runtime/transactions.py": "database",
     "services/standalone/parfocal_standalone": "standalone",
     **{f"services/{name}/parfocal_{name}": name for name in [*SERVING, "training"]},
@@ -38,7 +39,6 @@ PARTS = {
 # What stands in an extra without an import: a library of ours loads it by name.
 LOADED_BY_NAME = {
     "aiosqlite": "SQLAlchemy's driver",
-    "asyncpg": "SQLAlchemy's driver",
     "onnxscript": "torch.onnx",
 }
 
