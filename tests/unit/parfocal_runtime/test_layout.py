@@ -34,3 +34,8 @@ def test_artifacts_lie_where_the_design_says() -> None:
     assert layout.embedding_array("p", "s", "enc", 1) == "projects/p/embeddings/s/enc-1.zarr"
     assert layout.selection_table("p", "r1") == "projects/p/selections/r1.parquet"
     assert layout.snapshot_table("p", "ab") == "projects/p/snapshots/ab.parquet"
+    assert layout.export_path("p", "ab", "csv") == "projects/p/exports/ab/csv.csv"
+    assert (
+        layout.export_path("p", "ab", "ome-zarr", candidate_set="s")
+        == "projects/p/exports/ab/ome-zarr-s.zarr"
+    )
