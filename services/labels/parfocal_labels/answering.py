@@ -126,7 +126,7 @@ class _Answering:
         held = await self._statements.held(pairs, now=self._now)
         rules = self._project.rules
         if needs_content(rules):
-            for row in await self._statements.votes(self._project.id, ids):
+            for row in await self._statements.votes(ids):
                 ballot = Ballot(row["annotator"], answer_from_raw(row))
                 self._asked[row["query_id"]].ballots.append(ballot)
         return Bench(

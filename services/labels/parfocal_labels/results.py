@@ -79,8 +79,8 @@ async def _consensus_of(
     posterior: Posterior | None,
 ) -> list[QueryConsensus]:
     ids = [query.id for query in asked]
-    votes = await votes_on(connection, project, ids)
-    adjudications = await adjudications_on(connection, project, ids)
+    votes = await votes_on(connection, ids)
+    adjudications = await adjudications_on(connection, ids)
     items = []
     for query in asked:
         ballots = votes[query.id]

@@ -67,8 +67,8 @@ async def settle_queries(
 
     A query that is decided by it, or disputed, is held by nobody any more.
     """
-    votes = await votes_on(connection, project, ids)
-    adjudications = await adjudications_on(connection, project, ids)
+    votes = await votes_on(connection, ids)
+    adjudications = await adjudications_on(connection, ids)
     rows = await connection.execute(
         select(
             standings.c.query_id, standings.c.votes, standings.c.leases, standings.c.state

@@ -225,11 +225,10 @@ class Statements:
         )
         return {(row["query_id"], row["annotator"]): Purpose(row["purpose"]) for row in rows}
 
-    async def votes(self, project: int, queries: Collection[int]) -> Sequence[Row]:
+    async def votes(self, queries: Collection[int]) -> Sequence[Row]:
         """Return the votes that stand on `queries`, earliest first."""
-        return await self._rows(
-            _VOTES.format(queries=self._any("$2", "bigint")), project, self._array(queries)
-        )
+        statement = _VOTES.format(queries=self._any("$1", "bigint"))
+        return await self._rows(statement, self._array(queries))
 
     async def outcomes(
         self, project: int, calls: Collection[tuple[str, str]]
@@ -415,9 +414,10 @@ _OPEN_PLACE = (
     " THEN state WHEN votes + leases - 1 >= $1 THEN 'held' ELSE 'open' END WHERE query_id = $2"
 )
 
+# The project is not named, lest SQLite goes through all events of the project in their order.
 _VOTES = (
     "SELECT e.query_id, e.annotator, e.verdict, e.class_name FROM label_events e"
-    " WHERE e.project_id = $1 AND e.query_id {queries}"
+    " WHERE e.query_id {queries}"
     f" AND e.purpose IN ({', '.join(map(repr, COUNTED))})"
     f" AND {_IS_LABEL.format(e='e')} AND {_LASTING.format(e='e')} ORDER BY e.sequence"
 )

@@ -49,42 +49,28 @@ def has_vote_of(annotator: str, query_id: ColumnElement[int]) -> Exists:
     )
 
 
-async def votes_on(
-    connection: AsyncConnection, project: Project, ids: Collection[int]
-) -> dict[int, list[Ballot]]:
+async def votes_on(connection: AsyncConnection, ids: Collection[int]) -> dict[int, list[Ballot]]:
     """Return the votes that stand on each of the queries `ids`, earliest first."""
-    statement = (
-        select(LABELS)
-        .where(
-            LABELS.c.project_id == project.id,
-            LABELS.c.query_id.in_(ids),
-            LABELS.c.purpose.in_(COUNTED),
-            stands(LABELS),
-        )
-        .order_by(LABELS.c.sequence)
-    )
     votes: dict[int, list[Ballot]] = {query: [] for query in ids}
-    for row in await connection.execute(statement):
+    for row in await connection.execute(standing_on(ids, LABELS.c.purpose.in_(COUNTED))):
         votes[row.query_id].append(Ballot(row.annotator, answer_from_row(row)))
     return votes
 
 
-async def adjudications_on(
-    connection: AsyncConnection, project: Project, ids: Collection[int]
-) -> dict[int, Answer]:
+async def adjudications_on(connection: AsyncConnection, ids: Collection[int]) -> dict[int, Answer]:
     """Return the last word of a curator on those of the queries `ids` that have one."""
-    statement = (
-        select(LABELS)
-        .where(
-            LABELS.c.project_id == project.id,
-            LABELS.c.query_id.in_(ids),
-            IS_ADJUDICATION,
-            stands(LABELS),
-        )
+    rows = await connection.execute(standing_on(ids, IS_ADJUDICATION))
+    return {row.query_id: answer_from_row(row) for row in rows}
+
+
+def standing_on(ids: Collection[int], purpose: ColumnElement[bool]) -> Select[Any]:
+    """Return the statement that finds labels which stand on queries, earliest first."""
+    # The project is not named, lest SQLite goes through all its events in their order.
+    return (
+        select(LABELS.c.query_id, LABELS.c.annotator, *_ANSWER)
+        .where(LABELS.c.query_id.in_(ids), purpose, stands(LABELS))
         .order_by(LABELS.c.sequence)
     )
-    rows = await connection.execute(statement)
-    return {row.query_id: answer_from_row(row) for row in rows}
 
 
 async def ballot_table(
