@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +9,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
+from explaining import Explaining
 from parfocal_labels.migrate import VERSION_TABLE, migrate
 from parfocal_labels.records import QuerySpec
 from parfocal_labels.schema import metadata
 from parfocal_labels.statements import Place, Statements
 from parfocal_runtime.database import Database
-from parfocal_runtime.transactions import Row, Session
+from parfocal_runtime.transactions import Session
 
 if TYPE_CHECKING:
     from tests.integration.labels.conftest import Lab, Run
@@ -111,27 +111,6 @@ def test_the_next_queries_are_a_range_of_an_index(
         assert "ix_standings_open" in plan or (after and round_ and "ix_queries_list" in plan)
         assert "Sort" not in plan
         assert "TEMP B-TREE" not in plan
-
-
-class Explaining:
-    """A session that says how it would run the statements that it is given."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self.is_postgresql = session.is_postgresql
-        self.plans: list[str] = []
-
-    async def rows(self, statement: str, *parameters: object) -> list[Row]:
-        word = "EXPLAIN" if self.is_postgresql else "EXPLAIN QUERY PLAN"
-        rows = await self._session.rows(f"{word} {statement}", *parameters)
-        self.plans.append("\n".join(str(tuple(row)[-1]) for row in rows))
-        return []
-
-    async def run(self, statement: str, *parameters: object) -> None:
-        await self._session.run(statement, *parameters)
-
-    async def run_many(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
-        await self._session.run_many(statement, rows)
 
 
 async def explained(database: Database, *, round_: str, after: Place | None) -> list[str]:
