@@ -85,10 +85,40 @@ def wait_for(is_ready: Callable[[], bool], process: subprocess.Popen[bytes], log
         time.sleep(0.05)
 
 
-def serve(start: Callable[[ExitStack], str], *, attempts: int = 3) -> None:
+def end_killed(process: subprocess.Popen[bytes]) -> None:
+    """End a process and those that it started, all by SIGKILL, and wait until they are gone."""
+    family = [process.pid, *_children(process.pid)]
+    for pid in family:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+    while any(map(_is_running, family)):
+        time.sleep(0.01)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _is_running(pid: int) -> bool:
+    """Return whether a process can still do something; one that nobody has buried cannot."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def serve(
+    start: Callable[[ExitStack], str],
+    *,
+    attempts: int = 3,
+    told: Callable[[str], None] | None = None,
+) -> None:
     """Start a server, print how to reach it, and end it when standard input closes.
 
-    So it ends with whoever started it, however that ends.
+    So it ends with whoever started it, however that ends. A line of standard input is given to
+    `told`, and a line comes back when that is done.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -101,7 +131,8 @@ def serve(start: Callable[[ExitStack], str], *, attempts: int = 3) -> None:
                     raise
                 continue
             print(address, flush=True)
-            with contextlib.suppress(OSError):
-                while os.read(0, 1024):
-                    pass
+            for line in sys.stdin:
+                if told is not None:
+                    told(line.strip())
+                print("done", flush=True)
             return
