@@ -18,7 +18,6 @@ from parfocal_runtime.errors import DomainError, NotFound, PermissionDenied
 from parfocal_runtime.transactions import Row
 
 _EXPIRED_AT_ONCE = 1000
-_LEAST_LOOK = 20
 
 
 @dataclass
@@ -110,32 +109,54 @@ class _HandingOut:
         ]
 
     async def _serve(self, group: _Group) -> None:
-        after: Place | None = None
-        while group.missing:
-            rows, after = await self._look(group, after)
-            if not rows:
-                return
-            needed = self._project.rules.votes_needed
-            for row in rows:
-                self._rows[row["id"]] = row
-                self._table.lay(row["id"], places=needed - row["votes"] - row["leases"])
-            touched = [row["id"] for row in rows if row["votes"] or row["leases"] or row["skips"]]
-            if touched:
-                names = {hand.wish.annotator for hand in group.hands}
-                self._table.bar(await self._statements.barred(touched, names))
-            self._table.deal([row["id"] for row in rows], group.hands)
+        if not group.missing:
+            return
+        rows, after = await self._look(group, None, count=group.missing)
+        await self._deal(rows, group.hands)
+        # Whoever is far ahead of the others has answered what lies next; the database passes it
+        # over for them.
+        for hand in group.hands:
+            rows, place = await self._behind(group, after, hand)
+            while rows:
+                await self._deal(rows, [hand])
+                rows, place = await self._behind(group, place, hand)
 
-    async def _look(self, group: _Group, after: Place | None) -> tuple[list[Row], Place | None]:
-        """Return the next open queries behind `after` that the group may judge."""
-        count = max(group.missing, _LEAST_LOOK) if after else group.missing
+    async def _behind(
+        self, group: _Group, after: Place | None, hand: Hand
+    ) -> tuple[list[Row], Place | None]:
+        if not hand.missing or after is None:
+            return [], after
+        return await self._look(group, after, count=hand.missing, annotator=hand.wish.annotator)
+
+    async def _look(
+        self, group: _Group, after: Place | None, *, count: int, annotator: str = ""
+    ) -> tuple[list[Row], Place | None]:
+        """Return the next open queries behind `after` that the group, or one of it, may judge."""
         found = [
             await self._statements.open_queries(
-                self._project.id, round_=group.round, skill=skill, after=after, count=count
+                self._project.id,
+                round_=group.round,
+                skill=skill,
+                after=after,
+                count=count,
+                annotator=annotator,
             )
             for skill in group.skills
         ]
         rows = list(heapq.merge(*found, key=_order))[:count]
         return rows, _place(rows[-1]) if rows else after
+
+    async def _deal(self, rows: Sequence[Row], hands: Sequence[Hand]) -> None:
+        needed = self._project.rules.votes_needed
+        for row in rows:
+            self._rows[row["id"]] = row
+            self._table.lay(row["id"], places=needed - row["votes"] - row["leases"])
+        # Looked up now that the rows are locked: what was committed before that is seen.
+        touched = [row["id"] for row in rows if row["votes"] or row["leases"] or row["skips"]]
+        if touched:
+            names = {hand.wish.annotator for hand in hands}
+            self._table.bar(await self._statements.barred(touched, names))
+        self._table.deal([row["id"] for row in rows], hands)
 
     async def _extras(self, wish: Wish, known: Row | None) -> list[tuple[int, Purpose]]:
         """Return gold queries and repeats that are due to an annotator."""

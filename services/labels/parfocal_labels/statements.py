@@ -111,31 +111,42 @@ class Statements:
         return {row["name"]: row for row in rows}
 
     async def open_queries(
-        self, project: int, *, round_: str, skill: str, after: Place | None, count: int
+        self,
+        project: int,
+        *,
+        round_: str,
+        skill: str,
+        after: Place | None,
+        count: int,
+        annotator: str = "",
     ) -> list[Row]:
         """Return and lock open queries in order, from behind `after` on.
 
-        What other transactions have in hand is passed over. The cost does not depend on the
-        length of the queue: each statement reads a range of an index.
+        What other transactions have in hand is passed over, and with an `annotator` what they
+        hold, answered or skipped. The cost does not depend on the length of the queue: each
+        statement reads a range of an index.
         """
-        of_round = " AND s.round = $3" if round_ else ""
-        given = (project, skill, round_) if round_ else (project, skill)
-        where = f"s.project_id = $1 AND s.skill = $2{of_round} AND s.state = 'open'"
+        given: list[object] = [project, skill]
+
+        def put(value: object) -> str:
+            given.append(value)
+            return f"${len(given)}"
+
+        where = "s.project_id = $1 AND s.skill = $2 AND s.state = 'open'"
+        if round_:
+            where += f" AND s.round = {put(round_)}"
+        if annotator:
+            where += f" AND {_FREE.format(annotator=put(annotator))}"
         if after is None:
             return await self._queue(where, *given, count=count)
-        priority, *place = after
-        n = len(given)
-        rows = await self._queue(
-            f"{where} AND s.priority = ${n + 1} AND (s.rank, s.query_id) > (${n + 2}, ${n + 3})",
-            *given,
-            priority,
-            *place,
-            count=count,
-        )
+        priority, rank, query = after
+        level = f"{where} AND s.priority = {put(priority)}"
+        behind = f"{level} AND (s.rank, s.query_id) > ({put(rank)}, {put(query)})"
+        rows = await self._queue(behind, *given, count=count)
         if len(rows) < count:
-            rows += await self._queue(
-                f"{where} AND s.priority < ${n + 1}", *given, priority, count=count - len(rows)
-            )
+            del given[-2:]
+            lower = f"{where} AND s.priority < ${len(given)}"
+            rows += await self._queue(lower, *given, count=count - len(rows))
         return rows
 
     async def _queue(self, where: str, *given: object, count: int) -> list[Row]:
@@ -359,13 +370,20 @@ _QUERIES = (
     "SELECT q.*, s.state, s.votes, s.leases, s.skips"
     " FROM standings s CROSS JOIN queries q WHERE q.id = s.query_id"
 )
-_UNTOUCHED = " AND ".join(
-    f"NOT EXISTS (SELECT 1 FROM {table} t WHERE t.query_id = s.query_id AND t.annotator = $2)"
-    for table in ("leases", "skips", "label_events")
+_UNHELD = " AND ".join(
+    f"NOT EXISTS (SELECT 1 FROM {table} t"
+    " WHERE t.query_id = s.query_id AND t.annotator = {annotator})"
+    for table in ("leases", "skips")
+)
+_FREE = (
+    f"{_UNHELD} AND NOT EXISTS (SELECT 1 FROM label_events e WHERE e.query_id = s.query_id"
+    " AND e.annotator = {annotator}"
+    f" AND {_IS_LABEL.format(e='e')} AND {_LASTING.format(e='e')})"
 )
 _GOLD = (
-    f"{_QUERIES} AND s.project_id = $1 AND s.state = 'gold' AND {_UNTOUCHED}"
-    " ORDER BY s.query_id LIMIT $3"
+    f"{_QUERIES} AND s.project_id = $1 AND s.state = 'gold'"
+    f" AND {_UNHELD.format(annotator='$2')} AND NOT EXISTS (SELECT 1 FROM label_events e"
+    " WHERE e.query_id = s.query_id AND e.annotator = $2) ORDER BY s.query_id LIMIT $3"
 )
 _REPEATS = (
     "SELECT q.*, s.state, s.votes, s.leases, s.skips FROM label_events e"

@@ -94,16 +94,16 @@ def test_a_database_at_the_present_schema_stays_as_it_is(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("round_", ["", "r3"])
-@pytest.mark.parametrize("after", [None, (0, 7, 8)])
+@pytest.mark.parametrize(("after", "annotator"), [(None, ""), ((0, 7, 8), ""), ((0, 7, 8), "ada")])
 def test_the_next_queries_are_a_range_of_an_index(
-    lab: Lab, round_: str, after: Place | None
+    lab: Lab, round_: str, after: Place | None, annotator: str
 ) -> None:
     lab.create()
     for number in range(5):
         specs = [QuerySpec(f"r{number}", "set", rank, rank) for rank in range(2000)]
         lab.run(lab.store.add_queries("vnc", specs, caller="loop"))
 
-    plans = lab.run(explained(lab.database, round_=round_, after=after))
+    plans = lab.run(explained(lab.database, round_=round_, after=after, annotator=annotator))
 
     assert len(plans) == (2 if after else 1)
     for plan in plans:
@@ -113,12 +113,16 @@ def test_the_next_queries_are_a_range_of_an_index(
         assert "TEMP B-TREE" not in plan
 
 
-async def explained(database: Database, *, round_: str, after: Place | None) -> list[str]:
+async def explained(
+    database: Database, *, round_: str, after: Place | None, annotator: str
+) -> list[str]:
     async def work(session: Session) -> list[str]:
         if session.is_postgresql:
             await session.run("ANALYZE")
         explaining = Explaining(session)
-        await Statements(explaining).open_queries(1, round_=round_, skill="", after=after, count=20)
+        await Statements(explaining).open_queries(
+            1, round_=round_, skill="", after=after, count=20, annotator=annotator
+        )
         return explaining.plans
 
     return await database.transactions.run(work)

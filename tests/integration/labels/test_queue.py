@@ -353,3 +353,25 @@ def test_sixteen_annotators_at_once_decide_every_query_exactly_once(lab: Lab) ->
     assert [event.sequence for event in events] == list(range(1, 101))
     assert set(per_query.values()) == {2}
     assert {query.state for query in queries(lab)} == {QueryState.DECIDED}
+
+
+def test_who_is_far_ahead_of_the_others_still_gets_the_next(lab: Lab) -> None:
+    lab.create(votes=3).add(300)
+    for _ in range(7):
+        lab.vote("ada", 40)
+
+    ahead = lab.lease("ada", 40)
+    behind = lab.lease("bob", 40)
+
+    assert len(ahead) == 20
+    assert min(ahead) == 281
+    assert behind == list(range(1, 41))
+
+
+def test_who_took_an_answer_back_is_handed_the_query_again(lab: Lab) -> None:
+    lab.create(votes=2).add(60)
+    labels = lab.vote("ada", 50)
+
+    lab.run(lab.store.retract_label("vnc", labels[7].sequence, caller="ada"))
+
+    assert lab.lease("ada", 20) == [labels[7].query.id, *range(51, 61)]
