@@ -88,7 +88,8 @@ class _Answering:
         self._sequence = project.last_sequence
         self._facts = Facts()
         self._outcomes: list[Outcome] = []
-        self._calls: dict[tuple[str, str], tuple[str, tuple[int, ...]]] = {}
+        # What each call asked for, and, as JSON, what it led to.
+        self._calls: dict[tuple[str, str], tuple[str, str]] = {}
         self._rows: dict[int, Row] = {}
         self._asked: dict[int, Asked] = {}
 
@@ -112,7 +113,7 @@ class _Answering:
         calls = {(each.annotator, each.request_id) for each in submissions}
         rows = await self._statements.outcomes(self._project.id, calls)
         for call, row in rows.items():
-            self._calls[call] = (row["content_sha256"], tuple(json.loads(row["outcome"])))
+            self._calls[call] = (row["content_sha256"], row["outcome"])
 
     async def _bench(self, submissions: Sequence[Submission]) -> Bench:
         pairs = {(vote.query, each.annotator) for each in submissions for vote in each.votes}
@@ -149,10 +150,10 @@ class _Answering:
         call = (submission.annotator, submission.request_id)
         try:
             if call in self._calls:
-                content, sequences = self._calls[call]
+                content, outcome = self._calls[call]
                 if content != submission.content:
                     raise reused(submission.request_id)
-                return Again(sequences)
+                return Again(tuple(json.loads(outcome)))
             self._require_fitting(submission)
             purposes = bench.accept(submission)
         except DomainError as error:
@@ -160,9 +161,9 @@ class _Answering:
         labels = [
             self._label(submission, number, purpose) for number, purpose in enumerate(purposes)
         ]
-        sequences = tuple(label.sequence for label in labels)
-        self._calls[call] = (submission.content, sequences)
-        self._outcomes.append(Outcome(*call, submission.content, json.dumps(sequences)))
+        outcome = json.dumps([label.sequence for label in labels])
+        self._calls[call] = (submission.content, outcome)
+        self._outcomes.append(Outcome(*call, submission.content, outcome))
         return [submission.reader.label(label, self._project) for label in labels]
 
     def _require_fitting(self, submission: Submission) -> None:
