@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import json
+import re
 
 from parfocal_labels.fields import whole
 from parfocal_labels.paging import Key, PageRequest
@@ -14,6 +15,8 @@ from parfocal_runtime.errors import InvalidInput
 _DEFAULT_SIZE = 50
 _LARGEST_SIZE = 1000
 _LARGEST_NUMBER = 2**63 - 1
+# What no database keeps.
+_UNFIT = re.compile("[\0\ud800-\udfff]")
 
 
 def page_request(size: int, token: str, *, kinds: tuple[type, ...], scope: object) -> PageRequest:
@@ -57,7 +60,7 @@ def _fits(part: object, kind: type) -> bool:
         return False
     if isinstance(part, int):
         return abs(part) <= _LARGEST_NUMBER
-    return "\0" not in str(part)
+    return _UNFIT.search(str(part)) is None
 
 
 def _digest(scope: object) -> str:
