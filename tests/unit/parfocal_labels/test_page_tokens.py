@@ -29,7 +29,16 @@ def test_text_that_is_no_token_is_refused(token: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", [("a", 1), ("a", 1, "b"), (1, 1, 1), ("a", True, 1), ("a", 1, 2**63), ("\0", 1, 1)]
+    "key",
+    [
+        ("a", 1),
+        ("a", 1, "b"),
+        (1, 1, 1),
+        ("a", True, 1),
+        ("a", 1, 2**63),
+        ("\0", 1, 1),
+        ("\ud800", 1, 1),
+    ],
 )
 def test_a_token_of_another_key_is_refused(key: tuple[int | str, ...]) -> None:
     token = page_token(key, scope="list")
