@@ -77,6 +77,8 @@ def test_many_callers_who_go_away_at_once_do_not_block_the_next(lab: Lab) -> Non
     "address", ["postgresql://postgres@127.0.0.1:1/none", "sqlite:////nowhere/labels.db"]
 )
 def test_a_database_that_does_not_answer_is_unavailable(address: str, run: Run[Any]) -> None:
+    before = threading.enumerate()
+
     async def read() -> None:
         database = Database(address)
         try:
@@ -86,7 +88,7 @@ def test_a_database_that_does_not_answer_is_unavailable(address: str, run: Run[A
             await database.close()
             # The driver's thread still tells the loop that it could not connect.
             for thread in threading.enumerate():
-                if "_connection_worker_thread" in thread.name:
+                if thread not in before and "_connection_worker_thread" in thread.name:
                     await asyncio.to_thread(thread.join, 10)
 
     with pytest.raises(Unavailable) as caught:
