@@ -65,24 +65,25 @@ async def settle_queries(
 ) -> None:
     """Work out anew, from the labels that stand, the votes and states of locked queries.
 
-    A query that is decided by it, or disputed, is held by nobody any more.
+    A query that is decided by it, or disputed, is held by nobody any more. What was withdrawn
+    stays so.
     """
     votes = await votes_on(connection, ids)
     adjudications = await adjudications_on(connection, ids)
     rows = await connection.execute(
         select(
             standings.c.query_id, standings.c.votes, standings.c.leases, standings.c.state
-        ).where(standings.c.query_id.in_(ids), standings.c.state.not_in(FIXED_STATES))
+        ).where(standings.c.query_id.in_(ids))
     )
     changes = []
     for row in rows.all():
         ballots = votes[row.query_id]
         outcome = consensus(ballots, project.rules, adjudication=adjudications.get(row.query_id))
-        state = _state(outcome, leases=row.leases, rules=project.rules)
-        if (len(ballots), state.value) != (row.votes, row.state):
-            changes.append(
-                {"query": row.query_id, "votes_now": len(ballots), "state_now": state.value}
-            )
+        state = row.state
+        if state not in FIXED_STATES:
+            state = _state(outcome, leases=row.leases, rules=project.rules).value
+        if (len(ballots), state) != (row.votes, row.state):
+            changes.append({"query": row.query_id, "votes_now": len(ballots), "state_now": state})
     if changes:
         await connection.execute(_SETTLE, changes)
         over = [each["query"] for each in changes if each["state_now"] in _OVER]

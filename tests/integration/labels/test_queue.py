@@ -267,6 +267,17 @@ def test_a_withdrawn_round_is_not_handed_out_and_keeps_what_is_decided(lab: Lab)
     assert len(lab.lease("cyd", 10)) == 1
 
 
+def test_a_withdrawn_query_stays_so_and_loses_a_vote_that_is_taken_back(lab: Lab) -> None:
+    lab.create(votes=2).add(1)
+    [label] = lab.vote("ada", 1)
+    lab.run(lab.store.withdraw_queries("vnc", "r1"))
+
+    lab.retract(label)
+
+    [query] = queries(lab)
+    assert (query.state, query.votes) == (QueryState.WITHDRAWN, 0)
+
+
 def test_a_withdrawn_query_stays_so_when_it_is_added_again(lab: Lab) -> None:
     lab.create().add(1)
     lab.run(lab.store.withdraw_queries("vnc", "r1"))
