@@ -9,9 +9,10 @@ IMAGES ?=
 TRUTH ?=
 SPLIT ?=
 OUT ?= runs/demo
+PROOFS := $(addprefix tests/integration/labels/test_label_,crash.py replicas.py memory.py fuzz.py model.py)
 DEMO := $(if $(IMAGES),--images $(IMAGES)) $(if $(TRUTH),--truth $(TRUTH)) $(if $(SPLIT),--split $(SPLIT))
 
-.PHONY: demo test install fmt lint type protos protos-check test-unit test-integration images k8s-check clean
+.PHONY: demo test install fmt lint type protos protos-check test-unit test-integration proofs images k8s-check clean
 
 demo: $(VENV)/all ## one campaign on generated images, or: make demo IMAGES=folder TRUTH=folder
 	$(BIN)/parfocal demo --out $(OUT) $(DEMO)
@@ -26,6 +27,9 @@ test-unit: install ## no sockets
 
 test-integration: install ## real servers, stores, databases
 	$(BIN)/python -m pytest tests/integration tests/e2e $(PYTEST)
+
+proofs: install ## the label service under kills, soak and chance: all of it, half an hour
+	PARFOCAL_PROOFS=all $(BIN)/python -m pytest -rP $(PROOFS) $(PYTEST)
 
 install: $(VENV)/dev ## the environment for development
 

@@ -1,176 +1,268 @@
-"""The store against a model of its rules in plain dictionaries, under random use."""
+"""The store against a model of its rules, under random use."""
 
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime, timedelta
-from random import Random
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Iterator
+from datetime import timedelta
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
-import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
-from parfocal_labels.answers import FALSE, TRUE
+from label_model import Asked, Model
+from parfocal_labels.annotators import AnnotatorChange
+from parfocal_labels.answers import FALSE, TRUE, UNSURE
 from parfocal_labels.paging import PageRequest
-from parfocal_labels.records import QuerySpec, QueryState, Vote
-from parfocal_runtime.errors import WrongState
+from parfocal_labels.records import QuerySpec, QueryState, Skip, Vote
+from parfocal_runtime.errors import DomainError
+from proofs import amount, long_running
 
 if TYPE_CHECKING:
     from tests.integration.labels.conftest import Lab
 
-VOTES = 2
-TTL = timedelta(seconds=30)
-PEOPLE = ("ada", "bob", "cyd")
-STEPS = 120
+EXAMPLES, STEPS = amount(40, all=1000), 30
 ALL = PageRequest(1000)
+ANSWERS = {True: TRUE, False: FALSE}
+PRIORITIES = {"r0": 0, "r1": 1}
+
+people = st.sampled_from(("ada", "bob", "cyd"))
+rounds = st.sampled_from(tuple(PRIORITIES))
+seconds = st.sampled_from((5, 30))
+request_ids = st.sampled_from(("", "", "", "a", "b"))
+picks = st.lists(st.integers(0, 20), min_size=1, max_size=3)
 
 
-class Use:
+class Use(RuleBasedStateMachine):
     """What people do with one project, on the store and in the model at the same time."""
 
-    def __init__(self, lab: Lab, seed: int) -> None:
-        self.lab, self.random = lab.create(votes=VOTES), Random(seed)
-        self.done: Counter[str] = Counter()
-        self.queries: dict[int, QuerySpec] = {}
-        self.leases: dict[tuple[int, str], datetime] = {}
-        self.votes: dict[tuple[int, str], int] = {}
-        self.withdrawn: set[int] = set()
-        self.last_sequence = 0
+    lab: Lab
+    numbers: Iterator[int]
+    done: Counter[str]
 
-    @property
-    def now(self) -> datetime:
-        return self.lab.clock.now
+    @initialize(votes=st.integers(1, 3), ranks=st.lists(st.integers(0, 11), min_size=3, max_size=9))
+    def create(self, votes: int, ranks: list[int]) -> None:
+        self.project = f"p{next(self.numbers)}"
+        self.lab.create(votes=votes, project=self.project)
+        self.model = Model(votes)
+        for candidate, number in enumerate(ranks):
+            self.add(candidate, f"r{number % 2}", number // 4, number % 4)
 
-    def person(self) -> str:
-        return self.random.choice(PEOPLE)
+    def run(self, call: Coroutine[Any, Any, Any]) -> Any:
+        """What a call comes to, None where it is refused."""
+        try:
+            return self.lab.run(call)
+        except DomainError:
+            return None
 
-    def cast(self, query: int) -> int:
-        return sum(voted == query for voted, _ in self.votes)
+    def some(self, of: list[int], numbers: list[int]) -> list[int]:
+        return list(dict.fromkeys(of[number % len(of)] for number in numbers)) if of else []
 
-    def held(self, person: str) -> list[int]:
-        return [q for (q, who), end in self.leases.items() if who == person and end > self.now]
+    def queries(self, annotator: str, numbers: list[int], *, anything: bool) -> list[int]:
+        """Queries that somebody holds, or any."""
+        of = list(self.model.queries) if anything else self.model.held(annotator)
+        return self.some(of, numbers)
 
-    def available(self, person: str) -> list[int]:
-        live = Counter(query for (query, _), end in self.leases.items() if end > self.now)
-        unavailable = {query for query, who in self.votes if who == person} | self.withdrawn
-        order = {q: (-spec.priority, spec.rank, q) for q, spec in self.queries.items()}
-        return [
-            query
-            for query in sorted(self.queries, key=order.__getitem__)
-            if query not in {*unavailable, *self.held(person)}
-            and self.cast(query) + live[query] < VOTES
-        ]
+    def request_id(self, given: str) -> str:
+        return given or f"call-{next(self.numbers)}"
 
-    def add(self) -> None:
-        number = self.random.randrange(12)
-        spec = QuerySpec(f"r{number % 2}", "set", number, rank=number % 3, priority=number % 2)
-        self.lab.run(self.lab.store.add_queries("vnc", [spec], caller="loop"))
-        listed = self.lab.run(self.lab.store.list_queries("vnc", ALL)).items
-        self.queries = {query.id: query.spec for query in listed}
+    @rule(
+        candidate=st.integers(0, 9), round_=rounds, rank=st.integers(0, 2), skill=st.integers(0, 3)
+    )
+    def add(self, candidate: int, round_: str, rank: int, skill: int) -> None:
+        priority, needed = PRIORITIES[round_], "" if skill else "axons"
+        spec = QuerySpec(round_, "set", candidate, rank=rank, priority=priority, skill=needed)
+        self.run(self.lab.store.add_queries(self.project, [spec], caller="loop"))
+        for query in self.run(self.lab.store.list_queries(self.project, ALL)).items:
+            of = query.spec
+            self.model.queries[query.id] = Asked(of.round, of.priority, of.rank, of.skill)
 
-    def lease(self) -> None:
-        person, count = self.person(), self.random.randint(1, 4)
-        expected = self.available(person)[:count]
-
-        assert self.lab.lease(person, count, seconds=TTL.total_seconds()) == expected
-
-        self.leases.update({(query, person): self.now + TTL for query in expected})
-
-    def renew(self) -> None:
-        person = self.person()
-        mine = self.held(person)
-
-        renewed, until = self.lab.run(
-            self.lab.store.renew_leases("vnc", person, list(self.queries), ttl=TTL)
+    @rule(who=people, count=st.integers(1, 4), round_=rounds | st.just(""), ttl=seconds)
+    def lease(self, who: str, count: int, round_: str, ttl: int) -> None:
+        handed = self.run(
+            self.lab.store.lease_queries(
+                self.project, who, count=count, ttl=timedelta(seconds=ttl), round_=round_
+            )
         )
 
-        assert renewed == set(mine)
-        self.leases.update({(query, person): until for query in mine})
+        expected = self.model.lease(who, count, round_, ttl)
+        assert [lease.query.id for lease in handed] == expected
+        self.done["leases"] += len(handed)
 
-    def release(self) -> None:
-        person = self.person()
-        self.lab.run(self.lab.store.release_queries("vnc", person, list(self.queries)))
-        self.leases = {key: end for key, end in self.leases.items() if key[1] != person}
+    @rule(who=people, count=st.integers(1, 4), yes=st.booleans())
+    def label(self, who: str, count: int, yes: bool) -> None:
+        self.lease(who, count, "", 30)
+        self.submit(who, list(range(4)), yes, anything=1, id_="")
 
-    def submit_what_is_held(self) -> None:
-        person = self.person()
-        self.submit(person, self.held(person))
+    @rule(who=people, ttl=seconds)
+    def renew(self, who: str, ttl: int) -> None:
+        call = self.lab.store.renew_leases(
+            self.project, who, list(self.model.queries), ttl=timedelta(seconds=ttl)
+        )
 
-    def submit_anything(self) -> None:
-        wanted = self.random.sample(sorted(self.queries), min(len(self.queries), 2))
-        self.submit(self.person(), wanted)
+        assert self.run(call)[0] == self.model.renew(who, ttl)
 
-    def submit(self, person: str, wanted: list[int]) -> None:
-        if not wanted:
+    @rule(who=people, numbers=picks)
+    def release(self, who: str, numbers: list[int]) -> None:
+        queries = self.queries(who, numbers, anything=True)
+        self.run(self.lab.store.release_queries(self.project, who, queries))
+        self.model.release(who, queries)
+
+    @rule(who=people, numbers=picks, yes=st.booleans(), anything=st.integers(0, 4), id_=request_ids)
+    def submit(self, who: str, numbers: list[int], yes: bool, anything: int, id_: str) -> None:
+        queries = self.queries(who, numbers, anything=not anything)
+        if not queries:
             return
-        votes = [Vote(query, self.random.choice((TRUE, FALSE))) for query in wanted]
-        request_id = f"call-{self.done.total()}"
-        call = self.lab.store.submit_labels("vnc", person, votes, request_id=request_id)
-        if not set(wanted) <= set(self.held(person)):
-            with pytest.raises(WrongState):
-                self.lab.run(call)
+        votes, id_ = [Vote(query, ANSWERS[yes]) for query in queries], self.request_id(id_)
+        answers = dict.fromkeys(queries, yes)
+        for _ in range(2):
+            call = self.lab.store.submit_labels(self.project, who, votes, request_id=id_)
+            labels = self.run(call)
+
+            expected = self.model.once(
+                who,
+                id_,
+                ("submit", queries, yes),
+                lambda: self.model.submit(who, answers),
+            )
+            assert (labels and [label.sequence for label in labels]) == expected
+            self.done["submissions" if labels else "refused submissions"] += 1
+
+    @rule(who=people, numbers=picks, anything=st.integers(0, 4), id_=request_ids)
+    def skip(self, who: str, numbers: list[int], anything: int, id_: str) -> None:
+        queries, id_ = self.queries(who, numbers, anything=not anything), self.request_id(id_)
+        if not queries:
             return
-        for label in self.lab.run(call):
-            self.last_sequence += 1
-            assert label.sequence == self.last_sequence
-            self.votes[label.query.id, person] = label.sequence
-            del self.leases[label.query.id, person]
+        skips = [Skip(query, "out of focus") for query in queries]
+        call = self.lab.store.skip_queries(self.project, who, skips, request_id=id_)
 
-    def retract(self) -> None:
-        if self.votes:
-            query, person = self.random.choice(sorted(self.votes))
-            sequence = self.votes.pop((query, person))
-            self.lab.run(self.lab.store.retract_label("vnc", sequence, caller=person))
-            self.last_sequence += 1
+        expected = self.model.once(
+            who, id_, ("skip", queries), lambda: self.model.skip(who, queries)
+        )
+        assert self.run(call) == expected
+        self.done["skips"] += bool(expected)
 
-    def wait(self) -> None:
-        self.lab.clock.advance(self.random.choice((1, 5, 30)))
+    @rule(number=st.integers(0, 20), yes=st.booleans(), id_=request_ids)
+    def adjudicate(self, number: int, yes: bool, id_: str) -> None:
+        id_ = self.request_id(id_)
+        if not self.model.queries:
+            return
+        [query] = self.some(list(self.model.queries), [number])
+        call = self.lab.store.reviews.adjudicate_query(
+            self.project, Vote(query, ANSWERS[yes]), curator="cur", request_id=id_
+        )
+        label = self.run(call)
 
-    def withdraw(self) -> None:
-        # Seldom, because it is final.
-        if self.random.random() < 0.1:
-            self.lab.run(self.lab.store.withdraw_queries("vnc", "r0"))
-            of_round = [query for query, spec in self.queries.items() if spec.round == "r0"]
-            self.withdrawn |= {query for query in of_round if self.cast(query) < VOTES}
-            gone = self.withdrawn
-            self.leases = {key: end for key, end in self.leases.items() if key[0] not in gone}
+        expected = self.model.once(
+            "cur", id_, ("adjudicate", query, yes), lambda: self.model.adjudicate(query, yes)
+        )
+        assert (label and label.sequence) == expected
 
-    def check(self) -> None:
-        listed = self.lab.run(self.lab.store.list_queries("vnc", ALL)).items
-        progress = self.lab.run(self.lab.store.progress("vnc"))
+    @precondition(lambda self: self.model.sequence)
+    @rule(who=people | st.just("cur"), number=st.integers(0, 30), yes=st.booleans())
+    def revise(self, who: str, number: int, yes: bool) -> None:
+        own = [one for one, label in self.model.labels.items() if label.annotator == who]
+        if own and number % 4:
+            sequence = own[number % len(own)]
+        else:
+            sequence = 1 + number % self.model.sequence
+        call = self.lab.store.reviews.revise_label(
+            self.project,
+            sequence,
+            Vote(0, ANSWERS[yes]),
+            caller=who,
+            request_id=self.request_id(""),
+        )
+        label = self.run(call)
 
-        assert {query.id: query.votes for query in listed} == {
-            query: self.cast(query) for query in self.queries
+        assert (label and label.sequence) == self.model.revise(sequence, who, yes)
+        self.done["revisions"] += bool(label)
+
+    @rule(number=st.integers(0, 20))
+    def retract(self, number: int) -> None:
+        for sequence in self.some(list(self.model.labels), [number]):
+            call = self.lab.store.retract_label(
+                self.project, sequence, caller=self.model.labels[sequence].annotator
+            )
+            self.run(call)
+            self.model.retract(sequence)
+
+    @rule(who=people, yes=st.booleans())
+    def learn(self, who: str, yes: bool) -> None:
+        change = AnnotatorChange(who, skills=("axons",) if yes else ())
+        self.run(self.lab.store.reviews.update_annotator(self.project, change))
+        (self.model.skilled.add if yes else self.model.skilled.discard)(who)
+
+    @rule(seconds=st.sampled_from((1, 5, 30)))
+    def wait(self, seconds: int) -> None:
+        self.lab.clock.advance(seconds)
+        self.model.now += seconds
+
+    # Seldom, because it is final.
+    @rule(round_=rounds, luck=st.integers(0, 7))
+    def withdraw(self, round_: str, luck: int) -> None:
+        if luck == 3:
+            self.run(self.lab.store.withdraw_queries(self.project, round_))
+            self.model.withdraw(round_)
+
+    @invariant()
+    def they_agree(self) -> None:
+        if not hasattr(self, "model"):
+            return
+        model, store = self.model, self.lab.store
+        listed = {one.id: one for one in self.run(store.list_queries(self.project, ALL)).items}
+        labels = self.run(store.list_labels(self.project, ALL)).items
+        told = self.run(store.progress(self.project))
+        consensus = self.run(store.list_consensus(self.project, ALL, decided_only=True)).items
+
+        assert {one.sequence for one in labels if not one.retracted} == set(model.labels)
+        for query in model.queries:
+            found = listed[query]
+            assert found.votes == len(model.votes(query))
+            assert found.skips == sum(skipped == query for skipped, _ in model.skips)
+            assert (found.state is QueryState.WITHDRAWN) == (query in model.withdrawn)
+        decided = {
+            query: last_answer(model, query)
+            for query in model.queries
+            if model.is_over(query) and query not in model.withdrawn
         }
-        assert {query.id for query in listed if query.state is QueryState.DECIDED} == {
-            query
-            for query in self.queries
-            if self.cast(query) == VOTES and query not in self.withdrawn
-        }
-        assert progress.leased == sum(end > self.now for end in self.leases.values())
-        assert (progress.labels, progress.last_sequence) == (len(self.votes), self.last_sequence)
+        assert {one.query.id: one.consensus.answer for one in consensus} == decided
+        assert told.decided == len(decided)
+        assert told.leased == sum(end > model.now for end in model.leases.values())
+        assert told.labels == sum(not one.is_last_word for one in model.labels.values())
+        assert told.last_sequence == model.sequence
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_random_use_follows_the_rules(lab: Lab, seed: int) -> None:
-    use = Use(lab, seed)
-    actions = [
-        use.add,
-        use.lease,
-        use.lease,
-        use.renew,
-        use.release,
-        use.submit_what_is_held,
-        use.submit_what_is_held,
-        use.submit_anything,
-        use.retract,
-        use.wait,
-        use.withdraw,
-    ]
-    for _ in range(STEPS):
-        action = use.random.choice(actions)
-        use.done[action.__name__] += 1
-        action()
-        use.check()
+def last_answer(model: Model, query: int) -> Any:
+    """What a decided query is decided as."""
+    if words := model.last_words(query):
+        return ANSWERS[words[-1]]
+    votes = Counter(model.votes(query))
+    return UNSURE if votes[True] == votes[False] else ANSWERS[votes[True] > votes[False]]
 
-    assert set(use.done) == {action.__name__ for action in actions}
-    assert use.last_sequence > 10, "too little happened to be a test"
+
+@long_running
+def test_any_use_follows_the_rules(lab: Lab) -> None:
+    done: Counter[str] = Counter()
+    machine = type("_Use", (Use,), {"lab": lab, "numbers": count(), "done": done})
+
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=EXAMPLES,
+            stateful_step_count=STEPS,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+    print(dict(done))
+    assert min(done[each] for each in ("leases", "submissions", "skips", "revisions")) > 0
