@@ -35,7 +35,7 @@ from parfocal_runtime.channels import domain_error, sync_channel
 from parfocal_runtime.database import Database
 from parfocal_runtime.server import Service, serving_in_thread
 from parfocal_runtime.store import open_store
-from proofs import amount
+from proofs import amount, long_running
 
 METHODS = list(pb.DESCRIPTOR.services_by_name["LabelsService"].methods)
 BATCH = 8
@@ -408,10 +408,11 @@ def calls(draw: Any, words: list[Vocabulary]) -> list[Call]:
     ]
 
 
+@long_running
 def test_no_message_breaks_the_service_or_changes_anything_where_it_is_refused(
     target: Target,
 ) -> None:
-    examples = amount(850, all=8000) if isinstance(target.engine, Sqlite) else amount(400, all=4000)
+    examples = amount(850, all=4000) if isinstance(target.engine, Sqlite) else amount(400, all=2000)
 
     @settings(
         max_examples=examples,

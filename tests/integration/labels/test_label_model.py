@@ -30,7 +30,7 @@ from proofs import amount, long_running
 if TYPE_CHECKING:
     from tests.integration.labels.conftest import Lab
 
-EXAMPLES, STEPS = amount(40, all=1000), 30
+EXAMPLES, STEPS = amount(40, all=400), 30
 ALL = PageRequest(1000)
 ANSWERS = {True: TRUE, False: FALSE}
 PRIORITIES = {"r0": 0, "r1": 1}
