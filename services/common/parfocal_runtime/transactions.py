@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
 import asyncpg
@@ -24,8 +25,18 @@ T = TypeVar("T")
 
 Row = Mapping[str, Any]
 
+# The last one is what the driver says where a connection is cut in the middle of a message.
+_DRIVER_ERRORS = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+
 _CONNECTIONS = 4
 _ATTEMPTS = 3
+# No statement here takes a second; one that takes this long has lost its server.
+_PATIENCE_SECONDS = 30.0
 _BUSY_SECONDS = 30
 # Classes of SQLSTATE that tell of a passing trouble: connection lost, transaction rolled back
 # (deadlock), out of resources, stopped by an operator.
@@ -103,9 +114,9 @@ class PostgresqlTransactions:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 pool = await self._opened()
-                async with pool.acquire() as connection, connection.transaction():
+                async with pool.acquire() as connection, _transaction(connection):
                     return await work(_PostgresqlSession(connection))
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except _DRIVER_ERRORS as error:
                 if not _may_pass(error):
                     raise
                 if attempt == _ATTEMPTS:
@@ -122,6 +133,7 @@ class PostgresqlTransactions:
                     min_size=0,
                     max_size=_CONNECTIONS,
                     server_settings=_SETTINGS,
+                    command_timeout=_PATIENCE_SECONDS,
                     # There is nothing to reset: a session leaves nothing behind.
                     reset=_nothing,
                 )
@@ -132,6 +144,21 @@ class PostgresqlTransactions:
         if self._pool is not None:
             await self._pool.close()
             self._pool = None
+
+
+@asynccontextmanager
+async def _transaction(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    await connection.execute("BEGIN")
+    try:
+        yield
+        await connection.execute("COMMIT")
+    except BaseException:
+        try:
+            await connection.execute("ROLLBACK", timeout=_PATIENCE_SECONDS)
+        except _DRIVER_ERRORS:
+            # Cut in the middle of a statement it cannot even be told to roll back.
+            connection.terminate()
+        raise
 
 
 async def _nothing(_connection: object) -> None:
@@ -248,7 +275,7 @@ def _result_of(work: Awaitable[T]) -> T:
 
 def _may_pass(error: BaseException) -> bool:
     """Return whether the same work may succeed later."""
-    if isinstance(error, (OSError, asyncpg.InterfaceError)):
+    if isinstance(error, (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)):
         # The driver complains in the same words about parameters that do not fit.
         return not isinstance(error, ValueError)
     return str(getattr(error, "sqlstate", None))[:2] in PASSING_STATES

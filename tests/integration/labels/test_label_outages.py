@@ -1,0 +1,69 @@
+"""What the busy calls do when the database is cut off, or was never there."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+
+from parfocal_labels.answers import TRUE
+from parfocal_labels.records import Vote
+from parfocal_labels.store import LabelStore
+from parfocal_runtime.database import Database
+from parfocal_runtime.errors import Unavailable
+from parfocal_runtime.store import open_store
+
+if TYPE_CHECKING:
+    from tests.integration.labels.conftest import Lab, Run
+
+MINUTE = timedelta(minutes=1)
+CUT_ALL = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("dsn", ["postgresql"], indirect=True)
+def test_calls_go_on_over_new_connections_when_theirs_are_cut(lab: Lab, dsn: str) -> None:
+    lab.create().add(40)
+
+    async def scenario() -> list[int]:
+        server = await asyncpg.connect(dsn)
+        sequences = []
+        for number in range(5):
+            leases = await lab.store.lease_queries("vnc", "ada", count=4, ttl=lab.clock.minute)
+            await server.fetch(CUT_ALL)
+            votes = [Vote(lease.query.id, TRUE) for lease in leases]
+            labels = await lab.store.submit_labels("vnc", "ada", votes, request_id=str(number))
+            sequences += [label.sequence for label in labels]
+        await server.close()
+        return sequences
+
+    assert lab.run(scenario()) == list(range(1, 21))
+
+
+@pytest.mark.parametrize(
+    "address", ["postgresql://postgres@127.0.0.1:1/none", "sqlite:////nowhere/labels.db"]
+)
+def test_without_a_database_nobody_is_handed_anything(
+    address: str, run: Run[Any], tmp_path: Path
+) -> None:
+    async def lease() -> None:
+        database = Database(address)
+        store = LabelStore(database, open_store(tmp_path.as_uri()))
+        try:
+            await asyncio.gather(
+                *(store.lease_queries("vnc", name, count=1, ttl=MINUTE) for name in ("ada", "bob"))
+            )
+        finally:
+            await database.close()
+
+    with pytest.raises(Unavailable) as caught:
+        run(lease())
+
+    assert caught.value.reason == "ERROR_REASON_DEPENDENCY_UNAVAILABLE"
