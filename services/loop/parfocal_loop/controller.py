@@ -73,7 +73,10 @@ class Controller:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._works.release(self._owner)
+        try:
+            await self._works.release(self._owner)
+        except Unavailable:
+            log.warning("cannot give claims back; they run out by themselves")
 
     async def _look_again_and_again(self) -> None:
         while True:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import grpc.aio
 
+from parfocal_loop.works import TakenOver
 from parfocal_runtime.channels import domain_error
 from parfocal_runtime.errors import Cancelled, Conflict, DomainError, Exhausted, Unavailable
 from parfocal_runtime.logs import get_logger
@@ -31,6 +32,7 @@ async def persistently(action: Callable[[], Awaitable[T]]) -> T:
     What cannot work is raised at once, and what nobody foresaw after three attempts.
 
     Raises:
+        TakenOver: If the action stores a row that another controller is at.
         DomainError: What cannot work.
         Exception: What nobody foresaw.
     """
@@ -38,6 +40,8 @@ async def persistently(action: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
             return await _with_domain_errors(action)
+        except TakenOver:
+            raise
         except _PASSING as error:
             log.warning("will try again", problem=str(error))
         except Exception as error:

@@ -38,7 +38,7 @@ class Record:
         """Store the status if it changed.
 
         Raises:
-            Conflict: If another controller has taken over.
+            TakenOver: If another controller has taken over.
         """
         now = self.status.SerializeToString(deterministic=True)
         if now != self._stored or finished:

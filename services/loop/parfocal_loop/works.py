@@ -61,6 +61,10 @@ class Work:
     update_time: float
 
 
+class TakenOver(Conflict):
+    """Another controller is at the row; trying again would not give it back."""
+
+
 class WorkStore:
     """The table of rounds and jobs."""
 
@@ -199,7 +203,7 @@ class WorkStore:
         """Store what exists now, as the controller that is at it.
 
         Raises:
-            Conflict: If another controller has taken over (`ERROR_REASON_ETAG_MISMATCH`).
+            TakenOver: If another controller is at it (`ERROR_REASON_ETAG_MISMATCH`).
         """
         async with self._database.write() as connection:
             changed = await connection.execute(
@@ -213,7 +217,7 @@ class WorkStore:
                 )
             )
         if changed.rowcount != 1:
-            raise Conflict(
+            raise TakenOver(
                 "ERROR_REASON_ETAG_MISMATCH",
                 f"another controller has taken over {key.name}",
                 name=key.name,

@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from loop_lab import (
+    FALSE,
+    IMAGE,
+    PARENT,
+    PROJECT,
+    TRUE,
+    UNSURE,
+    LoopLab,
+    apart,
+    loop_lab,
+    spec_of,
+)
+from parfocal.common.v1 import artifact_pb2 as artifacts
+from parfocal.labels.v1 import labels_service_pb2 as labels
+from parfocal.loop.v1 import round_pb2 as rounds
+from parfocal.suggestion.v1 import suggestion_service_pb2 as suggestion
+from parfocal_loop.learning import learn
+from parfocal_loop.messages import box_to_pb
+from parfocal_loop.proposing import fix_versions, prediction_of, propose_candidates, suggest
+from parfocal_loop.rounds import run_round
+from parfocal_loop.turn import Turn
+from parfocal_runtime.arrays import create_array
+from parfocal_runtime.box import Box
+from parfocal_runtime.errors import DomainError
+
+Test = Callable[[LoopLab], Awaitable[None]]
+TOO_FEW = artifacts.Failure(
+    reason="ERROR_REASON_TOO_FEW_LABELS", message="only one class", metadata={"cause": "one class"}
+)
+
+
+def run(folder: Path, test: Test, *, inference: bool = False) -> None:
+    async def in_the_lab() -> None:
+        async with loop_lab(folder, inference=inference) as lab:
+            await test(lab)
+
+    asyncio.run(in_the_lab())
+
+
+async def unsaved() -> None:
+    """Store a status nowhere."""
+
+
+async def chosen(turn: Turn) -> set[int]:
+    """Let the strategy choose; return the candidates."""
+    await fix_versions(turn)
+    await propose_candidates(turn)
+    await suggest(turn)
+    selection = await turn.means.peers.suggestion.GetSelection(
+        suggestion.GetSelectionRequest(name=turn.status.selection)
+    )
+    return {pick.candidate for pick in selection.picks}
+
+
+def test_a_round_goes_from_a_set_to_a_trained_model(tmp_path: Path) -> None:
+    async def test(lab: LoopLab) -> None:
+        spec = spec_of(
+            lab.write_set("set", apart(6)),
+            random_share=0.5,
+            training=rounds.RoundTraining(model="better"),
+        )
+        turn = lab.turn(spec)
+
+        async def answer_when_asked() -> None:
+            if turn.status.stage == rounds.ROUND_STAGE_LABEL:
+                await lab.answer("now", dict.fromkeys(range(6), TRUE))
+
+        await run_round(turn, answer_when_asked)
+
+        status = turn.status
+        assert status.state == artifacts.WORK_STATE_SUCCEEDED
+        assert (status.candidate_count, status.queries, status.decided) == (6, 4, 4)
+        assert (status.accuracy.labels, status.strategy_accuracy.labels) == (2, 2)
+        assert status.accuracy.accuracy == 1
+        assert status.new_base_model == artifacts.ModelVersion(name="better", version=2)
+        wanted = lab.training.requests[0].fine_tune_base
+        assert list(wanted.snapshots) == [status.snapshot]
+        assert list(wanted.candidates) == [f"{PARENT}/candidates/set"]
+
+    run(tmp_path, test)
+
+
+def test_a_round_without_candidates_ends_by_itself_and_says_why(tmp_path: Path) -> None:
+    async def test(lab: LoopLab) -> None:
+        spec = spec_of(lab.write_set("set", []), training=rounds.RoundTraining())
+        turn = lab.turn(spec)
+
+        await run_round(turn, unsaved)
+
+        assert turn.status.state == artifacts.WORK_STATE_SUCCEEDED
+        assert list(turn.status.notes) == [
+            "no candidate was proposed, so nothing was asked",
+            "no query was decided, so nothing was learned",
+        ]
+        assert lab.training.requests == []
+
+    run(tmp_path, test)
+
+
+def test_a_step_that_is_done_is_not_begun_again(tmp_path: Path) -> None:
+    async def test(lab: LoopLab) -> None:
+        first = lab.turn(spec_of(lab.write_set("set", []), training=rounds.RoundTraining()))
+        await run_round(first, unsaved)
+        before = [(step.stage, step.attempts, step.end_time) for step in first.status.steps]
+
+        again = lab.turn(first.spec, status=first.status)
+        await run_round(again, unsaved)
+
+        assert [(step.stage, step.attempts, step.end_time) for step in again.status.steps] == before
+
+    run(tmp_path, test)
+
+
+def test_only_the_region_of_an_image_is_proposed_from(tmp_path: Path) -> None:
+    async def test(lab: LoopLab) -> None:
+        whole, region = Box((0, 0, 0), (2, 32, 64)), Box((0, 0, 0), (2, 32, 32))
+        source = rounds.ImageSource(image=IMAGE, region=box_to_pb(region))
+        proposal = rounds.ProposalSpec(minimum_voxels=4, patch_side=16)
+        turn = lab.turn(spec_of("", images=[source], proposal=proposal))
+        turn.status.base_model.CopyFrom(turn.spec.base_model)
+        map_of_discs = np.zeros(whole.stop, np.uint8)
+        for x in (4, 20, 36, 52):
+            map_of_discs[0, 8:16, x : x + 8] = 255
+        for path, data in ((IMAGE, map_of_discs), (prediction_of(turn, IMAGE), map_of_discs)):
+            array = create_array(lab.store, path, shape=whole.stop, dtype="u1", chunks=whole.stop)
+            array.write(data).result()
+
+        folder = await propose_candidates(turn)
+
+        assert folder.startswith(f"projects/{PROJECT}/candidates/mito-1-")
+        assert turn.status.candidate_count == 2
+
+    run(tmp_path, test, inference=True)
+
+
+def test_what_earlier_rounds_judged_is_not_asked_again(tmp_path: Path) -> None:
+    async def test(lab: LoopLab) -> None:
+        folder = lab.write_set("set", apart(8))
+        await lab.judge("r1", "set", {0: TRUE, 1: UNSURE})
+        await lab.judge("r2", "set", {1: FALSE, 2: UNSURE, 3: FALSE})
+
+        picked = await chosen(lab.turn(spec_of(folder, history=["r1", "r2"], budget=8)))
+
+        assert picked == {4, 5, 6, 7}
+
+    run(tmp_path, test)
+
+
+def test_what_was_judged_under_other_numbers_is_not_asked_again(tmp_path: Path) -> None:
+    async def test(lab: LoopLab) -> None:
+        boxes = apart(6)
+        lab.write_set("before", [boxes[5], Box((9, 0, 0), (10, 5, 5)), boxes[2]])
+        lab.write_set("long-before", [boxes[0]])
+        await lab.judge("r1", "before", {0: TRUE, 1: TRUE})
+        await lab.judge("r0", "long-before", {0: UNSURE})
+
+        turn = lab.turn(spec_of(lab.write_set("set", boxes), history=["r0", "r1"], budget=6))
+        picked = await chosen(turn)
+
+        # Number 2 of the earlier set was never asked about.
+        assert picked == {1, 2, 3, 4}
+
+    run(tmp_path, test)
+
+
+def test_a_history_of_more_than_one_page_counts_whole(tmp_path: Path) -> None:
+    async def test(lab: LoopLab) -> None:
+        folder = lab.write_set("set", apart(1004))
+        await lab.judge("r1", "set", dict.fromkeys(range(1002), FALSE))
+
+        picked = await chosen(lab.turn(spec_of(folder, history=["r1"], budget=10)))
+
+        assert picked == {1002, 1003}
+
+    run(tmp_path, test)
+
+
+def tuning(lab: LoopLab) -> Turn:
+    """A round that has its labels, before it learns, and also tunes its image encoder."""
+    encoder = rounds.EncoderChoice(
+        stream="image", encoder=artifacts.ModelVersion(name="looks", version=3)
+    )
+    spec = spec_of(
+        lab.write_set("set", apart(4)),
+        history=["r0"],
+        encoders=[encoder],
+        training=rounds.RoundTraining(tune_image_encoder=True),
+    )
+    turn = lab.turn(spec)
+    turn.status.base_model.CopyFrom(spec.base_model)
+    turn.status.encoders.append(encoder)
+    turn.status.snapshot = f"{PARENT}/snapshots/s.parquet"
+    return turn
+
+
+def test_the_image_encoder_is_tuned_on_the_verdicts_of_all_rounds(tmp_path: Path) -> None:
+    async def test(lab: LoopLab) -> None:
+        turn = tuning(lab)
+        await lab.judge("r0", "earlier", {0: TRUE})
+        await lab.judge("now", "set", {0: TRUE, 1: FALSE})
+
+        made = await learn(turn)
+
+        assert made == "mito/2, looks/2"
+        assert turn.status.new_image_encoder == artifacts.ModelVersion(name="looks", version=2)
+        base, encoder = lab.training.requests
+        assert base.run != encoder.run
+        assert encoder.tune_encoder.parent.version == 3
+        assert list(base.fine_tune_base.candidates) == [
+            f"{PARENT}/candidates/earlier",
+            f"{PARENT}/candidates/set",
+        ]
+
+    run(tmp_path, test)
+
+
+def test_too_few_labels_are_noted_and_the_models_stay(tmp_path: Path) -> None:
+    async def test(lab: LoopLab) -> None:
+        turn = tuning(lab)
+        await lab.judge("now", "set", {0: TRUE})
+        lab.training.failures = {"mito": TOO_FEW, "looks": TOO_FEW}
+
+        made = await learn(turn)
+
+        assert made == ""
+        assert list(turn.status.notes) == [
+            "mito was not trained: only one class",
+            "looks was not trained: only one class",
+        ]
+        assert not turn.status.HasField("new_base_model")
+        assert not turn.status.HasField("new_image_encoder")
+
+    run(tmp_path, test)
+
+
+def test_another_failure_of_training_is_no_note(tmp_path: Path) -> None:
+    async def test(lab: LoopLab) -> None:
+        turn = tuning(lab)
+        await lab.judge("now", "set", {0: TRUE})
+        lab.training.failures["mito"] = artifacts.Failure(
+            reason="ERROR_REASON_MODEL_NOT_READY", message="no such version"
+        )
+
+        with pytest.raises(DomainError, match="no such version") as caught:
+            await learn(turn)
+
+        assert caught.value.reason == "ERROR_REASON_MODEL_NOT_READY"
+        assert not turn.status.notes
+
+    run(tmp_path, test)
+
+
+def test_a_round_in_which_all_is_known_asks_nothing(tmp_path: Path) -> None:
+    async def test(lab: LoopLab) -> None:
+        folder = lab.write_set("set", apart(3))
+        await lab.judge("r1", "set", dict.fromkeys(range(3), TRUE))
+        turn = lab.turn(spec_of(folder, history=["r1"]))
+
+        await asyncio.wait_for(run_round(turn, unsaved), 30)
+
+        assert turn.status.state == artifacts.WORK_STATE_SUCCEEDED
+        assert turn.status.queries == 0
+        progress = await lab.means.peers.labels.GetProgress(
+            labels.GetProgressRequest(parent=PARENT, round="now")
+        )
+        assert progress.queries == 0
+
+    run(tmp_path, test)
