@@ -39,6 +39,7 @@ from proofs import amount, long_running
 ANNOTATORS = 64
 VOTES = 2
 LEASE_SECONDS = 3
+FINISH_SECONDS = 90
 # More than everybody can answer between two kills.
 OPEN_QUERIES = 1000
 KILLS_A_CAMPAIGN = 10
@@ -183,7 +184,7 @@ async def finish(campaign: Campaign, stub: Any) -> None:
                 await asyncio.sleep(0.2)
 
     async def look_on() -> None:
-        deadline = time.monotonic() + 30 + LEASE_SECONDS
+        deadline = time.monotonic() + FINISH_SECONDS
         while not shift.over:
             await asyncio.sleep(0.2)
             done = (await progress(stub)).decided == campaign.queries

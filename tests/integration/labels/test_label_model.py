@@ -8,7 +8,7 @@ from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -25,12 +25,15 @@ from parfocal_labels.answers import FALSE, TRUE, UNSURE
 from parfocal_labels.paging import PageRequest
 from parfocal_labels.records import QuerySpec, QueryState, Skip, Vote
 from parfocal_runtime.errors import DomainError
+from proofs import ALL as ALL_OF_IT
 from proofs import amount, long_running
 
 if TYPE_CHECKING:
     from tests.integration.labels.conftest import Lab
 
 EXAMPLES, STEPS = amount(40, all=400), 30
+# To make a failing use short takes minutes.
+PHASES = [Phase.generate, Phase.shrink] if ALL_OF_IT else [Phase.generate]
 ALL = PageRequest(1000)
 ANSWERS = {True: TRUE, False: FALSE}
 PRIORITIES = {"r0": 0, "r1": 1}
@@ -260,6 +263,7 @@ def test_any_use_follows_the_rules(lab: Lab) -> None:
         settings=settings(
             max_examples=EXAMPLES,
             stateful_step_count=STEPS,
+            phases=PHASES,
             suppress_health_check=list(HealthCheck),
         ),
     )
