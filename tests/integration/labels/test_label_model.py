@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Coroutine, Iterator
 from datetime import timedelta
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -125,18 +126,15 @@ class Use(RuleBasedStateMachine):
         queries = self.queries(who, numbers, anything=not anything)
         if not queries:
             return
-        votes, id_ = [Vote(query, ANSWERS[yes]) for query in queries], self.request_id(id_)
-        answers = dict.fromkeys(queries, yes)
-        for _ in range(2):
+        id_ = self.request_id(id_)
+        # The same again, and then something else under the same name.
+        for answer in (yes, yes, not yes):
+            votes = [Vote(query, ANSWERS[answer]) for query in queries]
             call = self.lab.store.submit_labels(self.project, who, votes, request_id=id_)
             labels = self.run(call)
 
-            expected = self.model.once(
-                who,
-                id_,
-                ("submit", queries, yes),
-                lambda: self.model.submit(who, answers),
-            )
+            submit = partial(self.model.submit, who, dict.fromkeys(queries, answer))
+            expected = self.model.once(who, id_, ("submit", queries, answer), submit)
             assert (labels and [label.sequence for label in labels]) == expected
             self.done["submissions" if labels else "refused submissions"] += 1
 
