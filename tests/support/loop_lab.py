@@ -35,6 +35,7 @@ from parfocal_runtime.config import ServerConfig
 from parfocal_runtime.server import Service, serving
 from parfocal_runtime.store import ObjectStore, open_store
 from parfocal_runtime.tables import create_table
+from parfocal_runtime.tasks import in_thread
 from parfocal_suggestion.app import build as build_suggestion
 from parfocal_suggestion.config import SuggestionConfig
 
@@ -214,12 +215,14 @@ async def loop_lab(folder: Path, *, inference: bool = False) -> AsyncIterator[Lo
         services.append(build_inference(InferenceConfig(**common, session_threads=1), store))
     async with serving(services, ServerConfig(**common)) as server:
         address = Address(server.address, token="")
+        bulk = Bulk(scheduler="", threads=2)
         peers = Peers(Addresses(address, address, address, address, address))
         project = project_pb2.Project(task_kind=project_pb2.TASK_KIND_VERIFY, votes_needed=1)
         await peers.labels.CreateProject(
             labels.CreateProjectRequest(project_id=PROJECT, project=project)
         )
         try:
-            yield LoopLab(store, Means(store, peers, Bulk(scheduler="", threads=2)), obedient)
+            yield LoopLab(store, Means(store, peers, bulk), obedient)
         finally:
+            await in_thread(bulk.close)
             await peers.close()

@@ -11,7 +11,6 @@ from loop_lab import (
     FALSE,
     IMAGE,
     PARENT,
-    PROJECT,
     TRUE,
     UNSURE,
     LoopLab,
@@ -19,18 +18,21 @@ from loop_lab import (
     loop_lab,
     spec_of,
 )
+from onnx_graphs import base_model, base_model_card
 from parfocal.common.v1 import artifact_pb2 as artifacts
+from parfocal.common.v1 import geometry_pb2 as geometry
 from parfocal.labels.v1 import labels_service_pb2 as labels
 from parfocal.loop.v1 import round_pb2 as rounds
 from parfocal.suggestion.v1 import suggestion_service_pb2 as suggestion
 from parfocal_loop.learning import learn
 from parfocal_loop.messages import box_to_pb
-from parfocal_loop.proposing import fix_versions, prediction_of, propose_candidates, suggest
+from parfocal_loop.proposing import fix_versions, propose_candidates, segment_images, suggest
 from parfocal_loop.rounds import run_round
 from parfocal_loop.turn import Turn
-from parfocal_runtime.arrays import create_array
+from parfocal_runtime.arrays import create_array, open_array
 from parfocal_runtime.box import Box
 from parfocal_runtime.errors import DomainError
+from parfocal_runtime.models.repository import ModelRepository
 
 Test = Callable[[LoopLab], Awaitable[None]]
 TOO_FEW = artifacts.Failure(
@@ -120,24 +122,37 @@ def test_a_step_that_is_done_is_not_begun_again(tmp_path: Path) -> None:
     run(tmp_path, test)
 
 
-def test_only_the_region_of_an_image_is_proposed_from(tmp_path: Path) -> None:
+def test_only_the_region_of_an_image_is_predicted_and_proposed_from(tmp_path: Path) -> None:
     async def test(lab: LoopLab) -> None:
-        whole, region = Box((0, 0, 0), (2, 32, 64)), Box((0, 0, 0), (2, 32, 32))
-        source = rounds.ImageSource(image=IMAGE, region=box_to_pb(region))
-        proposal = rounds.ProposalSpec(minimum_voxels=4, patch_side=16)
-        turn = lab.turn(spec_of("", images=[source], proposal=proposal))
-        turn.status.base_model.CopyFrom(turn.spec.base_model)
-        map_of_discs = np.zeros(whole.stop, np.uint8)
+        shape, region = (4, 32, 64), Box((0, 0, 0), (4, 32, 32))
+        bright = np.zeros(shape, np.uint8)
         for x in (4, 20, 36, 52):
-            map_of_discs[0, 8:16, x : x + 8] = 255
-        for path, data in ((IMAGE, map_of_discs), (prediction_of(turn, IMAGE), map_of_discs)):
-            array = create_array(lab.store, path, shape=whole.stop, dtype="u1", chunks=whole.stop)
-            array.write(data).result()
+            bright[0, 8:16, x : x + 8] = 255
+        array = create_array(lab.store, IMAGE, shape=shape, dtype=np.uint8, chunks=(4, 16, 16))
+        array.write(bright).result()
+        ModelRepository(lab.store).publish("grey", base_model(), card=base_model_card(), lineage={})
+        block = geometry.Index3(z=4, y=16, x=16)
+        turn = lab.turn(
+            spec_of(
+                "",
+                images=[rounds.ImageSource(image=IMAGE, region=box_to_pb(region))],
+                base_model=artifacts.ModelVersion(name="grey"),
+                proposal=rounds.ProposalSpec(
+                    minimum_voxels=4, patch_side=16, block_shape=block, overlap=0
+                ),
+            )
+        )
 
+        await fix_versions(turn)
+        prediction = await segment_images(turn)
         folder = await propose_candidates(turn)
 
-        assert folder.startswith(f"projects/{PROJECT}/candidates/mito-1-")
+        predicted = np.asarray(open_array(lab.store, prediction).read().result())
+        assert turn.status.base_model.version == 1
+        assert turn.step(rounds.ROUND_STAGE_SEGMENT).message == "4 of 4 blocks"
+        assert folder.startswith(f"{PARENT}/candidates/grey-1-")
         assert turn.status.candidate_count == 2
+        np.testing.assert_array_equal(predicted[..., :32], bright[..., :32])
 
     run(tmp_path, test, inference=True)
 

@@ -7,7 +7,8 @@ import grpc
 import pytest
 
 from parfocal_loop.persistence import persistently
-from parfocal_runtime.errors import DomainError, InvalidInput, Unavailable
+from parfocal_loop.works import TakenOver
+from parfocal_runtime.errors import Conflict, DomainError, InvalidInput, Unavailable
 
 AWAY = Unavailable("ERROR_REASON_DEPENDENCY_UNAVAILABLE", "not now", service="labels")
 
@@ -47,6 +48,16 @@ def test_what_cannot_work_is_raised_at_once() -> None:
         outcome(action)
 
     assert action.made == 1
+
+
+def test_a_conflict_may_pass_but_not_that_another_controller_has_taken_over() -> None:
+    reason = "ERROR_REASON_ETAG_MISMATCH"
+    action = Attempts(Conflict(reason, "changed"), TakenOver(reason, "gone"), AWAY)
+
+    with pytest.raises(TakenOver):
+        outcome(action)
+
+    assert action.made == 2
 
 
 def test_what_nobody_foresaw_is_raised_after_three_attempts() -> None:
