@@ -5,21 +5,20 @@ from __future__ import annotations
 import base64
 import json
 import os
-import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
-import asyncpg
 import grpc
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from label_databases import Engine, Postgresql, Sqlite
 from odd_messages import Vocabulary, messages
 from parfocal.labels.v1 import label_pb2, project_pb2, query_pb2
 from parfocal.labels.v1 import labels_service_pb2 as pb
@@ -27,7 +26,6 @@ from parfocal.labels.v1 import labels_service_pb2_grpc as pb_grpc
 from parfocal_labels.app import NAME
 from parfocal_labels.config import LabelsConfig
 from parfocal_labels.metrics import LabelMetrics
-from parfocal_labels.schema import metadata
 from parfocal_labels.servicer import LabelsServicer
 from parfocal_labels.store import LabelStore
 from parfocal_runtime.auth import Role, write_token
@@ -43,7 +41,6 @@ BATCH = 8
 CALLERS = [*["cur", "ada"] * 3, *["own", "bob", "root"] * 2, "vic", "nobody", "stranger"]
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PROJECTS = ("vnc", "kinds", "blind")
-TABLES = [table.name for table in metadata.sorted_tables]
 Code = grpc.StatusCode
 REFUSED = {
     Code.INVALID_ARGUMENT,
@@ -58,72 +55,6 @@ REFUSED = {
 HANGS_AFTER = 20.0
 # A watch that is not told to end is left after this.
 WATCHED = 0.1
-
-
-class Engine(Protocol):
-    """A database that can be looked at from beside the service, and put back to its seed."""
-
-    dsn: str
-
-    def keep_seed(self) -> None: ...
-
-    def put_back(self) -> None: ...
-
-    def digest(self) -> object: ...
-
-    def close(self) -> None: ...
-
-
-def restoring(seed: str) -> str:
-    empty = [f"DELETE FROM {table};" for table in reversed(TABLES)]
-    fill = [f"INSERT INTO {table} SELECT * FROM {seed}.{table};" for table in TABLES]
-    return "".join(["BEGIN;", *empty, *fill, "COMMIT;"])
-
-
-class Sqlite:
-    def __init__(self, file: Path) -> None:
-        self.dsn = f"sqlite:///{file}"
-        self._file, self._seed = file, file.with_name("seed.db")
-
-    def keep_seed(self) -> None:
-        with sqlite3.connect(self._file) as live, sqlite3.connect(self._seed) as seed:
-            live.backup(seed)
-        self._beside = sqlite3.connect(self._file, isolation_level=None)
-        self._beside.execute(f"ATTACH '{self._seed}' AS seed")
-
-    def put_back(self) -> None:
-        self._beside.executescript(restoring("seed"))
-
-    def digest(self) -> object:
-        tables = (self._beside.execute(f"SELECT * FROM main.{table}") for table in TABLES)
-        return [sorted(map(repr, rows)) for rows in tables]
-
-    def close(self) -> None:
-        self._beside.close()
-
-
-class Postgresql:
-    def __init__(self, dsn: str, run: Callable[[Any], Any]) -> None:
-        self.dsn, self._run = dsn, run
-        self._beside = run(asyncpg.connect(dsn))
-
-    def keep_seed(self) -> None:
-        copies = [f"CREATE TABLE seed.{table} AS SELECT * FROM {table};" for table in TABLES]
-        self._run(self._beside.execute("".join(["CREATE SCHEMA seed;", *copies])))
-
-    def put_back(self) -> None:
-        self._run(self._beside.execute(restoring("seed")))
-
-    def digest(self) -> object:
-        each = ", ".join(
-            f"(SELECT md5(string_agg(t::text, '|' ORDER BY t::text)) FROM {table} t)"
-            for table in TABLES
-        )
-        return tuple(self._run(self._beside.fetchrow(f"SELECT {each}")))
-
-    def close(self) -> None:
-        self._run(self._beside.execute("DROP SCHEMA seed CASCADE"))
-        self._run(self._beside.close())
 
 
 class Current:
