@@ -1,12 +1,14 @@
 """Handing out queries and taking answers: this store beside the bare drivers.
 
-    python benchmarks/labels.py [--quick] [--json FILE] [--engines sqlite postgresql]
+    python benchmarks/labels.py [--quick] [--json FILE] [--engines sqlite postgresql] [--cores 1]
 
 Every client in turn leases 20 queries and answers them. `ours` is the label store as the service
 calls it, `ours over gRPC` the service as a process of its own; the peers run the same work as one
 statement a call through asyncpg, as SQLAlchemy Core a call, and on SQLite as one commit a call in
-one writer thread. PostgreSQL 15 runs with fsync on, SQLite with synchronous=FULL. All but the
-service run in one process with one event loop; the figures are the median of several runs.
+one writer thread; `ours, a commit a call` is the store with nothing gathered. PostgreSQL 15 runs
+with fsync on, SQLite with synchronous=FULL. All but the service run in one process with one event
+loop; the figures are the median of several runs. With --cores 1 clients, store and database share
+a core.
 PostgreSQL is started from /usr/lib/postgresql/15, or named with --postgres. A queue must have
 10,000 queries at least.
 """
@@ -17,6 +19,7 @@ import argparse
 import asyncio
 import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -32,8 +35,9 @@ import labels_queue as queue
 from labels_grpc import OverGrpc
 
 from parfocal_labels.answers import TRUE
+from parfocal_labels.lanes import Lanes
 from parfocal_labels.records import Vote
-from parfocal_labels.store import LabelStore
+from parfocal_labels.store import LabelStore, system_clock
 from parfocal_runtime.database import Database
 from parfocal_runtime.garbage import look_less_often
 from parfocal_runtime.store import open_store
@@ -75,9 +79,16 @@ class Run:
 class Ours:
     """The label store, called as its gRPC methods call it."""
 
-    def __init__(self, dsn: str, folder: str) -> None:
+    def __init__(self, dsn: str, folder: str, *, together: bool = True) -> None:
         self._database = Database(dsn)
         self._store = LabelStore(self._database, open_store(f"file://{folder}"))
+        if not together:
+            self._store._lanes = Lanes(
+                self._database.transactions,
+                clock=system_clock,
+                written=lambda project: None,
+                heaviest=1,
+            )
 
     async def lease(self, annotator: str) -> list[int]:
         leases = await self._store.lease_queries(
@@ -148,12 +159,14 @@ def contenders(engine: str, dsn: str, folder: str) -> dict[str, Callable[[], Any
         return {
             "ours": lambda: Ours(dsn, folder),
             "ours over gRPC": lambda: OverGrpc(dsn, folder),
+            "ours, a commit a call": lambda: Ours(dsn, folder, together=False),
             "asyncpg": lambda: peers.Asyncpg(dsn),
             "core": lambda: peers.Core(dsn),
         }
     return {
         "ours": lambda: Ours(dsn, folder),
         "ours over gRPC": lambda: OverGrpc(dsn, folder),
+        "ours, a commit a call": lambda: Ours(dsn, folder, together=False),
         "single-commits": lambda: peers.SingleCommits(dsn),
         "core": lambda: peers.Core(dsn),
     }
@@ -202,7 +215,7 @@ def rows(engine: str, size: int, found: dict[tuple[str, int], Run]) -> list[dict
                         most=goal,
                     )
                 )
-        if not name.startswith("ours"):
+        if name not in ("ours", "ours over gRPC"):
             ratio = found["ours", clients].rate / run.rate
             table.append(
                 row(
@@ -262,7 +275,11 @@ async def main() -> None:
     parser.add_argument("--postgres", default="", help="address of a database for this alone")
     parser.add_argument("--repeats", type=int, default=0, help="runs of each contender")
     parser.add_argument("--seconds", type=float, default=0.0, help="how long a run lasts at most")
+    parser.add_argument("--cores", type=int, default=0, help="as many for all together; 0 for all")
     options = parser.parse_args()
+    if options.cores:
+        # Servers that are started from here inherit it.
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
     # As in a serving process, and for every contender alike.
     look_less_often()
     sizes = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from parfocal_labels.answers import checked_answer
@@ -42,6 +42,27 @@ Answered = list[Label] | Again
 """What a submission comes to."""
 
 
+Outcomes = Callable[[], list[Answered | DomainError]]
+"""Gives what each submission comes to."""
+
+
+@dataclass(frozen=True)
+class _Accepted:
+    """A submission whose labels are written.
+
+    Attributes:
+        submission: What was sent.
+        first: Sequence number of its first label.
+        purposes: What each label counts for.
+        seen: State and votes of each query just after it.
+    """
+
+    submission: Submission
+    first: int
+    purposes: list[Purpose]
+    seen: list[tuple[QueryState, int]]
+
+
 async def answer(
     statements: Statements,
     name: str,
@@ -49,7 +70,7 @@ async def answer(
     *,
     now: int,
     specs: RecentSpecs,
-) -> tuple[int, list[Answered | DomainError]]:
+) -> tuple[int, Outcomes]:
     """Turn answers into labels, those of each submission all or none.
 
     Args:
@@ -60,15 +81,16 @@ async def answer(
         specs: What the queries in people's hands ask.
 
     Returns:
-        The number of the project, and for each submission its labels, or that it was made
-        before, or why it is refused.
+        The number of the project, and what gives, for each submission, its labels, or that it
+        was made before, or why it is refused. It needs no database any more: to be called when
+        the transaction is over.
     """
     row = await statements.project(name, numbers=True)
     if row is None:
         error = NotFound(
             "ERROR_REASON_PROJECT_NOT_FOUND", f"there is no project {name!r}", project=name
         )
-        return 0, [error] * len(submissions)
+        return 0, lambda: [error] * len(submissions)
     project = project_from_raw(row)
     return project.id, await _Answering(statements, project, now, specs).run(submissions)
 
@@ -82,7 +104,6 @@ class _Answering:
         self._statements = statements
         self._project = project
         self._now = now
-        self._time = time_from_raw(now)
         self._recent = specs
         self._specs: dict[int, QuerySpec] = {}
         self._sequence = project.last_sequence
@@ -93,7 +114,7 @@ class _Answering:
         self._rows: dict[int, Row] = {}
         self._asked: dict[int, Asked] = {}
 
-    async def run(self, submissions: Sequence[Submission]) -> list[Answered | DomainError]:
+    async def run(self, submissions: Sequence[Submission]) -> Outcomes:
         await self._read_calls(submissions)
         bench = await self._bench(submissions)
         outcomes = [self._judge(submission, bench) for submission in submissions]
@@ -107,7 +128,10 @@ class _Answering:
                 last_sequence=self._sequence,
                 now=self._now,
             )
-        return outcomes
+        return lambda: [
+            self._labels(outcome) if isinstance(outcome, _Accepted) else outcome
+            for outcome in outcomes
+        ]
 
     async def _read_calls(self, submissions: Sequence[Submission]) -> None:
         calls = {(each.annotator, each.request_id) for each in submissions}
@@ -146,7 +170,7 @@ class _Answering:
             for row in await self._statements.queries(unknown):
                 self._specs[row["id"]] = query_from_raw(row).spec
 
-    def _judge(self, submission: Submission, bench: Bench) -> Answered | DomainError:
+    def _judge(self, submission: Submission, bench: Bench) -> _Accepted | Again | DomainError:
         call = (submission.annotator, submission.request_id)
         try:
             if call in self._calls:
@@ -158,13 +182,11 @@ class _Answering:
             purposes = bench.accept(submission)
         except DomainError as error:
             return error
-        labels = [
-            self._label(submission, number, purpose) for number, purpose in enumerate(purposes)
-        ]
-        outcome = json.dumps([label.sequence for label in labels])
+        accepted = self._note(submission, purposes)
+        outcome = json.dumps(list(range(accepted.first, self._sequence + 1)))
         self._calls[call] = (submission.content, outcome)
         self._outcomes.append(Outcome(*call, submission.content, outcome))
-        return [submission.reader.label(label, self._project) for label in labels]
+        return accepted
 
     def _require_fitting(self, submission: Submission) -> None:
         rules = self._project.rules
@@ -176,41 +198,53 @@ class _Answering:
                 field=f"answers[{number}]",
             )
 
-    def _label(self, submission: Submission, number: int, purpose: Purpose) -> Label:
-        vote = submission.votes[number]
-        asked = self._asked[vote.query]
-        self._sequence += 1
-        verdict = vote.answer.verdict
-        facts = self._facts
-        facts.sequences.append(self._sequence)
-        facts.queries.append(vote.query)
-        facts.annotators.append(submission.annotator)
-        facts.verdicts.append(verdict.value if verdict else None)
-        facts.class_names.append(vote.answer.class_name)
-        facts.seconds.append(vote.seconds)
-        facts.clients.append(submission.client)
-        facts.purposes.append(purpose.value)
-        facts.tags.append(json.dumps(vote.tags) if vote.tags else None)
-        return Label(
-            sequence=self._sequence,
-            query=self._query(asked),
-            annotator=submission.annotator,
-            answer=vote.answer,
-            seconds=vote.seconds,
-            client=submission.client,
-            create_time=self._time,
-            retracted=False,
-            purpose=purpose,
-            tags=vote.tags,
-        )
+    def _note(self, submission: Submission, purposes: list[Purpose]) -> _Accepted:
+        """Put down the labels of a submission to be written."""
+        facts, first = self._facts, self._sequence + 1
+        seen = []
+        for vote, purpose in zip(submission.votes, purposes, strict=True):
+            self._sequence += 1
+            verdict, asked = vote.answer.verdict, self._asked[vote.query]
+            facts.sequences.append(self._sequence)
+            facts.queries.append(vote.query)
+            facts.annotators.append(submission.annotator)
+            facts.verdicts.append(verdict.value if verdict else None)
+            facts.class_names.append(vote.answer.class_name)
+            facts.seconds.append(vote.seconds)
+            facts.clients.append(submission.client)
+            facts.purposes.append(purpose.value)
+            facts.tags.append(json.dumps(vote.tags) if vote.tags else None)
+            seen.append((asked.state, asked.votes))
+        return _Accepted(submission, first, purposes, seen)
 
-    def _query(self, asked: Asked) -> Query:
-        row = self._rows[asked.id]
+    def _labels(self, accepted: _Accepted) -> list[Label]:
+        """Return the labels of a submission as their annotator sees them."""
+        submission, time = accepted.submission, time_from_raw(self._now)
+        answered = zip(submission.votes, accepted.purposes, accepted.seen, strict=True)
+        labels = [
+            Label(
+                sequence=accepted.first + number,
+                query=self._query(vote.query, state, votes),
+                annotator=submission.annotator,
+                answer=vote.answer,
+                seconds=vote.seconds,
+                client=submission.client,
+                create_time=time,
+                retracted=False,
+                purpose=purpose,
+                tags=vote.tags,
+            )
+            for number, (vote, purpose, (state, votes)) in enumerate(answered)
+        ]
+        return [submission.reader.label(label, self._project) for label in labels]
+
+    def _query(self, number: int, state: QueryState, votes: int) -> Query:
+        row = self._rows[number]
         return Query(
-            id=asked.id,
-            spec=self._specs[asked.id],
-            state=asked.state,
-            votes=asked.votes,
+            id=number,
+            spec=self._specs[number],
+            state=state,
+            votes=votes,
             create_time=time_from_raw(row["create_time"]),
             skips=row["skips"],
         )

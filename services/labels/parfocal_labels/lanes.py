@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from parfocal_labels.answering import Answered, answer
+from parfocal_labels.answering import Answered, Outcomes, answer
 from parfocal_labels.coalescing import Coalescer
 from parfocal_labels.handing_out import Wish
 from parfocal_labels.judging import Submission
-from parfocal_labels.queueing import hand_out
+from parfocal_labels.queueing import HandedOut, hand_out
 from parfocal_labels.recent_specs import RecentSpecs
 from parfocal_labels.records import Lease
 from parfocal_labels.rows import time_to_raw
 from parfocal_labels.statements import Statements
-from parfocal_runtime.errors import DomainError, NotFound
+from parfocal_runtime.errors import NotFound
 from parfocal_runtime.transactions import Session, Transactions
 
 # Queries in one transaction. With more, all callers would march in step, and the database would
 # idle while their answers are made out, and the other way round.
-_HEAVIEST = 640
+HEAVIEST = 640
 # Sixty annotators with a hundred queries each in hand; about 1 KiB each.
 _SPECS_AT_HAND = 10_000
 # Leases that are over are put back this often, and at once where somebody would get too few.
@@ -40,6 +40,7 @@ class Lanes:
         *,
         clock: Callable[[], datetime],
         written: Callable[[int], None],
+        heaviest: int = HEAVIEST,
     ) -> None:
         """Prepare.
 
@@ -47,6 +48,7 @@ class Lanes:
             transactions: On the database.
             clock: Gives the present time.
             written: Called with the number of a project that has new labels.
+            heaviest: Queries in one transaction at most, unless one request alone has more.
         """
         self._transactions = transactions
         self._clock = clock
@@ -54,10 +56,10 @@ class Lanes:
         self._specs = RecentSpecs(_SPECS_AT_HAND)
         self._swept: dict[str, int] = {}
         self.leases: Coalescer[Wish, list[Lease]] = Coalescer(
-            self._hand_out, weigh=lambda wish: wish.count, heaviest=_HEAVIEST
+            self._hand_out, weigh=lambda wish: wish.count, heaviest=heaviest
         )
         self.answers: Coalescer[Submission, Answered] = Coalescer(
-            self._answer, weigh=lambda each: len(each.votes), heaviest=_HEAVIEST
+            self._answer, weigh=lambda each: len(each.votes), heaviest=heaviest
         )
 
     async def _hand_out(
@@ -66,13 +68,14 @@ class Lanes:
         now = time_to_raw(self._clock())
         sweep = now - self._swept.get(project, 0) >= _SWEEP_MICROSECONDS
 
-        async def work(session: Session) -> list[list[Lease] | DomainError]:
+        async def work(session: Session) -> HandedOut:
             statements = Statements(session)
             return await hand_out(
                 statements, project, wishes, now=now, sweep=sweep, specs=self._specs
             )
 
-        leases = await self._transactions.run(work)
+        # Made out only now: the database goes on with what waits behind it.
+        leases = (await self._transactions.run(work))()
         if sweep and not isinstance(leases[0], NotFound):
             self._swept[project] = now
         return leases
@@ -82,10 +85,10 @@ class Lanes:
     ) -> Sequence[Answered | Exception]:
         now = time_to_raw(self._clock())
 
-        async def work(session: Session) -> tuple[int, list[Answered | DomainError]]:
+        async def work(session: Session) -> tuple[int, Outcomes]:
             statements = Statements(session)
             return await answer(statements, project, submissions, now=now, specs=self._specs)
 
         number, answered = await self._transactions.run(work)
         self._written(number)
-        return answered
+        return answered()

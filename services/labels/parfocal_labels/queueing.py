@@ -6,7 +6,7 @@ import heapq
 import json
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from parfocal_labels.handing_out import Hand, Table, Wish
@@ -33,6 +33,10 @@ class _Group:
         return sum(hand.missing for hand in self.hands)
 
 
+HandedOut = Callable[[], list[list[Lease] | DomainError]]
+"""Gives what each wish comes to."""
+
+
 async def hand_out(
     statements: Statements,
     name: str,
@@ -41,7 +45,7 @@ async def hand_out(
     now: int,
     sweep: bool,
     specs: RecentSpecs,
-) -> list[list[Lease] | DomainError]:
+) -> HandedOut:
     """Lease the next queries of a project to those who ask, first come, first served.
 
     Args:
@@ -54,16 +58,17 @@ async def hand_out(
         specs: Where what the queries ask is kept at hand.
 
     Returns:
-        For each wish its leases, by priority, then rank, with gold queries and repeats strewn
-        in; fewer than asked for where there are no more queries that miss votes and that the
-        annotator may, and did not yet, judge. Or why it is refused.
+        What gives, for each wish, its leases, by priority, then rank, with gold queries and
+        repeats strewn in; fewer than asked for where there are no more queries that miss votes
+        and that the annotator may, and did not yet, judge. Or why it is refused. It needs no
+        database any more: to be called when the transaction is over.
     """
     row = await statements.project(name, numbers=False)
     if row is None:
         error = NotFound(
             "ERROR_REASON_PROJECT_NOT_FOUND", f"there is no project {name!r}", project=name
         )
-        return [error] * len(wishes)
+        return lambda: [error] * len(wishes)
     work = _HandingOut(statements, project_from_raw(row), now, specs)
     return await work.run(wishes, sweep=sweep)
 
@@ -81,7 +86,7 @@ class _HandingOut:
         self._table = Table()
         self._rows: dict[int, Row] = {}
 
-    async def run(self, wishes: Sequence[Wish], *, sweep: bool) -> list[list[Lease] | DomainError]:
+    async def run(self, wishes: Sequence[Wish], *, sweep: bool) -> HandedOut:
         known = await self._statements.annotators(
             self._project.id, {wish.annotator for wish in wishes}
         )
@@ -100,13 +105,17 @@ class _HandingOut:
             for group in groups:
                 await self._serve(group)
         await self._write(hands, extras)
-        leases = iter(
-            [self._leases(hand, extra) for hand, extra in zip(hands, extras, strict=True)]
-        )
-        return [
-            self._suspended(wish) if wish.annotator in suspended else next(leases)
-            for wish in wishes
-        ]
+
+        def handed_out() -> list[list[Lease] | DomainError]:
+            leases = iter(
+                [self._leases(hand, extra) for hand, extra in zip(hands, extras, strict=True)]
+            )
+            return [
+                self._suspended(wish) if wish.annotator in suspended else next(leases)
+                for wish in wishes
+            ]
+
+        return handed_out
 
     async def _serve(self, group: _Group) -> None:
         if not group.missing:
