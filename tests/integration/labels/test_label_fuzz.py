@@ -202,6 +202,7 @@ def vocabularies(stubs: dict[str, Any]) -> list[Vocabulary]:
             "query": [*queries, *held * 3],
             "queries": [*queries, *held * 3],
             "skips.query": held,
+            "answers.query": held,
             "project_id": [project, "new"],
             "page_token": [""],
             **{name: ["", token] for name, token in tokens.items()},
