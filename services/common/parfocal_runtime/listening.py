@@ -10,6 +10,7 @@ import asyncpg
 from sqlalchemy.engine import URL
 
 from parfocal_runtime.logs import get_logger
+from parfocal_runtime.transactions import DRIVER_ERRORS
 
 _AGAIN_SECONDS = 1.0
 
@@ -31,7 +32,7 @@ async def listen(url: URL, channel: str, heard: Callable[[str], None]) -> None:
     while True:
         try:
             await _listen_once(options, channel, heard)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except DRIVER_ERRORS as error:
             _log.warning("the database does not tell what is new", problem=str(error))
         await asyncio.sleep(_AGAIN_SECONDS)
 
@@ -47,5 +48,5 @@ async def _listen_once(
         heard("")
         await ended.wait()
     finally:
-        with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with contextlib.suppress(*DRIVER_ERRORS):
             await connection.close(timeout=1)

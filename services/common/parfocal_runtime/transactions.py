@@ -26,7 +26,7 @@ T = TypeVar("T")
 Row = Mapping[str, Any]
 
 # The last one is what the driver says where a connection is cut in the middle of a message.
-_DRIVER_ERRORS = (
+DRIVER_ERRORS = (
     OSError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
@@ -116,7 +116,7 @@ class PostgresqlTransactions:
                 pool = await self._opened()
                 async with pool.acquire() as connection, _transaction(connection):
                     return await work(_PostgresqlSession(connection))
-            except _DRIVER_ERRORS as error:
+            except DRIVER_ERRORS as error:
                 if not _may_pass(error):
                     raise
                 if attempt == _ATTEMPTS:
@@ -155,7 +155,7 @@ async def _transaction(connection: asyncpg.Connection) -> AsyncIterator[None]:
     except BaseException:
         try:
             await connection.execute("ROLLBACK", timeout=_PATIENCE_SECONDS)
-        except _DRIVER_ERRORS:
+        except DRIVER_ERRORS:
             # Cut in the middle of a statement it cannot even be told to roll back.
             connection.terminate()
         raise
@@ -220,6 +220,9 @@ class SqliteTransactions:
                 raise
             return result
         except sqlite3.OperationalError as error:
+            # SQLite says the same of a busy file, a full disk and a statement that is wrong.
+            if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:
+                raise
             raise _unavailable() from error
 
     def _opened(self) -> sqlite3.Connection:

@@ -7,6 +7,8 @@ from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from parfocal_runtime.errors import Unavailable
+
 A = TypeVar("A")
 R = TypeVar("R")
 
@@ -24,8 +26,8 @@ class Coalescer(Generic[A, R]):
 
         Args:
             batch: Runs requests of one key, all in one transaction, and returns for each what
-                it comes to, or why it is refused. If it raises, the requests run one by one,
-                so that one of them cannot spoil the others.
+                it comes to, or why it is refused. If it raises anything but `Unavailable`, the
+                requests run one by one, so that one of them cannot spoil the others.
             weigh: What a request adds to a batch.
             heaviest: Where a batch is full; one request alone may weigh more.
         """
@@ -69,8 +71,10 @@ class Coalescer(Generic[A, R]):
         try:
             answers = await self._batch(key, [request for request, _ in taken])
         except Exception as error:
-            if len(taken) == 1:
-                _settle(taken[0][1], error)
+            # What is away is away for all of them, and each would wait for it as long again.
+            if len(taken) == 1 or isinstance(error, Unavailable):
+                for _, future in taken:
+                    _settle(future, error)
                 return
             for one in taken:
                 await self._answer(key, [one])

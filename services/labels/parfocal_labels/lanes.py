@@ -74,7 +74,7 @@ class Lanes:
                 statements, project, wishes, now=now, sweep=sweep, specs=self._specs
             )
 
-        # Made out only now: the database goes on with what waits behind it.
+        # Made out only now: meanwhile the database goes on with the other lane.
         leases = (await self._transactions.run(work))()
         if sweep and not isinstance(leases[0], NotFound):
             self._swept[project] = now

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from parfocal_labels.store import LabelStore
 from parfocal_runtime.database import Database
 from parfocal_runtime.errors import Unavailable
 from parfocal_runtime.store import open_store
+from parfocal_runtime.transactions import Session
 
 if TYPE_CHECKING:
     from tests.integration.labels.conftest import Lab, Run
@@ -67,3 +69,14 @@ def test_without_a_database_nobody_is_handed_anything(
         run(lease())
 
     assert caught.value.reason == "ERROR_REASON_DEPENDENCY_UNAVAILABLE"
+
+
+def test_a_statement_that_is_wrong_is_no_outage(lab: Lab) -> None:
+    async def work(session: Session) -> object:
+        return await session.rows("SELECT nothing_of_this_name FROM projects")
+
+    with pytest.raises((sqlite3.OperationalError, asyncpg.UndefinedColumnError)):
+        lab.run(lab.database.transactions.run(work))
+    lab.create().add(1)
+
+    assert len(lab.lease("ada", 1)) == 1

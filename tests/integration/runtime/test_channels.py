@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
+from certificates import Authority
 from parfocal_runtime.access import Rule
 from parfocal_runtime.auth import Role, write_token
 from parfocal_runtime.channels import aio_channel, domain_error, sync_channel
@@ -143,59 +142,42 @@ def test_a_service_that_does_not_answer_is_unavailable(config: ServerConfig) -> 
     assert error.reason == "ERROR_REASON_DEPENDENCY_UNAVAILABLE"
 
 
-Certificate = Callable[[str], tuple[str, str]]
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> Certificate:
-    if shutil.which("openssl") is None:
-        pytest.skip("needs the program openssl")
-
-    def make(name: str) -> tuple[str, str]:
-        chain, key = str(tmp_path / f"{name}.pem"), str(tmp_path / f"{name}.key")
-        names = ["-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"]
-        curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        subprocess.run(
-            ["openssl", "req", "-x509", *curve, *names, "-keyout", key, "-out", chain],
-            check=True,
-            capture_output=True,
-        )
-        return chain, key
-
-    return make
-
-
 def test_tls_speaks_only_to_those_who_trust_it(
-    echo: Any, config: ServerConfig, certificate: Certificate
+    echo: Any, config: ServerConfig, tmp_path: Path
 ) -> None:
-    chain, key = certificate("server")
-    other, _ = certificate("other")
-    secure = replace(config, tls_certificate_file=chain, tls_key_file=key)
+    ours, theirs = Authority(tmp_path), Authority(tmp_path, name="theirs")
+    own = ours.certificate("server", server=True)
+    secure = replace(config, tls_certificate_file=own.chain, tls_key_file=own.key)
     with serving_in_thread([echo.service()], secure, rules=RULES) as running:
-        for ca_file in (other, None):
+        for ca_file in (theirs.ca_file, None):
             stranger: Any = sync_channel(running.address, ca_file=ca_file)
             with stranger, pytest.raises(grpc.RpcError) as caught:
                 stranger.unary_unary("/tests.Echo/Unary")(b"x")
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
-        friend: Any = sync_channel(running.address, ca_file=chain)
+        friend: Any = sync_channel(running.address, ca_file=ours.ca_file)
         with friend:
             assert friend.unary_unary("/tests.Echo/Unary")(b"x") == b"x"
 
 
 def test_with_an_authority_for_clients_they_must_show_a_certificate(
-    echo: Any, config: ServerConfig, certificate: Certificate
+    echo: Any, config: ServerConfig, tmp_path: Path
 ) -> None:
-    chain, key = certificate("server")
-    mine, my_key = certificate("client")
-    mutual = replace(config, tls_certificate_file=chain, tls_key_file=key, tls_client_ca_file=mine)
+    servers, clients = Authority(tmp_path), Authority(tmp_path, name="clients")
+    own, mine = servers.certificate("server", server=True), clients.certificate("client")
+    mutual = replace(
+        config,
+        tls_certificate_file=own.chain,
+        tls_key_file=own.key,
+        tls_client_ca_file=clients.ca_file,
+    )
     with serving_in_thread([echo.service()], mutual, rules=RULES) as running:
-        stranger: Any = sync_channel(running.address, ca_file=chain)
+        stranger: Any = sync_channel(running.address, ca_file=servers.ca_file)
         with stranger, pytest.raises(grpc.RpcError):
             stranger.unary_unary("/tests.Echo/Unary")(b"x")
 
         credentials = grpc.ssl_channel_credentials(
-            *(Path(file).read_bytes() for file in (chain, my_key, mine))
+            *(Path(file).read_bytes() for file in (servers.ca_file, mine.key, mine.chain))
         )
         friend: Any = grpc.secure_channel(running.address, credentials)
         with friend:

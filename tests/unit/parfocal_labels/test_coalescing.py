@@ -6,10 +6,14 @@ from collections.abc import Sequence
 import pytest
 
 from parfocal_labels.coalescing import Coalescer
+from parfocal_runtime.errors import Unavailable
 
 
 class Batches:
-    """Doubles numbers, and notes which were doubled together; refuses 13 and breaks at 666."""
+    """Doubles numbers, and notes which were doubled together.
+
+    Refuses 13, breaks at 666, and finds the database away at 404.
+    """
 
     def __init__(self) -> None:
         self.ran: list[tuple[str, list[int]]] = []
@@ -21,6 +25,8 @@ class Batches:
         await self.go_on.wait()
         if 666 in numbers:
             raise RuntimeError("the whole batch")
+        if 404 in numbers:
+            raise Unavailable("ERROR_REASON_DEPENDENCY_UNAVAILABLE", "away", service="database")
         return [ValueError("unlucky") if number == 13 else 2 * number for number in numbers]
 
 
@@ -94,6 +100,17 @@ def test_a_batch_that_fails_as_a_whole_runs_again_one_by_one() -> None:
     assert (one, three) == (2, 6)
     assert isinstance(broken, RuntimeError)
     assert [numbers for _, numbers in ran] == [[1, 666, 3], [1], [666], [3]]
+
+
+def test_what_is_away_is_not_waited_for_by_each_again() -> None:
+    async def scenario() -> tuple[list[int | BaseException], list[tuple[str, list[int]]]]:
+        batches = Batches()
+        return await asked(coalescer(batches), 1, 404, 3), batches.ran
+
+    answers, ran = asyncio.run(scenario())
+
+    assert [type(answer) for answer in answers] == [Unavailable] * 3
+    assert [numbers for _, numbers in ran] == [[1, 404, 3]]
 
 
 def test_who_went_away_while_waiting_is_left_out() -> None:
