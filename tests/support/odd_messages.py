@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -55,8 +56,12 @@ _TEXTS = (
 _any_text = st.sampled_from(_TEXTS) | st.text(max_size=8)
 # How many fields of sixteen are odd: in half of all messages none.
 _oddness = st.sampled_from((0, 0, 0, 1, 1, 4))
-_sixteen = st.integers(0, 15)
-_pick = st.integers(0, 2**16 - 1)
+
+
+@cache
+def _number(below: int) -> st.SearchStrategy[int]:
+    """Numbers from 0, each as often as the others: a wider range would favour some, by chance."""
+    return st.integers(0, below - 1)
 
 
 def messages(
@@ -67,7 +72,7 @@ def messages(
     @st.composite
     def build(draw: Draw) -> Message:
         message: Message = GetMessageClass(descriptor)()
-        words = vocabularies[draw(_pick) % len(vocabularies)]
+        words = vocabularies[draw(_number(len(vocabularies)))]
         _Filling(draw, words, draw(_oddness)).fill(message, descriptor.name, depth=0)
         return message
 
@@ -94,16 +99,16 @@ class _Filling:
                 setattr(message, field.name, self._value(field, outer))
 
     def is_odd(self) -> bool:
-        return bool(self.oddness) and self.draw(_sixteen) < self.oddness
+        return bool(self.oddness) and self.pick(16) < self.oddness
 
-    def pick(self) -> int:
-        number: int = self.draw(_pick)
+    def pick(self, below: int) -> int:
+        number: int = self.draw(_number(below))
         return number
 
     def _fill_repeated(self, items: Any, field: FieldDescriptor, outer: str, *, depth: int) -> None:
         if self.words.right.get(field.name) == [] and not self.is_odd():
             return
-        for _ in range((1, 1, 1, 2, 2, 3)[self.pick() % 6]):
+        for _ in range((1, 1, 1, 2, 2, 3)[self.pick(6)]):
             if field.message_type is not None:
                 self.fill(items.add(), field.name, depth=depth + 1)
             else:
@@ -115,7 +120,7 @@ class _Filling:
         if not self.is_odd():
             return self._one_of(self._known(self.words.right, field, outer) or _plain(field))
         known = self._known(self.words.odd, field, outer)
-        if known and self.pick() % 2:
+        if known and self.pick(2):
             return self._one_of(known)
         if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
             text: str = self.draw(_any_text)
@@ -128,7 +133,7 @@ class _Filling:
         return words.get(f"{outer}.{field.name}") or words.get(field.name) or ()
 
     def _one_of(self, values: Sequence[Any]) -> Any:
-        return values[self.pick() % len(values)]
+        return values[self.pick(len(values))]
 
 
 def _plain(field: FieldDescriptor) -> Sequence[Any]:
