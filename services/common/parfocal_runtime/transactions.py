@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
@@ -23,7 +23,18 @@ from parfocal_runtime.tasks import finished
 
 T = TypeVar("T")
 
-Row = Mapping[str, Any]
+
+class Row(Protocol):
+    """A row as the driver gives it."""
+
+    def __getitem__(self, column: str, /) -> Any:
+        """Return the value of a column."""
+        ...
+
+    def __iter__(self) -> Iterator[Any]:
+        """Give the values in the order of the columns."""
+        ...
+
 
 # The last one is what the driver says where a connection is cut in the middle of a message.
 DRIVER_ERRORS = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from parfocal_labels.answers import checked_answer
@@ -27,7 +27,7 @@ from parfocal_labels.rows import (
 )
 from parfocal_labels.statements import Facts, Outcome, Standing, Statements
 from parfocal_labels.submissions import reused
-from parfocal_runtime.errors import DomainError, NotFound
+from parfocal_runtime.errors import DomainError
 from parfocal_runtime.transactions import Row
 
 
@@ -42,8 +42,8 @@ Answered = list[Label] | Again
 """What a submission comes to."""
 
 
-Outcomes = Callable[[], list[Answered | DomainError]]
-"""Gives what each submission comes to."""
+Outcomes = Iterator[Answered | DomainError]
+"""What each submission comes to."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ async def answer(
     *,
     now: int,
     specs: RecentSpecs,
-) -> tuple[int, Outcomes]:
+) -> tuple[int, Outcomes] | None:
     """Turn answers into labels, those of each submission all or none.
 
     Args:
@@ -81,16 +81,13 @@ async def answer(
         specs: What the queries in people's hands ask.
 
     Returns:
-        The number of the project, and what gives, for each submission, its labels, or that it
-        was made before, or why it is refused. It needs no database any more: to be called when
-        the transaction is over.
+        The number of the project, and for each submission its labels, or that it was made
+        before, or why it is refused. They are made out as they are read, which needs no database
+        any more: to be read when the transaction is over. None if there is no such project.
     """
     row = await statements.project(name, numbers=True)
     if row is None:
-        error = NotFound(
-            "ERROR_REASON_PROJECT_NOT_FOUND", f"there is no project {name!r}", project=name
-        )
-        return 0, lambda: [error] * len(submissions)
+        return None
     project = project_from_raw(row)
     return project.id, await _Answering(statements, project, now, specs).run(submissions)
 
@@ -125,13 +122,13 @@ class _Answering:
                 facts=self._facts,
                 standings=[_standing(self._asked[query]) for query in sorted(touched)],
                 outcomes=self._outcomes,
-                last_sequence=self._sequence,
+                after=self._project.last_sequence,
                 now=self._now,
             )
-        return lambda: [
+        return (
             self._labels(outcome) if isinstance(outcome, _Accepted) else outcome
             for outcome in outcomes
-        ]
+        )
 
     async def _read_calls(self, submissions: Sequence[Submission]) -> None:
         calls = {(each.annotator, each.request_id) for each in submissions}
@@ -185,7 +182,7 @@ class _Answering:
         accepted = self._note(submission, purposes)
         outcome = json.dumps(list(range(accepted.first, self._sequence + 1)))
         self._calls[call] = (submission.content, outcome)
-        self._outcomes.append(Outcome(*call, submission.content, outcome))
+        self._outcomes.append(Outcome(*call, submission.content, outcome, submission.client))
         return accepted
 
     def _require_fitting(self, submission: Submission) -> None:
@@ -200,18 +197,16 @@ class _Answering:
 
     def _note(self, submission: Submission, purposes: list[Purpose]) -> _Accepted:
         """Put down the labels of a submission to be written."""
-        facts, first = self._facts, self._sequence + 1
+        facts, first, call = self._facts, self._sequence + 1, len(self._outcomes)
         seen = []
         for vote, purpose in zip(submission.votes, purposes, strict=True):
             self._sequence += 1
             verdict, asked = vote.answer.verdict, self._asked[vote.query]
-            facts.sequences.append(self._sequence)
             facts.queries.append(vote.query)
-            facts.annotators.append(submission.annotator)
+            facts.calls.append(call)
             facts.verdicts.append(verdict.value if verdict else None)
             facts.class_names.append(vote.answer.class_name)
             facts.seconds.append(vote.seconds)
-            facts.clients.append(submission.client)
             facts.purposes.append(purpose.value)
             facts.tags.append(json.dumps(vote.tags) if vote.tags else None)
             seen.append((asked.state, asked.votes))
@@ -263,4 +258,4 @@ def settled(query: Asked, rules: Rules) -> QueryState:
 
 
 def _standing(query: Asked) -> Standing:
-    return Standing(query.id, query.votes, query.leases, query.state)
+    return Standing(query.id, query.votes, query.leases, query.state.value)

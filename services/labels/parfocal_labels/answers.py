@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from parfocal_runtime.errors import InvalidInput
 
@@ -24,8 +23,7 @@ class Verdict(Enum):
     UNSURE = "unsure"
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """One answer: a verdict, or the name of a class of the project; never both.
 
     In a project that classifies, `UNSURE` is the only verdict with a meaning.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 from parfocal_runtime.errors import Unavailable
@@ -12,7 +12,7 @@ from parfocal_runtime.errors import Unavailable
 A = TypeVar("A")
 R = TypeVar("R")
 
-Batch = Callable[[str, Sequence[A]], Awaitable[Sequence[R | Exception]]]
+Batch = Callable[[str, Sequence[A]], Awaitable[Iterable[R | Exception]]]
 
 
 class Coalescer(Generic[A, R]):
@@ -25,9 +25,10 @@ class Coalescer(Generic[A, R]):
         """Prepare.
 
         Args:
-            batch: Runs requests of one key, all in one transaction, and returns for each what
+            batch: Runs requests of one key, all in one transaction, and gives for each what
                 it comes to, or why it is refused. If it raises anything but `Unavailable`, the
-                requests run one by one, so that one of them cannot spoil the others.
+                requests run one by one, so that one of them cannot spoil the others. What it
+                gives is read one by one while the next batch is under way.
             weigh: What a request adds to a batch.
             heaviest: Where a batch is full; one request alone may weigh more.
         """
@@ -36,6 +37,7 @@ class Coalescer(Generic[A, R]):
         self._heaviest = heaviest
         self._waiting: defaultdict[str, deque[tuple[A, asyncio.Future[R]]]] = defaultdict(deque)
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._giving: set[asyncio.Task[None]] = set()
 
     async def ask(self, key: str, request: A) -> R:
         """Return what `request` comes to.
@@ -79,8 +81,22 @@ class Coalescer(Generic[A, R]):
             for one in taken:
                 await self._answer(key, [one])
             return
+        giving = asyncio.create_task(_give(taken, answers))
+        self._giving.add(giving)
+        giving.add_done_callback(self._giving.discard)
+
+
+async def _give(
+    taken: Sequence[tuple[A, asyncio.Future[R]]], answers: Iterable[R | Exception]
+) -> None:
+    try:
         for (_, future), answer in zip(taken, answers, strict=True):
             _settle(future, answer)
+            # Between two of them the database gets its next statements.
+            await asyncio.sleep(0)
+    except Exception as error:
+        for _, future in taken:
+            _settle(future, error)
 
 
 def _settle(future: asyncio.Future[R], answer: R | Exception) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from parfocal_labels.answers import UNSURE, Answer
 
@@ -59,8 +59,7 @@ class VotingRules(Protocol):
         """What a tie becomes."""
 
 
-@dataclass(frozen=True)
-class Ballot:
+class Ballot(NamedTuple):
     """A vote that stands: who gave which answer."""
 
     annotator: str

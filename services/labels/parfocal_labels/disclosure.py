@@ -51,9 +51,9 @@ class Reader:
         if self.sees_all:
             return query
         if query.spec.role is Role.GOLD:
-            query = replace(query, spec=replace(query.spec, role=Role.STRATEGY, gold=None))
+            query = query._replace(spec=query.spec._replace(role=Role.STRATEGY, gold=None))
         if query.state is QueryState.GOLD:
-            query = replace(query, state=QueryState.OPEN)
+            query = query._replace(state=QueryState.OPEN)
         return _without_hints(query) if project.rules.blind else query
 
     def label(self, label: Label, project: Project) -> Label:
@@ -62,7 +62,7 @@ class Reader:
             return label
         hidden = label.purpose in (Purpose.GOLD, Purpose.REPEAT)
         purpose = Purpose.VOTE if hidden else label.purpose
-        return replace(label, query=self.query(label.query, project), purpose=purpose)
+        return label._replace(query=self.query(label.query, project), purpose=purpose)
 
     def event(self, event: LabelEvent, project: Project) -> LabelEvent:
         """Return an event as they may see it."""
@@ -78,5 +78,5 @@ SEES_ALL = Reader("")
 
 
 def _without_hints(query: Query) -> Query:
-    spec = replace(query.spec, strategy="", reason="", model=None)
-    return replace(query, spec=spec, votes=0, skips=0)
+    spec = query.spec._replace(strategy="", reason="", model=None)
+    return query._replace(spec=spec, votes=0, skips=0)

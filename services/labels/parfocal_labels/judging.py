@@ -120,24 +120,29 @@ class Bench:
         raise WrongState(first.reason, first.message, violations=violations, query=name)
 
     def _fault(self, query: int, annotator: str) -> DomainError | None:
-        name = f"projects/{self._project}/queries/{query}"
         asked = self._asked.get(query)
+        purpose = self._held.get((query, annotator))
+        if asked is not None and purpose is not None and not _is_over(asked, purpose):
+            return None
+        name = f"projects/{self._project}/queries/{query}"
         if asked is None:
             return NotFound("ERROR_REASON_QUERY_NOT_FOUND", f"there is no {name}", query=name)
-        purpose = self._held.get((query, annotator))
-        if asked.state in _OVER and purpose in (None, Purpose.VOTE):
+        if _is_over(asked, purpose):
             return WrongState(
                 "ERROR_REASON_QUERY_ALREADY_DECIDED",
                 f"{name} has all the votes it needs",
                 query=name,
             )
-        if purpose is None:
-            return WrongState(
-                "ERROR_REASON_QUERY_NOT_LEASED",
-                f"{name} is not leased by the caller, or the lease has run out",
-                query=name,
-            )
-        return None
+        return WrongState(
+            "ERROR_REASON_QUERY_NOT_LEASED",
+            f"{name} is not leased by the caller, or the lease has run out",
+            query=name,
+        )
+
+
+def _is_over(asked: Asked, purpose: Purpose | None) -> bool:
+    """Return whether a query takes no vote any more; gold and repeats are answered in any case."""
+    return asked.state in _OVER and purpose in (None, Purpose.VOTE)
 
 
 _OVER = (QueryState.DECIDED, QueryState.DISPUTED)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from parfocal_labels.answering import Answered, Outcomes, answer
@@ -64,31 +64,41 @@ class Lanes:
 
     async def _hand_out(
         self, project: str, wishes: Sequence[Wish]
-    ) -> Sequence[list[Lease] | Exception]:
+    ) -> Iterable[list[Lease] | Exception]:
         now = time_to_raw(self._clock())
         sweep = now - self._swept.get(project, 0) >= _SWEEP_MICROSECONDS
 
-        async def work(session: Session) -> HandedOut:
+        async def work(session: Session) -> HandedOut | None:
             statements = Statements(session)
             return await hand_out(
                 statements, project, wishes, now=now, sweep=sweep, specs=self._specs
             )
 
-        # Made out only now: meanwhile the database goes on with the other lane.
-        leases = (await self._transactions.run(work))()
-        if sweep and not isinstance(leases[0], NotFound):
+        leases = await self._transactions.run(work)
+        if leases is None:
+            return [_not_found(project)] * len(wishes)
+        if sweep:
             self._swept[project] = now
         return leases
 
     async def _answer(
         self, project: str, submissions: Sequence[Submission]
-    ) -> Sequence[Answered | Exception]:
+    ) -> Iterable[Answered | Exception]:
         now = time_to_raw(self._clock())
 
-        async def work(session: Session) -> tuple[int, Outcomes]:
+        async def work(session: Session) -> tuple[int, Outcomes] | None:
             statements = Statements(session)
             return await answer(statements, project, submissions, now=now, specs=self._specs)
 
-        number, answered = await self._transactions.run(work)
+        answered = await self._transactions.run(work)
+        if answered is None:
+            return [_not_found(project)] * len(submissions)
+        number, outcomes = answered
         self._written(number)
-        return answered()
+        return outcomes
+
+
+def _not_found(project: str) -> NotFound:
+    return NotFound(
+        "ERROR_REASON_PROJECT_NOT_FOUND", f"there is no project {project!r}", project=project
+    )

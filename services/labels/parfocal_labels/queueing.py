@@ -6,15 +6,15 @@ import heapq
 import json
 import random
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from parfocal_labels.handing_out import Hand, Table, Wish
 from parfocal_labels.recent_specs import RecentSpecs
 from parfocal_labels.records import Lease, Project, Purpose, Query, QueryState
 from parfocal_labels.rows import project_from_raw, query_from_raw, time_from_raw
 from parfocal_labels.statements import Place, Statements
-from parfocal_runtime.errors import DomainError, NotFound, PermissionDenied
+from parfocal_runtime.errors import DomainError, PermissionDenied
 from parfocal_runtime.transactions import Row
 
 _EXPIRED_AT_ONCE = 1000
@@ -33,8 +33,8 @@ class _Group:
         return sum(hand.missing for hand in self.hands)
 
 
-HandedOut = Callable[[], list[list[Lease] | DomainError]]
-"""Gives what each wish comes to."""
+HandedOut = Iterator[list[Lease] | DomainError]
+"""What each wish comes to."""
 
 
 async def hand_out(
@@ -45,7 +45,7 @@ async def hand_out(
     now: int,
     sweep: bool,
     specs: RecentSpecs,
-) -> HandedOut:
+) -> HandedOut | None:
     """Lease the next queries of a project to those who ask, first come, first served.
 
     Args:
@@ -58,17 +58,15 @@ async def hand_out(
         specs: Where what the queries ask is kept at hand.
 
     Returns:
-        What gives, for each wish, its leases, by priority, then rank, with gold queries and
-        repeats strewn in; fewer than asked for where there are no more queries that miss votes
-        and that the annotator may, and did not yet, judge. Or why it is refused. It needs no
-        database any more: to be called when the transaction is over.
+        For each wish its leases, by priority, then rank, with gold queries and repeats strewn
+        in; fewer than asked for where there are no more queries that miss votes and that the
+        annotator may, and did not yet, judge. Or why it is refused. They are made out as they
+        are read, which needs no database any more: to be read when the transaction is over.
+        None if there is no such project.
     """
     row = await statements.project(name, numbers=False)
     if row is None:
-        error = NotFound(
-            "ERROR_REASON_PROJECT_NOT_FOUND", f"there is no project {name!r}", project=name
-        )
-        return lambda: [error] * len(wishes)
+        return None
     work = _HandingOut(statements, project_from_raw(row), now, specs)
     return await work.run(wishes, sweep=sweep)
 
@@ -106,16 +104,11 @@ class _HandingOut:
                 await self._serve(group)
         await self._write(hands, extras)
 
-        def handed_out() -> list[list[Lease] | DomainError]:
-            leases = iter(
-                [self._leases(hand, extra) for hand, extra in zip(hands, extras, strict=True)]
-            )
-            return [
-                self._suspended(wish) if wish.annotator in suspended else next(leases)
-                for wish in wishes
-            ]
-
-        return handed_out
+        dealt = zip(hands, extras, strict=True)
+        return (
+            self._suspended(wish) if wish.annotator in suspended else self._leases(*next(dealt))
+            for wish in wishes
+        )
 
     async def _serve(self, group: _Group) -> None:
         if not group.missing:
@@ -152,7 +145,7 @@ class _HandingOut:
             )
             for skill in group.skills
         ]
-        rows = list(heapq.merge(*found, key=_order))[:count]
+        rows = found[0] if len(found) == 1 else list(heapq.merge(*found, key=_order))[:count]
         return rows, _place(rows[-1]) if rows else after
 
     async def _deal(self, rows: Sequence[Row], hands: Sequence[Hand]) -> None:
@@ -192,21 +185,25 @@ class _HandingOut:
     async def _write(
         self, hands: Sequence[Hand], extras: Sequence[list[tuple[int, Purpose]]]
     ) -> None:
+        wishes = [hand.wish for hand in hands]
         held = [
-            (query, hand.wish, purpose)
-            for hand, extra in zip(hands, extras, strict=True)
+            (query, number, purpose)
+            for number, (hand, extra) in enumerate(zip(hands, extras, strict=True))
             for query, purpose in [*((one, Purpose.VOTE) for one in hand.queries), *extra]
         ]
         if not held:
             return
         project = self._project
-        await self._statements.hold(project.id, held, votes_needed=project.rules.votes_needed)
+        await self._statements.hold(
+            project.id, wishes, held, votes_needed=project.rules.votes_needed
+        )
         if project.rules.gold_share or project.rules.repeat_share:
             counts: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
-            for _, wish, purpose in held:
-                counts[wish.annotator][0] += 1
+            for _, number, purpose in held:
+                count = counts[wishes[number].annotator]
+                count[0] += 1
                 if purpose is not Purpose.VOTE:
-                    counts[wish.annotator][1 if purpose is Purpose.GOLD else 2] += 1
+                    count[1 if purpose is Purpose.GOLD else 2] += 1
             handed = [(name, a, g, r) for name, (a, g, r) in sorted(counts.items())]
             await self._statements.count_handed(project.id, handed, now=self._now)
 
@@ -253,7 +250,7 @@ class _HandingOut:
 
 def _in_disguise(query: Query) -> Query:
     """Return a gold query or a repeat as it would look among those that are asked first."""
-    return replace(query, state=QueryState.OPEN, votes=0)
+    return query._replace(state=QueryState.OPEN, votes=0)
 
 
 def _groups(hands: Sequence[Hand], known: dict[str, Row]) -> list[_Group]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from parfocal_labels.records import QuerySpec
 
 
@@ -15,13 +17,14 @@ class RecentSpecs:
     def __init__(self, most: int) -> None:
         """Keep at most `most` specs; the oldest goes first."""
         self._most = most
-        self._specs: dict[int, QuerySpec] = {}
+        # A plain dictionary would look for its oldest entry through all that are gone.
+        self._specs: OrderedDict[int, QuerySpec] = OrderedDict()
 
     def keep(self, query: int, spec: QuerySpec) -> None:
         """Keep what a query asks."""
         self._specs[query] = spec
         if len(self._specs) > self._most:
-            del self._specs[next(iter(self._specs))]
+            self._specs.popitem(last=False)
 
     def get(self, query: int) -> QuerySpec | None:
         """Return what a query asks, if it is here."""

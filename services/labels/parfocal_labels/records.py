@@ -1,11 +1,15 @@
-"""The things the label store keeps."""
+"""The things the label store keeps.
+
+Those that are made thousands of times a second are named tuples, which take a third of the time of
+a frozen dataclass.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from parfocal_labels.answers import Answer, TaskKind
 from parfocal_labels.consensus import Consensus, ConsensusRule, TieRule
@@ -188,16 +192,14 @@ class Purpose(Enum):
     IMPORT = "import"
 
 
-@dataclass(frozen=True)
-class ModelVersion:
+class ModelVersion(NamedTuple):
     """One version of a model."""
 
     name: str
     version: int
 
 
-@dataclass(frozen=True)
-class QuerySpec:
+class QuerySpec(NamedTuple):
     """What makes a query; nothing of it changes later.
 
     Attributes:
@@ -233,8 +235,7 @@ class QuerySpec:
     gold: Answer | None = None
 
 
-@dataclass(frozen=True)
-class Query:
+class Query(NamedTuple):
     """A candidate put to people in a round.
 
     Attributes:
@@ -254,16 +255,14 @@ class Query:
     skips: int = 0
 
 
-@dataclass(frozen=True)
-class Lease:
+class Lease(NamedTuple):
     """A query held by one annotator until a time."""
 
     query: Query
     expire_time: datetime
 
 
-@dataclass(frozen=True)
-class Vote:
+class Vote(NamedTuple):
     """What somebody answers to a query, before it is acknowledged.
 
     Attributes:
@@ -287,8 +286,7 @@ class Skip:
     reason: str
 
 
-@dataclass(frozen=True)
-class Label:
+class Label(NamedTuple):
     """One person's answer to one query, acknowledged.
 
     Attributes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, Row, or_
@@ -22,6 +23,7 @@ from parfocal_labels.records import (
     Snapshot,
 )
 from parfocal_runtime.box import Box
+from parfocal_runtime.transactions import Row as RawRow
 
 
 def project_from_row(row: Row[Any]) -> Project:
@@ -35,7 +37,11 @@ def project_from_row(row: Row[Any]) -> Project:
 
 
 def _project(
-    row: Mapping[Any, Any], *, classes: list[str], create_time: datetime, update_time: datetime
+    row: Mapping[Any, Any] | RawRow,
+    *,
+    classes: list[str],
+    create_time: datetime,
+    update_time: datetime,
 ) -> Project:
     return Project(
         id=row["id"],
@@ -59,7 +65,7 @@ def _project(
     )
 
 
-def project_from_raw(row: Mapping[str, Any]) -> Project:
+def project_from_raw(row: RawRow) -> Project:
     """Return the project of a row of `projects` as the driver gives it."""
     return _project(
         row,
@@ -85,46 +91,85 @@ def rules_to_row(rules: Rules) -> dict[str, object]:
 
 
 def query_from_row(row: Row[Any]) -> Query:
-    """Return the query of a row that has the columns of `queries`."""
-    return _query(row._mapping, box=row.box, create_time=row.create_time)
-
-
-def query_from_raw(row: Mapping[str, Any]) -> Query:
-    """Return the query of a row as the driver gives it, with the columns of `WITH_STANDING`."""
-    # Six numbers in brackets; as JSON they would take three times as long to read.
-    box = [int(number) for number in row["box"][1:-1].split(",")] if row["box"] else None
-    return _query(row, box=box, create_time=time_from_raw(row["create_time"]))
-
-
-def _query(
-    row: Mapping[Any, Any],
-    *,
-    box: list[int] | None,
-    create_time: datetime,
-) -> Query:
+    """Return the query of a row that has the columns of `queries` and `STANDING`."""
     return Query(
-        id=row["id"],
+        id=row.id,
         spec=QuerySpec(
-            round=row["round"],
-            candidate_set=row["candidate_set"],
-            candidate=row["candidate"],
-            rank=row["rank"],
-            priority=row["priority"],
-            role=_ROLES[row["role"]],
-            strategy=row["strategy"],
-            reason=row["reason"],
-            model=_model(row["model_name"], row["model_version"]),
-            image=row["image"],
-            box=_box(box),
-            patches=row["patches"],
-            skill=row["skill"],
-            gold=_gold(row["gold_verdict"], row["gold_class_name"]),
+            round=row.round,
+            candidate_set=row.candidate_set,
+            candidate=row.candidate,
+            rank=row.rank,
+            priority=row.priority,
+            role=_ROLES[row.role],
+            strategy=row.strategy,
+            reason=row.reason,
+            model=_model(row.model_name, row.model_version),
+            image=row.image,
+            box=_box(row.box) if row.box else None,
+            patches=row.patches,
+            skill=row.skill,
+            gold=_gold(row.gold_verdict, row.gold_class_name),
         ),
-        state=_STATES[row["state"]],
-        votes=row["votes"],
-        create_time=create_time,
-        skips=row["skips"],
+        state=_STATES[row.state],
+        votes=row.votes,
+        create_time=row.create_time,
+        skips=row.skips,
     )
+
+
+RAW_QUERY = (
+    "q.id, s.state, s.votes, s.leases, s.skips, q.create_time, q.round, q.candidate_set,"
+    " q.candidate, q.rank, q.priority, q.role, q.strategy, q.reason, q.model_name,"
+    " q.model_version, q.image, q.box, q.patches, q.skill, q.gold_verdict, q.gold_class_name"
+)
+"""Columns of `queries` q and `standings` s, in the order of `query_from_raw`."""
+
+
+def query_from_raw(row: RawRow) -> Query:
+    """Return the query of a row as the driver gives it, with the columns `RAW_QUERY`."""
+    # All at once, by place: to look up each by its name would take as long as the rest of it.
+    (
+        number,
+        state,
+        votes,
+        _leases,
+        skips,
+        create_time,
+        round_,
+        candidate_set,
+        candidate,
+        rank,
+        priority,
+        role,
+        strategy,
+        reason,
+        model_name,
+        model_version,
+        image,
+        box,
+        patches,
+        skill,
+        gold_verdict,
+        gold_class_name,
+    ) = row
+    spec = QuerySpec(
+        round_,
+        candidate_set,
+        candidate,
+        rank,
+        priority,
+        _ROLES[role],
+        strategy,
+        reason,
+        _model(model_name, model_version),
+        image,
+        # Six numbers in brackets; as JSON they would take three times as long to read.
+        _box([int(side) for side in box[1:-1].split(",")]) if box else None,
+        patches,
+        skill,
+        _gold(gold_verdict, gold_class_name),
+    )
+    return Query(number, spec, _STATES[state], votes, time_from_raw(create_time), skips)
 
 
 # Thousands of rows a second: a look into a dictionary costs a tenth of a call of the enum.
@@ -133,6 +178,8 @@ _STATES = {state.value: state for state in QueryState}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+# Queries are added thousands at a time, and share it.
+@lru_cache(1024)
 def time_from_raw(microseconds: int) -> datetime:
     """Return the time that is kept as microseconds since 1970 UTC."""
     return _EPOCH + timedelta(microseconds=microseconds)
@@ -175,7 +222,7 @@ def has_answer(events: FromClause) -> ColumnElement[bool]:
     return or_(events.c.verdict.is_not(None), events.c.class_name.is_not(None))
 
 
-def answer_from_raw(row: Mapping[str, Any]) -> Answer:
+def answer_from_raw(row: RawRow) -> Answer:
     """Return the answer of a row as the driver gives it, with the columns of `label_events`."""
     return Answer(Verdict(row["verdict"]) if row["verdict"] else None, row["class_name"])
 
@@ -200,6 +247,7 @@ def snapshot_from_row(row: Row[Any], *, project: str) -> Snapshot:
     )
 
 
+@lru_cache(128)
 def _model(name: str | None, version: int | None) -> ModelVersion | None:
     return None if name is None or version is None else ModelVersion(name, version)
 
@@ -210,8 +258,6 @@ def _gold(verdict: str | None, class_name: str | None) -> Answer | None:
     return Answer(Verdict(verdict) if verdict else None, class_name)
 
 
-def _box(numbers: list[int] | None) -> Box | None:
-    if numbers is None:
-        return None
+def _box(numbers: list[int]) -> Box:
     z0, y0, x0, z1, y1, x1 = numbers
     return Box((z0, y0, x0), (z1, y1, x1))

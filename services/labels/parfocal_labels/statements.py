@@ -6,14 +6,16 @@ statement once a row. `$1` and `?1` are the same parameter.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from parfocal_labels.handing_out import Wish
-from parfocal_labels.records import Purpose, QueryState
+from parfocal_labels.records import Purpose
+from parfocal_labels.rows import RAW_QUERY
 from parfocal_labels.schema import CHANNEL
 from parfocal_labels.votes import COUNTED
 from parfocal_runtime.transactions import Row, Session
@@ -24,37 +26,44 @@ Pair = tuple[int, str]
 Place = tuple[int, int, int]
 """Where a query stands in the queue: priority, rank, number."""
 
+_PURPOSES = {purpose.value: purpose for purpose in Purpose}
 _PARAMETER = re.compile(r"\$(\d+)")
 
 
 @dataclass
 class Facts:
-    """Rows of `label_events` that bring labels, column by column, as PostgreSQL takes them."""
+    """Rows of `label_events` that bring labels, column by column, as PostgreSQL takes them.
 
-    sequences: list[int] = field(default_factory=list)
+    Attributes:
+        queries: What was answered.
+        calls: By which of the calls, from 0.
+        verdicts: The answers, where they are verdicts.
+        class_names: The answers, where they are classes.
+        seconds: Seconds spent.
+        purposes: What the labels count for.
+        tags: Free words, as JSON; None for none.
+    """
+
     queries: list[int] = field(default_factory=list)
-    annotators: list[str] = field(default_factory=list)
+    calls: list[int] = field(default_factory=list)
     verdicts: list[str | None] = field(default_factory=list)
     class_names: list[str | None] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
-    clients: list[str] = field(default_factory=list)
     purposes: list[str] = field(default_factory=list)
     tags: list[str | None] = field(default_factory=list)
 
-    def columns(self) -> list[list[Any]]:
+    def columns(self) -> list[object]:
         """Return the columns; one that holds nothing, or only votes, is empty.
 
         PostgreSQL fills it up with nulls, which cost nothing to send.
         """
         return [
-            self.sequences,
-            self.queries,
-            self.annotators,
-            _unless_all(self.verdicts, None),
+            _literal(self.queries),
+            _literal(call + 1 for call in self.calls),
+            _literal(_unless_all(self.verdicts, None)),
             _unless_all(self.class_names, None),
-            self.seconds,
-            self.clients,
-            _unless_all(self.purposes, Purpose.VOTE.value),
+            _literal(self.seconds),
+            _literal(_unless_all(self.purposes, Purpose.VOTE.value)),
             _unless_all(self.tags, None),
         ]
 
@@ -63,24 +72,31 @@ def _unless_all(column: list[Any], value: object) -> list[Any]:
     return [] if column.count(value) == len(column) else column
 
 
-@dataclass(frozen=True)
-class Standing:
+def _literal(values: Iterable[int | float | str | None]) -> str:
+    """Return numbers or words of ours as PostgreSQL writes an array.
+
+    It reads them as fast as the driver's own form, which takes the driver ten times as long.
+    """
+    return f"{{{','.join(['NULL' if value is None else str(value) for value in values])}}}"
+
+
+class Standing(NamedTuple):
     """A row of `standings` as it becomes."""
 
     query: int
     votes: int
     leases: int
-    state: QueryState
+    state: str
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """A row of `submissions`."""
+class Outcome(NamedTuple):
+    """A call: what the row of `submissions` says, and the program that it came from."""
 
     caller: str
     request_id: str
     content: str
     outcome: str
+    client: str
 
 
 class Statements:
@@ -104,9 +120,9 @@ class Statements:
     async def annotators(self, project: int, names: Collection[str]) -> dict[str, Row]:
         """Return the rows of those annotators that the project knows, by name."""
         rows = await self._rows(
-            f"SELECT * FROM annotators WHERE project_id = $1 AND name {self._any('$2', 'text')}",
+            f"SELECT * FROM annotators WHERE project_id = $1 AND name {self._any_text('$2')}",
             project,
-            self._array(names),
+            self._texts(names),
         )
         return {row["name"]: row for row in rows}
 
@@ -159,11 +175,11 @@ class Statements:
         """Return which of `annotators` hold, answered or skipped which of the locked `queries`."""
         rows = await self._rows(
             _BARRED.format(
-                queries=self._any("$1", "bigint"),
-                annotators=self._any("$2", "text"),
+                queries=self._any_number("$1"),
+                annotators=self._any_text("$2"),
             ),
-            self._array(queries),
-            self._array(annotators),
+            self._numbers(queries),
+            self._texts(annotators),
         )
         return {(row["query_id"], row["annotator"]) for row in rows}
 
@@ -191,19 +207,38 @@ class Statements:
         await self._session.run_many(self._words(_COUNT_HANDED), rows)
 
     async def hold(
-        self, project: int, held: Sequence[tuple[int, Wish, Purpose]], *, votes_needed: int
+        self,
+        project: int,
+        wishes: Sequence[Wish],
+        held: Sequence[tuple[int, int, Purpose]],
+        *,
+        votes_needed: int,
     ) -> None:
-        """Lease locked queries, and count the leases that take up a place."""
-        queries = [query for query, _, _ in held]
-        wishes = [wish for _, wish, _ in held]
-        purposes = [purpose.value for _, _, purpose in held]
-        names, untils = [wish.annotator for wish in wishes], [wish.until for wish in wishes]
+        """Lease locked queries, and count the leases that take up a place.
+
+        Args:
+            project: Whose queries.
+            wishes: For whom, and until when.
+            held: A query, the number of the wish that it answers, from 0, and what for.
+            votes_needed: Where all places of a query are taken.
+        """
         if self._is_postgresql:
-            given = _unless_all(purposes, Purpose.VOTE.value)
-            await self._session.run(_HOLD, queries, names, untils, given, project, votes_needed)
+            purposes = [purpose.value for _, _, purpose in held]
+            await self._session.run(
+                _HOLD,
+                _literal([query for query, _, _ in held]),
+                _literal([number + 1 for _, number, _ in held]),
+                _literal(_unless_all(purposes, Purpose.VOTE.value)),
+                [wish.annotator for wish in wishes],
+                _literal([wish.until for wish in wishes]),
+                project,
+                votes_needed,
+            )
             return
-        projects = [project] * len(held)
-        rows = list(zip(queries, names, projects, untils, purposes, strict=True))
+        rows = [
+            (query, wishes[number].annotator, project, wishes[number].until, purpose.value)
+            for query, number, purpose in held
+        ]
         await self._session.run_many(_INSERT_LEASE, rows)
         places = [query for query, _, purpose in held if purpose is Purpose.VOTE]
         await self._session.run_many(_COUNT_LEASE, [(votes_needed, query) for query in places])
@@ -211,9 +246,9 @@ class Statements:
     async def lock(self, project: int, queries: Collection[int]) -> dict[int, Row]:
         """Return the standings of queries, locked in the order of their numbers."""
         rows = await self._rows(
-            f"SELECT * FROM standings WHERE query_id {self._any('$1', 'bigint')}"
+            f"SELECT * FROM standings WHERE query_id {self._any_number('$1')}"
             " AND project_id = $2 ORDER BY query_id",
-            self._array(queries),
+            self._numbers(queries),
             project,
             lock=" FOR NO KEY UPDATE",
         )
@@ -222,7 +257,7 @@ class Statements:
     async def queries(self, numbers: Collection[int]) -> Sequence[Row]:
         """Return queries with their standings."""
         return await self._rows(
-            f"{_QUERIES} AND s.query_id {self._any('$1', 'bigint')}", self._array(numbers)
+            f"{_QUERIES} AND s.query_id {self._any_number('$1')}", self._numbers(numbers)
         )
 
     async def held(self, pairs: Collection[Pair], *, now: int) -> dict[Pair, Purpose]:
@@ -234,12 +269,12 @@ class Statements:
             now,
             *self._split(pairs),
         )
-        return {(row["query_id"], row["annotator"]): Purpose(row["purpose"]) for row in rows}
+        return {(row["query_id"], row["annotator"]): _PURPOSES[row["purpose"]] for row in rows}
 
     async def votes(self, queries: Collection[int]) -> Sequence[Row]:
         """Return the votes that stand on `queries`, earliest first."""
-        statement = _VOTES.format(queries=self._any("$1", "bigint"))
-        return await self._rows(statement, self._array(queries))
+        statement = _VOTES.format(queries=self._any_number("$1"))
+        return await self._rows(statement, self._numbers(queries))
 
     async def outcomes(
         self, project: int, calls: Collection[tuple[str, str]]
@@ -259,34 +294,51 @@ class Statements:
         facts: Facts,
         standings: Sequence[Standing],
         outcomes: Sequence[Outcome],
-        last_sequence: int,
+        after: int,
         now: int,
     ) -> None:
-        """Write labels, end the leases that they answer, and settle their queries."""
+        """Write labels, end the leases that they answer, and settle their queries.
+
+        Args:
+            project: Whose.
+            facts: The labels; their sequence numbers follow upon `after`.
+            standings: What becomes of the queries.
+            outcomes: The calls that they came with.
+            after: The last sequence number so far.
+            now: The present time, microseconds since 1970 UTC.
+        """
         if self._is_postgresql:
+            queries, votes, leases, states = _columns(standings, Standing)
             await self._session.run(
                 _WRITE,
                 project,
                 now,
-                last_sequence,
+                after,
                 *facts.columns(),
-                [each.query for each in standings],
-                [each.votes for each in standings],
-                [each.leases for each in standings],
-                [each.state.value for each in standings],
+                *map(_literal, (queries, votes, leases, states)),
                 *_columns(outcomes, Outcome),
             )
-            await self._session.run(f"SELECT pg_notify('{CHANNEL}', $1)", str(project))
             return
         run_many = self._session.run_many
-        events = zip(*vars(facts).values(), strict=True)
-        await run_many(_INSERT_FACT, [(project, now, *event) for event in events])
-        await run_many(_END_LEASE, list(zip(facts.queries, facts.annotators, strict=True)))
-        await run_many(
-            _SETTLE, [(each.votes, each.leases, each.state.value, each.query) for each in standings]
+        calls = [outcomes[call] for call in facts.calls]
+        events = zip(
+            itertools.count(after + 1),
+            facts.queries,
+            [call.caller for call in calls],
+            facts.verdicts,
+            facts.class_names,
+            facts.seconds,
+            [call.client for call in calls],
+            facts.purposes,
+            facts.tags,
+            strict=False,
         )
-        await run_many(_INSERT_OUTCOME, [(project, now, *vars(each).values()) for each in outcomes])
-        await self._session.run(_TAKE_NUMBERS, last_sequence, project)
+        await run_many(_INSERT_FACT, [(project, now, *event) for event in events])
+        answered = zip(facts.queries, calls, strict=True)
+        await run_many(_END_LEASE, [(query, call.caller) for query, call in answered])
+        await run_many(_SETTLE, standings)
+        await run_many(_INSERT_OUTCOME, [(project, now, *each[:-1]) for each in outcomes])
+        await self._session.run(_TAKE_NUMBERS, after + len(facts.queries), project)
 
     async def expired(self, project: int, *, now: int, count: int) -> list[int]:
         """Return and lock queries that have leases which are over."""
@@ -305,9 +357,9 @@ class Statements:
     ) -> None:
         """Delete leases on locked queries that are over, and open the places that they took."""
         ended = await self._rows(
-            f"DELETE FROM leases WHERE query_id {self._any('$1', 'bigint')}"
+            f"DELETE FROM leases WHERE query_id {self._any_number('$1')}"
             " AND project_id = $2 AND expire_time <= $3 RETURNING query_id, purpose",
-            self._array(queries),
+            self._numbers(queries),
             project,
             now,
         )
@@ -323,17 +375,27 @@ class Statements:
     def _words(self, statement: str) -> str:
         return statement if self._is_postgresql else _PARAMETER.sub(r"?\1", statement)
 
-    def _any(self, parameter: str, kind: str) -> str:
+    def _any_number(self, parameter: str) -> str:
         if self._is_postgresql:
-            return f"= ANY({parameter}::{kind}[])"
+            return f"= ANY({parameter}::text::bigint[])"
         return f"IN (SELECT value FROM json_each({parameter}))"
 
-    def _array(self, values: Collection[Any]) -> object:
+    def _numbers(self, values: Collection[int]) -> str:
+        return _literal(values) if self._is_postgresql else json.dumps(list(values))
+
+    def _any_text(self, parameter: str) -> str:
+        if self._is_postgresql:
+            return f"= ANY({parameter}::text[])"
+        return f"IN (SELECT value FROM json_each({parameter}))"
+
+    def _texts(self, values: Collection[str]) -> object:
         return list(values) if self._is_postgresql else json.dumps(list(values))
 
     def _pairs(self) -> str:
         if self._is_postgresql:
-            return "(SELECT * FROM unnest($2::bigint[], $3::text[]) AS u(query_id, annotator))"
+            return (
+                "(SELECT * FROM unnest($2::text::bigint[], $3::text[]) AS u(query_id, annotator))"
+            )
         return (
             "(SELECT json_extract(value, '$[0]') AS query_id,"
             " json_extract(value, '$[1]') AS annotator FROM json_each($2))"
@@ -341,12 +403,12 @@ class Statements:
 
     def _split(self, pairs: Collection[Pair]) -> tuple[object, ...]:
         if self._is_postgresql:
-            return [query for query, _ in pairs], [annotator for _, annotator in pairs]
+            return _literal([query for query, _ in pairs]), [name for _, name in pairs]
         return (json.dumps(list(pairs)),)
 
 
-def _columns(rows: Sequence[Any], kind: type[Any]) -> list[list[Any]]:
-    return [[getattr(row, name) for row in rows] for name in kind.__dataclass_fields__]
+def _columns(rows: Sequence[Standing | Outcome], kind: type[Standing | Outcome]) -> list[Any]:
+    return list(zip(*rows, strict=True)) or [()] * len(kind._fields)
 
 
 _LASTING = (
@@ -366,10 +428,7 @@ _BARRED = (
 
 # CROSS JOIN makes SQLite take the tables in this order, and then the rows come in that of the
 # queue's index.
-_QUERIES = (
-    "SELECT q.*, s.state, s.votes, s.leases, s.skips"
-    " FROM standings s CROSS JOIN queries q WHERE q.id = s.query_id"
-)
+_QUERIES = f"SELECT {RAW_QUERY} FROM standings s CROSS JOIN queries q WHERE q.id = s.query_id"
 _UNHELD = " AND ".join(
     f"NOT EXISTS (SELECT 1 FROM {table} t"
     " WHERE t.query_id = s.query_id AND t.annotator = {annotator})"
@@ -386,7 +445,7 @@ _GOLD = (
     " WHERE e.query_id = s.query_id AND e.annotator = $2) ORDER BY s.query_id LIMIT $3"
 )
 _REPEATS = (
-    "SELECT q.*, s.state, s.votes, s.leases, s.skips FROM label_events e"
+    f"SELECT {RAW_QUERY} FROM label_events e"
     " CROSS JOIN standings s CROSS JOIN queries q"
     " WHERE s.query_id = e.query_id AND q.id = e.query_id"
     " AND e.project_id = $1 AND e.annotator = $2 AND e.purpose = 'vote'"
@@ -408,15 +467,16 @@ _COUNT_HANDED = (
 )
 
 _HOLD = (
-    "WITH given AS (SELECT query_id, annotator, expire_time, COALESCE(purpose, 'vote') AS purpose"
-    " FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[])"
-    " AS u(query_id, annotator, expire_time, purpose)),"
+    "WITH given AS (SELECT query_id, ($4::text[])[wish] AS annotator,"
+    " ($5::text::bigint[])[wish] AS expire_time, COALESCE(purpose, 'vote') AS purpose"
+    " FROM unnest($1::text::bigint[], $2::text::int[], $3::text::text[])"
+    " AS u(query_id, wish, purpose)),"
     " held AS (INSERT INTO leases (query_id, annotator, project_id, expire_time, purpose)"
-    " SELECT query_id, annotator, $5::bigint, expire_time, purpose FROM given),"
+    " SELECT query_id, annotator, $6::bigint, expire_time, purpose FROM given),"
     " places AS (SELECT query_id, count(*) AS n FROM given WHERE purpose = 'vote'"
     " GROUP BY query_id)"
     " UPDATE standings s SET leases = s.leases + p.n,"
-    " state = CASE WHEN s.votes + s.leases + p.n >= $6::int THEN 'held' ELSE 'open' END"
+    " state = CASE WHEN s.votes + s.leases + p.n >= $7::int THEN 'held' ELSE 'open' END"
     " FROM places p WHERE s.query_id = p.query_id"
 )
 _INSERT_LEASE = (
@@ -441,9 +501,11 @@ _VOTES = (
 )
 
 _WRITE = (
-    "WITH facts AS (SELECT * FROM unnest($4::bigint[], $5::bigint[], $6::text[], $7::text[],"
-    " $8::text[], $9::float8[], $10::text[], $11::text[], $12::text[]) AS u(sequence, query_id,"
-    " annotator, verdict, class_name, seconds, client, purpose, tags)),"
+    "WITH facts AS (SELECT query_id, ($15::text[])[call] AS annotator, verdict, class_name,"
+    " seconds, ($19::text[])[call] AS client, purpose, tags, $3::bigint + number AS sequence"
+    " FROM unnest($4::text::bigint[], $5::text::int[], $6::text::text[], $7::text[],"
+    " $8::text::float8[], $9::text::text[], $10::text[]) WITH ORDINALITY"
+    " AS u(query_id, call, verdict, class_name, seconds, purpose, tags, number)),"
     " written AS (INSERT INTO label_events (project_id, create_time, sequence, query_id,"
     " annotator, verdict, class_name, seconds, client, purpose, tags)"
     " SELECT $1::bigint, $2::bigint, sequence, query_id, annotator, verdict, class_name,"
@@ -451,21 +513,22 @@ _WRITE = (
     " ended AS (DELETE FROM leases l USING facts f"
     " WHERE l.query_id = f.query_id AND l.annotator = f.annotator),"
     " settled AS (UPDATE standings s SET votes = u.votes, leases = u.leases, state = u.state"
-    " FROM unnest($13::bigint[], $14::int[], $15::int[], $16::text[])"
+    " FROM unnest($11::text::bigint[], $12::text::int[], $13::text::int[], $14::text::text[])"
     " AS u(query_id, votes, leases, state) WHERE s.query_id = u.query_id),"
     " remembered AS (INSERT INTO submissions (project_id, caller, request_id, content_sha256,"
     " outcome, create_time)"
     " SELECT $1::bigint, caller, request_id, content, outcome::json, $2::bigint"
-    " FROM unnest($17::text[], $18::text[], $19::text[], $20::text[])"
+    " FROM unnest($15::text[], $16::text[], $17::text[], $18::text[])"
     " AS u(caller, request_id, content, outcome))"
-    " UPDATE projects SET last_sequence = $3 WHERE id = $1"
+    " UPDATE projects SET last_sequence = $3 + cardinality($4::text::bigint[]) WHERE id = $1"
+    f" RETURNING pg_notify('{CHANNEL}', $1::bigint::text)"
 )
 _INSERT_FACT = (
     "INSERT INTO label_events (project_id, create_time, sequence, query_id, annotator, verdict,"
     " class_name, seconds, client, purpose, tags) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _END_LEASE = "DELETE FROM leases WHERE query_id = ? AND annotator = ?"
-_SETTLE = "UPDATE standings SET votes = ?, leases = ?, state = ? WHERE query_id = ?"
+_SETTLE = "UPDATE standings SET votes = ?2, leases = ?3, state = ?4 WHERE query_id = ?1"
 # OFFSET 0 keeps the planner from turning the look-ups about: it would read all submissions.
 _OUTCOMES = (
     "SELECT s.* FROM unnest($2::text[], $3::text[]) AS c(caller, request_id) CROSS JOIN LATERAL"

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -139,3 +139,41 @@ def test_the_next_batch_runs_after_one_that_failed() -> None:
         return await lanes.ask("k", 4)
 
     assert asyncio.run(scenario()) == 8
+
+
+def test_the_next_batch_is_under_way_while_answers_are_made_out() -> None:
+    async def scenario() -> list[str]:
+        seen: list[str] = []
+
+        async def batch(_key: str, numbers: Sequence[int]) -> Iterator[int | Exception]:
+            seen.append(f"run {list(numbers)}")
+            return made_out(numbers)
+
+        def made_out(numbers: Sequence[int]) -> Iterator[int | Exception]:
+            for number in numbers:
+                seen.append(f"make {number}")
+                yield number
+
+        lanes: Coalescer[int, int] = Coalescer(batch, weigh=lambda number: 1, heaviest=3)
+        await asked(lanes, 1, 2, 3, 4)
+        return seen
+
+    seen = asyncio.run(scenario())
+
+    assert seen[0] == "run [1, 2, 3]"
+    assert seen.index("run [4]") < seen.index("make 2")
+    assert sum(each.startswith("make") for each in seen) == 4
+
+
+def test_where_an_answer_cannot_be_made_out_those_before_it_stand() -> None:
+    async def scenario() -> list[int | BaseException]:
+        async def batch(_key: str, numbers: Sequence[int]) -> Iterator[int | Exception]:
+            return (10 // number for number in numbers)
+
+        lanes: Coalescer[int, int] = Coalescer(batch, weigh=lambda number: 1, heaviest=9)
+        return await asked(lanes, 5, 0, 2)
+
+    first, *rest = asyncio.run(scenario())
+
+    assert first == 2
+    assert [type(each) for each in rest] == [ZeroDivisionError] * 2
