@@ -9,13 +9,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from parfocal_runtime.errors import DomainError, Unavailable, WrongState
-from parfocal_runtime.models.loading import LoadedModel, not_found
+from parfocal_runtime.models.index import IndexEntry, ModelState
+from parfocal_runtime.models.loading import LoadedModel, not_found, not_ready
 from parfocal_runtime.models.repository import ModelRepository
 from parfocal_runtime.models.sessions import SessionOptions
 
 __all__ = ["LoadedModel", "LoadedModels"]
 
 _Key = tuple[str, int]
+
+_UNLOADED = "it was unloaded"
+_NOT_IN_MEMORY = "it is not in memory; a request for it loads it"
 
 
 @dataclass
@@ -28,6 +32,9 @@ class _Entry:
 
 class LoadedModels:
     """Model versions, loaded once and shared by all callers; safe from many threads.
+
+    Callers keep what they were given: a version that is dropped, replaced or unloaded runs on for
+    those who have it.
 
     Args:
         repository: Where they come from.
@@ -53,6 +60,7 @@ class LoadedModels:
         self._loaded: OrderedDict[_Key, LoadedModel] = OrderedDict()
         self._failed: dict[_Key, WrongState] = {}
         self._known: dict[str, _Entry] = {}
+        self._unloaded: set[str] = set()
 
     def get(self, name: str, version: int | None = None) -> LoadedModel:
         """Return a version, loading it if need be; by default the newest one that is ready.
@@ -82,7 +90,9 @@ class LoadedModels:
             return None
         wanted = entry.versions[-1] if version is None else version
         with self._lock:
-            return None if (name, wanted) in self._failed else self._at_hand((name, wanted))
+            if name in self._unloaded or (name, wanted) in self._failed:
+                return None
+            return self._at_hand((name, wanted))
 
     def is_ready(self, name: str, version: int | None = None) -> bool:
         """Return whether `get` would return; False too if there is no such version.
@@ -130,6 +140,51 @@ class LoadedModels:
         for name in set(self._known) - set(names):
             self._remember(name, ())
 
+    def load(self, name: str) -> LoadedModel:
+        """Load the newest version of a model anew, and let the model be used again.
+
+        The session that served before serves until the new one is ready, and on if that fails.
+
+        Raises:
+            NotFound: If there is no such model (`ERROR_REASON_MODEL_NOT_FOUND`).
+            WrongState: If it cannot be used (`ERROR_REASON_MODEL_NOT_READY`,
+                `ERROR_REASON_MODEL_SELF_TEST_FAILED`, `ERROR_REASON_PROVIDER_UNAVAILABLE`).
+            Unavailable: If the object store does not answer.
+        """
+        versions = self._existing(name)
+        key = (name, versions[-1])
+        with self._lock:
+            self._unloaded.discard(name)
+            for failed in [k for k in self._failed if k[0] == name]:
+                del self._failed[failed]
+            loading = self._loading.setdefault(key, threading.Lock())
+        with loading:
+            return self._load_now(key)
+
+    def unload(self, name: str) -> None:
+        """Drop every version of a model; it is not ready until `load`.
+
+        Raises:
+            NotFound: If there is no such model (`ERROR_REASON_MODEL_NOT_FOUND`).
+            Unavailable: If the object store does not answer.
+        """
+        self._existing(name)
+        with self._lock:
+            self._unloaded.add(name)
+            self._forget([key for key in (*self._loaded, *self._failed) if key[0] == name])
+
+    def index(self) -> list[IndexEntry]:
+        """Return every complete version of the repository, sorted, and whether it serves.
+
+        Raises:
+            Unavailable: If the object store does not answer.
+        """
+        versions = {name: self.versions(name) for name in self._repository.folders()}
+        with self._lock:
+            return sorted(
+                self._entry((name, version)) for name in versions for version in versions[name]
+            )
+
     def failures(self) -> dict[_Key, WrongState]:
         """Return why versions that were tried are not ready, by name and version."""
         with self._lock:
@@ -139,6 +194,23 @@ class LoadedModels:
         """Return the names and versions that are in memory, sorted."""
         with self._lock:
             return sorted(self._loaded)
+
+    def _existing(self, name: str) -> tuple[int, ...]:
+        versions = self._look_at(name).versions
+        if not versions:
+            raise not_found(name, None)
+        return versions
+
+    def _entry(self, key: _Key) -> IndexEntry:
+        if key[0] in self._unloaded:
+            return IndexEntry(*key, ModelState.UNAVAILABLE, _UNLOADED)
+        if key in self._loaded:
+            return IndexEntry(*key, ModelState.READY)
+        if key in self._failed:
+            return IndexEntry(*key, ModelState.UNAVAILABLE, self._failed[key].message)
+        if key in self._loading and self._loading[key].locked():
+            return IndexEntry(*key, ModelState.LOADING)
+        return IndexEntry(*key, ModelState.UNAVAILABLE, _NOT_IN_MEMORY)
 
     def _get_version(self, name: str, version: int) -> LoadedModel:
         known = self._known.get(name)
@@ -151,6 +223,8 @@ class LoadedModels:
     def _can_wait_for(self, name: str, version: int) -> bool:
         """Return whether somebody is loading this version while an older one can serve."""
         with self._lock:
+            if (name, version) in self._loaded:
+                return False
             lock = self._loading.get((name, version))
             older = any(key[0] == name and key[1] < version for key in self._loaded)
         return older and lock is not None and lock.locked()
@@ -171,11 +245,15 @@ class LoadedModels:
             else:
                 # Names come from callers: one that leads nowhere must not take memory.
                 self._known.pop(name, None)
-            for key in [k for k in self._loaded if k[0] == name and k[1] not in versions]:
-                del self._loaded[key]
-            for key in [k for k in self._failed if k[0] == name and k[1] not in versions]:
-                del self._failed[key]
+                self._unloaded.discard(name)
+            gone = [k for k in (*self._loaded, *self._failed) if k[0] == name]
+            self._forget([key for key in gone if key[1] not in versions])
         return entry
+
+    def _forget(self, keys: list[_Key]) -> None:
+        for key in keys:
+            self._loaded.pop(key, None)
+            self._failed.pop(key, None)
 
     def _try(self, name: str, version: int) -> None:
         with suppress(WrongState):
@@ -196,6 +274,7 @@ class LoadedModels:
             return self._load_now(key)
 
     def _at_hand(self, key: _Key) -> LoadedModel | None:
+        self._require_wanted(key)
         if key in self._failed:
             failure = self._failed[key]
             # A copy: an exception that is raised again and again keeps every traceback.
@@ -213,12 +292,20 @@ class LoadedModels:
             outcome = error
         with self._lock:
             self._loading.pop(key, None)
+            self._require_wanted(key)
             if isinstance(outcome, WrongState):
-                self._failed[key] = outcome
+                if key not in self._loaded:
+                    self._failed[key] = outcome
                 raise outcome
+            self._failed.pop(key, None)
             self._loaded[key] = outcome
             self._drop_idle()
         return outcome
+
+    def _require_wanted(self, key: _Key) -> None:
+        # Asked again after loading: somebody may have unloaded the model meanwhile.
+        if key[0] in self._unloaded:
+            raise not_ready(*key, _UNLOADED)
 
     def _drop_idle(self) -> None:
         newest = {name: max(v for n, v in self._loaded if n == name) for name, _ in self._loaded}
