@@ -184,6 +184,12 @@ _RULES_BY_SERVICE: dict[str, dict[str, Rule]] = {
         "TraceSetting": _SERVER,
         "LogSettings": _SERVER,
     },
+    # MLServer's name for the repository calls.
+    "inference.model_repository.ModelRepositoryService": {
+        "RepositoryIndex": _MODELS,
+        "RepositoryModelLoad": _SERVER,
+        "RepositoryModelUnload": _SERVER,
+    },
 }
 
 METHOD_RULES: dict[str, Rule] = {

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import AsyncGenerator, AsyncIterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import grpc
 
+from parfocal_inference.answers import Answers
+from parfocal_inference.mlserver_servicer import MlserverServicer
+from parfocal_inference.oip.mlserver import model_repository_pb2_grpc as mlserver_grpc
 from parfocal_inference.oip.v2 import inference_pb2 as pb
 from parfocal_inference.oip.v2 import inference_pb2_grpc as pb_grpc
+from parfocal_inference.oip_convert import properties_of, version_from_pb
+from parfocal_inference.repository_calls import RepositoryCalls
 from parfocal_inference.serving import Inference, ThreadExecutor
 from parfocal_inference.serving_metrics import InferenceStatistics
-from parfocal_inference.tensors import inputs_from_pb, outputs_from_pb, outputs_to_pb, spec_to_pb
-from parfocal_runtime.errors import InvalidInput
-from parfocal_runtime.models.cards import CardFields
+from parfocal_inference.statistics_calls import StatisticsCalls
+from parfocal_inference.streams import answered_in_order
+from parfocal_inference.tensors import spec_to_pb
 from parfocal_runtime.models.config_pbtxt import PLATFORM
-from parfocal_runtime.models.loaded import LoadedModel, LoadedModels
+from parfocal_runtime.models.loaded import LoadedModels
 from parfocal_runtime.models.watcher import ModelWatcher
 from parfocal_runtime.server import Service
 from parfocal_runtime.tasks import in_thread
 
 SERVICE_NAME = "inference.GRPCInferenceService"
+MLSERVER_NAME = "inference.model_repository.ModelRepositoryService"
 SERVER_NAME = "parfocal"
+EXTENSIONS = ("model_repository", "schedule_policy", "model_configuration", "statistics")
+"""Triton's names of what is spoken beyond the protocol."""
 
 _FIRST_LOOK_SECONDS = 10.0
+_AT_ONCE_IN_A_STREAM = 16
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -35,13 +44,25 @@ class OipServicer(pb_grpc.GRPCInferenceServiceServicer):
     Args:
         models: The models.
         watcher: Keeps them fresh; the server is ready once it has looked.
-        inference: Runs them.
+        answers: Answers inference requests.
+        repository: Answers calls about the repository.
+        statistics: Answers what was counted.
     """
 
-    def __init__(self, models: LoadedModels, watcher: ModelWatcher, inference: Inference) -> None:
+    def __init__(
+        self,
+        models: LoadedModels,
+        watcher: ModelWatcher,
+        *,
+        answers: Answers,
+        repository: RepositoryCalls,
+        statistics: StatisticsCalls,
+    ) -> None:
         self._models = models
         self._watcher = watcher
-        self._inference = inference
+        self._answers = answers
+        self._repository = repository
+        self._statistics = statistics
 
     async def ServerLive(
         self, request: pb.ServerLiveRequest, context: Context
@@ -66,15 +87,16 @@ class OipServicer(pb_grpc.GRPCInferenceServiceServicer):
     async def ServerMetadata(
         self, request: pb.ServerMetadataRequest, context: Context
     ) -> pb.ServerMetadataResponse:
-        """Return the server's name and version."""
-        return pb.ServerMetadataResponse(name=SERVER_NAME, version=_server_version())
+        """Return the server's name, version and extensions of the protocol."""
+        return pb.ServerMetadataResponse(
+            name=SERVER_NAME, version=_server_version(), extensions=EXTENSIONS
+        )
 
     async def ModelMetadata(
         self, request: pb.ModelMetadataRequest, context: Context
     ) -> pb.ModelMetadataResponse:
         """Return the inputs, outputs and versions of a model."""
-        wanted = version_from_pb(request.version, field="version")
-        model = await self._model(request.name, wanted)
+        model = await self._answers.model(request.name, request.version, field="version")
         versions = await in_thread(self._models.versions, request.name)
         return pb.ModelMetadataResponse(
             name=model.name,
@@ -82,39 +104,71 @@ class OipServicer(pb_grpc.GRPCInferenceServiceServicer):
             platform=PLATFORM,
             inputs=[spec_to_pb(spec) for spec in model.session.inputs],
             outputs=[spec_to_pb(spec) for spec in model.session.outputs],
-            properties=_properties(model.card),
+            properties=properties_of(model.card),
         )
 
     async def ModelInfer(
         self, request: pb.ModelInferRequest, context: Context
     ) -> pb.ModelInferResponse:
         """Run a model once."""
-        started = time.monotonic_ns()
-        wanted = version_from_pb(request.model_version, field="model_version")
-        model = await self._model(request.model_name, wanted)
-        try:
-            inputs = inputs_from_pb(request, model.session.inputs)
-            outputs = outputs_from_pb(request, model.session.outputs)
-        except InvalidInput:
-            self._inference.refused(model)
-            raise
-        found = await self._inference.run(model, inputs, outputs, started_ns=started)
-        response = pb.ModelInferResponse(
-            model_name=model.name, model_version=str(model.version), id=request.id
-        )
-        outputs_to_pb(response, found, model.session.outputs)
-        return response
+        return await self._answers.answer(request)
 
-    async def _model(self, name: str, wanted: int | None) -> LoadedModel:
-        # A thread costs more than the look-up; it is needed only where the store is asked.
-        model = self._models.at_hand(name, wanted)
-        return model if model else await in_thread(self._models.get, name, wanted)
+    def ModelStreamInfer(
+        self, request_iterator: AsyncIterator[pb.ModelInferRequest], context: Context
+    ) -> AsyncGenerator[pb.ModelStreamInferResponse, None]:
+        """Run models once for each request."""
+        answer = self._answers.answer_in_stream
+        return answered_in_order(request_iterator, answer, at_once=_AT_ONCE_IN_A_STREAM)
+
+    async def ModelConfig(
+        self, request: pb.ModelConfigRequest, context: Context
+    ) -> pb.ModelConfigResponse:
+        """Return how a model is served."""
+        model = await self._answers.model(request.name, request.version, field="version")
+        return pb.ModelConfigResponse(config=model.config)
+
+    async def ModelStatistics(
+        self, request: pb.ModelStatisticsRequest, context: Context
+    ) -> pb.ModelStatisticsResponse:
+        """Return what was counted."""
+        return await self._statistics.counted(request)
+
+    async def RepositoryIndex(
+        self, request: pb.RepositoryIndexRequest, context: Context
+    ) -> pb.RepositoryIndexResponse:
+        """Return the versions of the repository."""
+        return await self._repository.index(request)
+
+    async def RepositoryModelLoad(
+        self, request: pb.RepositoryModelLoadRequest, context: Context
+    ) -> pb.RepositoryModelLoadResponse:
+        """Load a model."""
+        return await self._repository.load(request)
+
+    async def RepositoryModelUnload(
+        self, request: pb.RepositoryModelUnloadRequest, context: Context
+    ) -> pb.RepositoryModelUnloadResponse:
+        """Unload a model."""
+        return await self._repository.unload(request)
 
 
 def oip_service(models: LoadedModels, watcher: ModelWatcher) -> Service:
     """Return the protocol as a service; it starts and stops `watcher`."""
     statistics = InferenceStatistics(models.loaded)
-    servicer = OipServicer(models, watcher, Inference(ThreadExecutor(), statistics))
+    repository = RepositoryCalls(models)
+    servicer = OipServicer(
+        models,
+        watcher,
+        answers=Answers(models, Inference(ThreadExecutor(), statistics)),
+        repository=repository,
+        statistics=StatisticsCalls(models, statistics),
+    )
+
+    def register(server: grpc.aio.Server) -> None:
+        pb_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
+        mlserver_grpc.add_ModelRepositoryServiceServicer_to_server(
+            MlserverServicer(repository), server
+        )
 
     async def start() -> None:
         watcher.start()
@@ -124,43 +178,13 @@ def oip_service(models: LoadedModels, watcher: ModelWatcher) -> Service:
         await in_thread(watcher.stop)
 
     return Service(
-        names=(SERVICE_NAME,),
-        register=lambda server: pb_grpc.add_GRPCInferenceServiceServicer_to_server(
-            servicer, server
-        ),
+        names=(SERVICE_NAME, MLSERVER_NAME),
+        register=register,
         start=start,
         stop=stop,
         ready=lambda: watcher.has_looked,
         collectors=(statistics,),
     )
-
-
-def version_from_pb(text: str, *, field: str) -> int | None:
-    """Return the version that a request wants; None is the newest.
-
-    Raises:
-        InvalidInput: If it is no decimal number (`ERROR_REASON_INVALID_FIELD`).
-    """
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise InvalidInput(
-            "ERROR_REASON_INVALID_FIELD",
-            f"{field} must be a decimal number, got {text[:40]!r}",
-            field=field,
-            value=text,
-        )
-    return int(text)
-
-
-def _properties(card: CardFields) -> dict[str, str]:
-    facts = {
-        "kind": card.kind,
-        "stream": card.stream,
-        "voxel_size_nm": ",".join(f"{side:g}" for side in card.voxel_size_nm or ()),
-        "halo": ",".join(str(side) for side in card.halo if any(card.halo)),
-    }
-    return {name: value for name, value in facts.items() if value}
 
 
 def _server_version() -> str:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from parfocal_inference.schedule import DEFAULT, Schedule
 from parfocal_inference.serving_metrics import InferenceStatistics, RunTimes
 from parfocal_runtime.errors import Cancelled, DomainError, Exhausted
 from parfocal_runtime.models.datatypes import Array
 from parfocal_runtime.models.loaded import LoadedModel
 from parfocal_runtime.tasks import CancelFlag, in_thread
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,13 @@ class Executor(Protocol):
     """Decides when requests run, and which run together."""
 
     async def run(
-        self, model: LoadedModel, inputs: Mapping[str, Array], outputs: Sequence[str]
+        self,
+        model: LoadedModel,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        schedule: Schedule = DEFAULT,
     ) -> Outcome:
-        """Return the outputs of `model` for `inputs`.
+        """Return the outputs of `model` for `inputs`, as soon as `schedule` lets them run.
 
         Raises:
             InvalidInput: If the model cannot run on them.
@@ -46,10 +53,17 @@ class Executor(Protocol):
 
 
 class ThreadExecutor:
-    """Runs each request by itself, in a thread, as soon as one is free."""
+    """Runs each request by itself, in a thread, as soon as one is free.
+
+    Requests run in the order in which they came, whatever their schedule.
+    """
 
     async def run(
-        self, model: LoadedModel, inputs: Mapping[str, Array], outputs: Sequence[str]
+        self,
+        model: LoadedModel,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        schedule: Schedule = DEFAULT,
     ) -> Outcome:
         """Return the outputs of `model` for `inputs`."""
         return await in_thread(
@@ -76,14 +90,18 @@ class Inference:
         outputs: Sequence[str],
         *,
         started_ns: int,
-    ) -> dict[str, Array]:
-        """Return the outputs wanted, by name.
+        pack: Callable[[dict[str, Array]], T],
+        schedule: Schedule = DEFAULT,
+    ) -> T:
+        """Return what `pack` makes of the outputs wanted.
 
         Args:
             model: What to run.
             inputs: An array for each of its inputs.
             outputs: Names of the outputs wanted.
             started_ns: Monotonic clock in nanoseconds when the request came.
+            pack: Takes the outputs by name, in the order wanted; its time is counted.
+            schedule: When the request wants to run.
 
         Raises:
             InvalidInput: If the model cannot run on these inputs.
@@ -93,24 +111,29 @@ class Inference:
         asked = time.monotonic_ns()
         with counted.pending():
             try:
-                outcome = await self._executor.run(model, inputs, outputs)
+                outcome = await self._executor.run(model, inputs, outputs, schedule)
             except (DomainError, asyncio.CancelledError) as error:
-                counted.failed(_failure(error))
+                counted.failed(_failure(error), request_ns=time.monotonic_ns() - started_ns)
                 raise
+        ran = time.monotonic_ns()
+        answer = pack(outcome.outputs)
+        ended = time.monotonic_ns()
         counted.succeeded(
             rows=rows(model, inputs),
             times=RunTimes(
-                request_ns=time.monotonic_ns() - started_ns,
+                request_ns=ended - started_ns,
                 queue_ns=outcome.queue_ns,
                 compute_input_ns=asked - started_ns,
                 compute_infer_ns=outcome.infer_ns,
+                compute_output_ns=ended - ran,
             ),
         )
-        return outcome.outputs
+        return answer
 
-    def refused(self, model: LoadedModel) -> None:
-        """Count a request for `model` whose tensors did not fit."""
-        self._statistics.of(model.name, model.version).failed("OTHER")
+    def refused(self, model: LoadedModel, *, started_ns: int) -> None:
+        """Count a request for `model` whose tensors or parameters did not fit."""
+        counted = self._statistics.of(model.name, model.version)
+        counted.failed("OTHER", request_ns=time.monotonic_ns() - started_ns)
 
 
 def rows(model: LoadedModel, inputs: Mapping[str, Array]) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
@@ -37,8 +38,22 @@ class RunTimes:
 
 
 @dataclass
+class SizeStatistics:
+    """Counts of the runs of one model version that had the same number of rows."""
+
+    runs: int = 0
+    compute_input_ns: int = 0
+    compute_infer_ns: int = 0
+    compute_output_ns: int = 0
+
+
+@dataclass
 class ModelStatistics:
-    """Counts of one model version; safe from many threads."""
+    """Counts of one model version; safe from many threads.
+
+    `last_ended_ms` is when the last request ended, in milliseconds since 1970, and `by_size` has
+    the rows of a run as keys.
+    """
 
     successes: int = 0
     rows: int = 0
@@ -49,12 +64,27 @@ class ModelStatistics:
     compute_input_ns: int = 0
     compute_infer_ns: int = 0
     compute_output_ns: int = 0
+    failed_ns: int = 0
+    last_ended_ms: int = 0
+    by_size: dict[int, SizeStatistics] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FAILURES, 0))
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def succeeded(self, *, rows: int, times: RunTimes, runs: int = 1) -> None:
-        """Count a request that was answered."""
+    def succeeded(
+        self, *, rows: int, times: RunTimes, runs: int = 1, run_rows: int | None = None
+    ) -> None:
+        """Count a request that was answered.
+
+        Args:
+            rows: Its rows.
+            times: Where its time went.
+            runs: Runs of the model to count with it; 0 where another request of a shared run
+                brings them.
+            run_rows: Rows of such a run; None is those of the request.
+        """
         with self._lock:
+            self._ended()
+            self._count_runs(rows if run_rows is None else run_rows, times, runs)
             self.successes += 1
             self.rows += rows
             self.runs += runs
@@ -64,10 +94,12 @@ class ModelStatistics:
             self.compute_infer_ns += times.compute_infer_ns
             self.compute_output_ns += times.compute_output_ns
 
-    def failed(self, reason: str) -> None:
-        """Count a request that failed, for one of `FAILURES`."""
+    def failed(self, reason: str, *, request_ns: int = 0) -> None:
+        """Count a request that failed, for one of `FAILURES`, after `request_ns` nanoseconds."""
         with self._lock:
+            self._ended()
             self.failures[reason] += 1
+            self.failed_ns += request_ns
 
     @contextmanager
     def pending(self) -> Iterator[None]:
@@ -79,6 +111,16 @@ class ModelStatistics:
         finally:
             with self._lock:
                 self.waiting -= 1
+
+    def snapshot(self) -> ModelStatistics:
+        """Return the counts of this moment, which all agree with each other."""
+        with self._lock:
+            return replace(
+                self,
+                by_size={rows: replace(counted) for rows, counted in self.by_size.items()},
+                failures=dict(self.failures),
+                _lock=threading.Lock(),
+            )
 
     def values(self) -> dict[str, float]:
         """Return the counts by metric name."""
@@ -93,6 +135,18 @@ class ModelStatistics:
                 "nv_inference_compute_infer_duration_us": self.compute_infer_ns // 1000,
                 "nv_inference_compute_output_duration_us": self.compute_output_ns // 1000,
             }
+
+    def _ended(self) -> None:
+        self.last_ended_ms = time.time_ns() // 1_000_000
+
+    def _count_runs(self, rows: int, times: RunTimes, runs: int) -> None:
+        if not runs:
+            return
+        counted = self.by_size.setdefault(rows, SizeStatistics())
+        counted.runs += runs
+        counted.compute_input_ns += times.compute_input_ns
+        counted.compute_infer_ns += times.compute_infer_ns
+        counted.compute_output_ns += times.compute_output_ns
 
 
 class InferenceStatistics(Collector):
@@ -115,18 +169,18 @@ class InferenceStatistics(Collector):
         with self._lock:
             return self._models.setdefault((name, version), ModelStatistics())
 
+    def snapshots(self) -> dict[tuple[str, int], ModelStatistics]:
+        """Return the counts of each model version, sorted by name and version."""
+        return {key: counted.snapshot() for key, counted in self._all()}
+
     def collect(self) -> Iterable[Metric]:
         """Return all counts as metrics."""
-        for key in self._loaded():
-            self.of(*key)
-        with self._lock:
-            models = dict(self._models)
         metrics = {name: Metric(name, text, "unknown") for name, text in _COUNTS.items()}
         failure = Metric("nv_inference_request_failure", "Requests that failed.", "unknown")
         pending = Metric(
             "nv_inference_pending_request_count", "Requests that wait or run now.", "gauge"
         )
-        for (name, version), counted in sorted(models.items()):
+        for (name, version), counted in self._all():
             labels = {"model": name, "version": str(version)}
             for metric, value in counted.values().items():
                 metrics[metric].add_sample(metric, labels, value)
@@ -134,3 +188,9 @@ class InferenceStatistics(Collector):
                 failure.add_sample(failure.name, {**labels, "reason": reason}, count)
             pending.add_sample(pending.name, labels, counted.waiting)
         return [*metrics.values(), failure, pending]
+
+    def _all(self) -> list[tuple[tuple[str, int], ModelStatistics]]:
+        for key in self._loaded():
+            self.of(*key)
+        with self._lock:
+            return sorted(self._models.items(), key=lambda item: item[0])

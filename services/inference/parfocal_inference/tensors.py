@@ -16,6 +16,7 @@ from parfocal_runtime.models.sessions import TensorSpec
 
 _LONGEST_SIDE = 2**31 - 1
 _SHARED_MEMORY = "shared_memory_region"
+_CLASSIFICATION = "classification"
 # The list of `InferTensorContents` that carries each type; 16-bit floats have none.
 _CONTENTS = {
     "BOOL": "bool_contents",
@@ -76,7 +77,8 @@ def outputs_from_pb(request: pb.ModelInferRequest, specs: Sequence[TensorSpec]) 
     """Return the names of the outputs that a request wants, all of `specs` if it names none.
 
     Raises:
-        InvalidInput: If one is unknown or there twice.
+        InvalidInput: If one is unknown or there twice, or wanted in shared memory or as the names
+            of its largest elements.
     """
     known = {spec.name for spec in specs}
     names: list[str] = []
@@ -87,6 +89,9 @@ def outputs_from_pb(request: pb.ModelInferRequest, specs: Sequence[TensorSpec]) 
             raise _invalid(f"outputs[{i}].name", f"output {output.name} is there twice")
         if _SHARED_MEMORY in output.parameters:
             raise _invalid(f"outputs[{i}].parameters", "shared memory is not supported")
+        if _CLASSIFICATION in output.parameters:
+            # Whoever wants names of classes would read elements as such.
+            raise _invalid(f"outputs[{i}].parameters", "classification is not supported")
         names.append(output.name)
     return names or [spec.name for spec in specs]
 

@@ -40,17 +40,26 @@ class Oip:
         server: The server.
         store: Its object store.
         token: Token of a viewer.
-        stub: A stub that carries the token.
+        admin_token: Token of an admin.
+        stub: A stub that carries the viewer's token.
+        admin: A stub that carries the admin's token.
     """
 
     server: RunningServer
     store: ObjectStore
     token: str
+    admin_token: str
     stub: oip_grpc.GRPCInferenceServiceStub
+    admin: oip_grpc.GRPCInferenceServiceStub
 
     @property
     def repository(self) -> ModelRepository:
         return ModelRepository(self.store)
+
+    def publish(self, name: str, *, divisor: float = 255.0) -> int:
+        """Publish a version of a base model and return its number."""
+        card = base_model_card(divisor=divisor)
+        return self.repository.publish(name, base_model(divisor=divisor), card=card, lineage={})
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +70,7 @@ def oip(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Oip]:
     _publish_all(store, folder)
     tokens = folder / "tokens"
     token = write_token(tokens, name="lab-tool", role=Role.VIEWER)
+    admin_token = write_token(tokens, name="keeper", role=Role.ADMIN)
     config = InferenceConfig(
         port=0,
         metrics_port=0,
@@ -73,8 +83,16 @@ def oip(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Oip]:
     with (
         serving_in_thread([build(config)], config) as server,
         sync_channel(server.address, token=token) as channel,
+        sync_channel(server.address, token=admin_token) as admin_channel,
     ):
-        yield Oip(server, store, token, oip_grpc.GRPCInferenceServiceStub(channel))
+        yield Oip(
+            server,
+            store,
+            token,
+            admin_token,
+            oip_grpc.GRPCInferenceServiceStub(channel),
+            oip_grpc.GRPCInferenceServiceStub(admin_channel),
+        )
 
 
 def _publish_all(store: ObjectStore, folder: Path) -> None:

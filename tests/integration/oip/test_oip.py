@@ -12,45 +12,15 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from oip_requests import SECONDS, base_request, failure, request
 from onnx_graphs import base_model, base_model_card
 from parfocal_inference.oip.v2 import inference_pb2 as pb
 from parfocal_inference.oip.v2 import inference_pb2_grpc as oip_grpc
-from parfocal_runtime.channels import domain_error, sync_channel
+from parfocal_runtime.channels import sync_channel
 from parfocal_runtime.errors import DomainError, InvalidInput, NotFound, WrongState
-from parfocal_runtime.models.datatypes import Array
 
 if TYPE_CHECKING:
     from tests.integration.oip.conftest import Oip
-
-SECONDS = 30.0
-
-
-def request(
-    model: str,
-    arrays: dict[str, tuple[str, Array]],
-    *,
-    outputs: tuple[str, ...] = (),
-    id: str = "",
-    version: str = "",
-) -> pb.ModelInferRequest:
-    made = pb.ModelInferRequest(model_name=model, model_version=version, id=id)
-    for name, (datatype, array) in arrays.items():
-        made.inputs.add(name=name, datatype=datatype, shape=array.shape)
-        made.raw_input_contents.append(array.tobytes())
-    for name in outputs:
-        made.outputs.add(name=name)
-    return made
-
-
-def base_request(pixel: int = 51, *, id: str = "", version: str = "") -> pb.ModelInferRequest:
-    image = np.full((1, 1, 4, 8, 8), pixel, np.uint8)
-    return request("base", {"image": ("UINT8", image)}, id=id, version=version)
-
-
-def failure(call: Any, message: Any) -> DomainError:
-    with pytest.raises(grpc.RpcError) as caught:
-        call(message, timeout=SECONDS)
-    return domain_error(caught.value)
 
 
 def test_the_server_is_live_and_ready_for_anybody(oip: Oip) -> None:
@@ -70,15 +40,19 @@ def test_models_are_for_callers_with_a_token(oip: Oip) -> None:
     assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-def test_health_knows_the_protocol_by_its_name(oip: Oip) -> None:
+def test_health_knows_the_protocol_by_its_names(oip: Oip) -> None:
+    names = (
+        "inference.GRPCInferenceService",
+        "inference.model_repository.ModelRepositoryService",
+    )
     with sync_channel(oip.server.address) as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
-        answer = health.Check(
-            health_pb2.HealthCheckRequest(service="inference.GRPCInferenceService"),
-            timeout=SECONDS,
-        )
+        answers = [
+            health.Check(health_pb2.HealthCheckRequest(service=name), timeout=SECONDS)
+            for name in names
+        ]
 
-    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    assert {answer.status for answer in answers} == {health_pb2.HealthCheckResponse.SERVING}
 
 
 def test_the_server_tells_its_name_and_version(oip: Oip) -> None:
@@ -86,6 +60,12 @@ def test_the_server_tells_its_name_and_version(oip: Oip) -> None:
 
     assert answer.name == "parfocal"
     assert answer.version
+    assert set(answer.extensions) == {
+        "model_repository",
+        "schedule_policy",
+        "model_configuration",
+        "statistics",
+    }
 
 
 @pytest.mark.parametrize(
@@ -230,6 +210,43 @@ def test_bad_requests_are_refused_with_a_reason(
     assert error.reason == reason
 
 
+def test_parameters_that_are_known_are_taken_and_others_passed_over(oip: Oip) -> None:
+    message = base_request(id="urgent")
+    message.parameters["priority"].int64_param = 1
+    message.parameters["timeout"].int64_param = 5_000_000
+    message.parameters["binary_data_output"].bool_param = True
+    message.inputs[0].parameters["binary_data_size"].int64_param = 256
+    message.outputs.add(name="probability").parameters["binary_data"].bool_param = False
+
+    answer = oip.stub.ModelInfer(message, timeout=SECONDS)
+
+    assert answer.id == "urgent"
+    assert len(answer.raw_output_contents[0]) == 4 * 256
+
+
+@pytest.mark.parametrize("name", ["priority", "timeout"])
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        pb.InferParameter(string_param="1"),
+        pb.InferParameter(double_param=1.0),
+        pb.InferParameter(bool_param=True),
+        pb.InferParameter(int64_param=-1),
+        pb.InferParameter(),
+    ],
+)
+def test_a_parameter_of_a_wrong_type_is_refused_by_its_name(
+    oip: Oip, name: str, parameter: pb.InferParameter
+) -> None:
+    message = base_request()
+    message.parameters[name].CopyFrom(parameter)
+
+    error = failure(oip.stub.ModelInfer, message)
+
+    assert error.reason == "ERROR_REASON_INVALID_FIELD"
+    assert error.metadata["field"] == f"parameters[{name}]"
+
+
 def test_why_a_model_is_not_ready_can_be_read(oip: Oip) -> None:
     error = failure(oip.stub.ModelMetadata, pb.ModelMetadataRequest(name="broken"))
 
@@ -250,9 +267,9 @@ def test_a_message_over_the_limit_is_refused(oip: Oip) -> None:
 
 def test_a_call_that_is_not_offered_is_unimplemented(oip: Oip) -> None:
     with sync_channel(oip.server.address, token=oip.token) as channel:
-        index: Any = channel.unary_unary("/inference.GRPCInferenceService/RepositoryIndex")
+        logs: Any = channel.unary_unary("/inference.GRPCInferenceService/LogSettings")
         with pytest.raises(grpc.RpcError) as caught:
-            index(b"", timeout=SECONDS)
+            logs(b"", timeout=SECONDS)
 
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 

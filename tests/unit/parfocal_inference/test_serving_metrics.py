@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 from prometheus_client import CollectorRegistry, generate_latest
 
 from parfocal_inference.serving_metrics import InferenceStatistics, RunTimes
@@ -62,3 +64,40 @@ def test_a_request_is_pending_until_it_ends() -> None:
     pending = 'nv_inference_pending_request_count{model="base",version="1"} '
     assert f"{pending}1.0" in during
     assert f"{pending}0.0" in exposed(statistics)
+
+
+def test_runs_are_counted_by_their_rows_and_a_shared_run_once() -> None:
+    counted = InferenceStatistics(lambda: []).of("base", 1)
+    counted.succeeded(rows=2, times=times(10))
+    counted.succeeded(rows=3, times=times(20), run_rows=5)
+    counted.succeeded(rows=2, times=times(20), runs=0, run_rows=5)
+
+    found = counted.snapshot()
+
+    assert (found.successes, found.rows, found.runs) == (3, 7, 2)
+    assert {rows: each.runs for rows, each in found.by_size.items()} == {2: 1, 5: 1}
+    assert found.by_size[5].compute_infer_ns == 40_000
+
+
+def test_the_time_of_failures_and_of_the_last_request_are_known() -> None:
+    counted = InferenceStatistics(lambda: []).of("base", 1)
+    assert counted.last_ended_ms == 0
+
+    counted.failed("OTHER", request_ns=70)
+    counted.failed("REJECTED", request_ns=30)
+
+    assert counted.failed_ns == 100
+    assert abs(counted.last_ended_ms - time.time() * 1000) < 60_000
+
+
+def test_a_snapshot_does_not_change_when_more_is_counted() -> None:
+    statistics = InferenceStatistics(lambda: [("base", 2), ("base", 1)])
+    statistics.of("base", 1).succeeded(rows=1, times=times(1))
+
+    before = statistics.snapshots()
+    statistics.of("base", 1).succeeded(rows=1, times=times(1))
+    statistics.of("base", 1).failed("OTHER")
+
+    assert list(before) == [("base", 1), ("base", 2)]
+    assert before["base", 1].by_size[1].runs == 1
+    assert before["base", 1].failures["OTHER"] == 0

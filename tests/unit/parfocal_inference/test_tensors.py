@@ -237,6 +237,27 @@ def test_shared_memory_is_refused_by_name() -> None:
     assert "shared memory" in refused(request).message
 
 
+@pytest.mark.parametrize("name", ["shared_memory_region", "classification"])
+def test_an_output_wanted_in_another_form_is_refused_by_its_place(name: str) -> None:
+    request = pb.ModelInferRequest()
+    request.outputs.add(name="x")
+    request.outputs.add(name="y").parameters[name].int64_param = 3
+
+    with pytest.raises(InvalidInput) as caught:
+        outputs_from_pb(request, (spec(name="x"), spec(name="y")))
+
+    assert caught.value.metadata["field"] == "outputs[1].parameters"
+
+
+def test_parameters_of_tensors_that_are_not_known_are_passed_over() -> None:
+    request = raw_request(np.ones((1, 2), np.float32), "FP32")
+    request.inputs[0].parameters["binary_data_size"].int64_param = 8
+    request.outputs.add(name="x").parameters["binary_data"].bool_param = True
+
+    assert list(inputs_from_pb(request, (spec(),))) == ["x"]
+    assert outputs_from_pb(request, (spec(),)) == ["x"]
+
+
 def test_all_outputs_are_wanted_if_none_is_named() -> None:
     specs = (spec(name="a"), spec(name="b"))
 

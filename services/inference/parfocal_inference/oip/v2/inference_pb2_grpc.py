@@ -27,6 +27,9 @@ if _version_not_supported:
 
 class GRPCInferenceServiceStub(object):
     """Runs models of the repository on tensors that travel with the request.
+
+    `ServerLive` and `ServerReady` are for anybody, loading and unloading take the role `admin` for the
+    whole installation, and all else takes the role `viewer` in any project.
     """
 
     def __init__(self, channel):
@@ -65,10 +68,43 @@ class GRPCInferenceServiceStub(object):
                 request_serializer=parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.ModelInferRequest.SerializeToString,
                 response_deserializer=parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.ModelInferResponse.FromString,
                 _registered_method=True)
+        self.ModelStreamInfer = channel.stream_stream(
+                '/inference.GRPCInferenceService/ModelStreamInfer',
+                request_serializer=parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.ModelInferRequest.SerializeToString,
+                response_deserializer=parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.ModelStreamInferResponse.FromString,
+                _registered_method=True)
+        self.ModelConfig = channel.unary_unary(
+                '/inference.GRPCInferenceService/ModelConfig',
+                request_serializer=parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.ModelConfigRequest.SerializeToString,
+                response_deserializer=parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.ModelConfigResponse.FromString,
+                _registered_method=True)
+        self.ModelStatistics = channel.unary_unary(
+                '/inference.GRPCInferenceService/ModelStatistics',
+                request_serializer=parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.ModelStatisticsRequest.SerializeToString,
+                response_deserializer=parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.ModelStatisticsResponse.FromString,
+                _registered_method=True)
+        self.RepositoryIndex = channel.unary_unary(
+                '/inference.GRPCInferenceService/RepositoryIndex',
+                request_serializer=parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.RepositoryIndexRequest.SerializeToString,
+                response_deserializer=parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.RepositoryIndexResponse.FromString,
+                _registered_method=True)
+        self.RepositoryModelLoad = channel.unary_unary(
+                '/inference.GRPCInferenceService/RepositoryModelLoad',
+                request_serializer=parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.RepositoryModelLoadRequest.SerializeToString,
+                response_deserializer=parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.RepositoryModelLoadResponse.FromString,
+                _registered_method=True)
+        self.RepositoryModelUnload = channel.unary_unary(
+                '/inference.GRPCInferenceService/RepositoryModelUnload',
+                request_serializer=parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.RepositoryModelUnloadRequest.SerializeToString,
+                response_deserializer=parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.RepositoryModelUnloadResponse.FromString,
+                _registered_method=True)
 
 
 class GRPCInferenceServiceServicer(object):
     """Runs models of the repository on tensors that travel with the request.
+
+    `ServerLive` and `ServerReady` are for anybody, loading and unloading take the role `admin` for the
+    whole installation, and all else takes the role `viewer` in any project.
     """
 
     def ServerLive(self, request, context):
@@ -116,9 +152,74 @@ class GRPCInferenceServiceServicer(object):
         """Runs a model once.
 
         Fails with NOT_FOUND (`ERROR_REASON_MODEL_NOT_FOUND`) if there is none of that name, with
-        FAILED_PRECONDITION (`ERROR_REASON_MODEL_NOT_READY`) if it could not be loaded, and with
-        INVALID_ARGUMENT if a tensor does not fit the model (`ERROR_REASON_SHAPE_MISMATCH`,
-        `ERROR_REASON_DTYPE_MISMATCH`, `ERROR_REASON_MISSING_FIELD`, `ERROR_REASON_INVALID_FIELD`).
+        FAILED_PRECONDITION (`ERROR_REASON_MODEL_NOT_READY`) if it could not be loaded or was unloaded,
+        and with INVALID_ARGUMENT if a tensor does not fit the model (`ERROR_REASON_SHAPE_MISMATCH`,
+        `ERROR_REASON_DTYPE_MISMATCH`, `ERROR_REASON_MISSING_FIELD`, `ERROR_REASON_INVALID_FIELD`) or a
+        parameter has a wrong value (`ERROR_REASON_INVALID_FIELD`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ModelStreamInfer(self, request_iterator, context):
+        """Runs models once for each request of a stream. Several requests run at a time; answers come in
+        the order of the requests.
+
+        A request that fails, for any of the reasons of `ModelInfer`, is answered with an
+        `error_message`, and the stream goes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ModelConfig(self, request, context):
+        """Tells how a model is served: its `config.pbtxt`, or the defaults where it has none.
+
+        Fails with NOT_FOUND (`ERROR_REASON_MODEL_NOT_FOUND`) if there is none of that name, and with
+        FAILED_PRECONDITION (`ERROR_REASON_MODEL_NOT_READY`) if it is not loaded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ModelStatistics(self, request, context):
+        """Tells what this process counted of one model or of all, since it started.
+
+        Fails with NOT_FOUND (`ERROR_REASON_MODEL_NOT_FOUND`) if the model or version that the request
+        names does not exist.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RepositoryIndex(self, request, context):
+        """Lists every complete version of every model of the repository, and whether this process has it
+        ready.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RepositoryModelLoad(self, request, context):
+        """Loads the newest version of a model, again if it is loaded already; the former session serves
+        until the new one is ready. Ends an earlier `RepositoryModelUnload`.
+
+        Fails with NOT_FOUND (`ERROR_REASON_MODEL_NOT_FOUND`) if there is none of that name, with
+        FAILED_PRECONDITION (`ERROR_REASON_MODEL_NOT_READY`, `ERROR_REASON_MODEL_SELF_TEST_FAILED`,
+        `ERROR_REASON_PROVIDER_UNAVAILABLE`) if it cannot be loaded, and with INVALID_ARGUMENT
+        (`ERROR_REASON_INVALID_FIELD`) if parameters bring a configuration or files: models come from
+        the repository alone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RepositoryModelUnload(self, request, context):
+        """Drops all versions of a model from the memory of this process. Requests under way finish; later
+        ones fail with FAILED_PRECONDITION (`ERROR_REASON_MODEL_NOT_READY`) until the model is loaded by
+        `RepositoryModelLoad` or the process starts anew.
+
+        Fails with NOT_FOUND (`ERROR_REASON_MODEL_NOT_FOUND`) if there is none of that name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -157,6 +258,36 @@ def add_GRPCInferenceServiceServicer_to_server(servicer, server):
                     request_deserializer=parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.ModelInferRequest.FromString,
                     response_serializer=parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.ModelInferResponse.SerializeToString,
             ),
+            'ModelStreamInfer': grpc.stream_stream_rpc_method_handler(
+                    servicer.ModelStreamInfer,
+                    request_deserializer=parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.ModelInferRequest.FromString,
+                    response_serializer=parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.ModelStreamInferResponse.SerializeToString,
+            ),
+            'ModelConfig': grpc.unary_unary_rpc_method_handler(
+                    servicer.ModelConfig,
+                    request_deserializer=parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.ModelConfigRequest.FromString,
+                    response_serializer=parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.ModelConfigResponse.SerializeToString,
+            ),
+            'ModelStatistics': grpc.unary_unary_rpc_method_handler(
+                    servicer.ModelStatistics,
+                    request_deserializer=parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.ModelStatisticsRequest.FromString,
+                    response_serializer=parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.ModelStatisticsResponse.SerializeToString,
+            ),
+            'RepositoryIndex': grpc.unary_unary_rpc_method_handler(
+                    servicer.RepositoryIndex,
+                    request_deserializer=parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.RepositoryIndexRequest.FromString,
+                    response_serializer=parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.RepositoryIndexResponse.SerializeToString,
+            ),
+            'RepositoryModelLoad': grpc.unary_unary_rpc_method_handler(
+                    servicer.RepositoryModelLoad,
+                    request_deserializer=parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.RepositoryModelLoadRequest.FromString,
+                    response_serializer=parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.RepositoryModelLoadResponse.SerializeToString,
+            ),
+            'RepositoryModelUnload': grpc.unary_unary_rpc_method_handler(
+                    servicer.RepositoryModelUnload,
+                    request_deserializer=parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.RepositoryModelUnloadRequest.FromString,
+                    response_serializer=parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.RepositoryModelUnloadResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'inference.GRPCInferenceService', rpc_method_handlers)
@@ -167,6 +298,9 @@ def add_GRPCInferenceServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class GRPCInferenceService(object):
     """Runs models of the repository on tensors that travel with the request.
+
+    `ServerLive` and `ServerReady` are for anybody, loading and unloading take the role `admin` for the
+    whole installation, and all else takes the role `viewer` in any project.
     """
 
     @staticmethod
@@ -321,6 +455,168 @@ class GRPCInferenceService(object):
             '/inference.GRPCInferenceService/ModelInfer',
             parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.ModelInferRequest.SerializeToString,
             parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.ModelInferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ModelStreamInfer(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/inference.GRPCInferenceService/ModelStreamInfer',
+            parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.ModelInferRequest.SerializeToString,
+            parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.ModelStreamInferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ModelConfig(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/inference.GRPCInferenceService/ModelConfig',
+            parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.ModelConfigRequest.SerializeToString,
+            parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.ModelConfigResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ModelStatistics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/inference.GRPCInferenceService/ModelStatistics',
+            parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.ModelStatisticsRequest.SerializeToString,
+            parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.ModelStatisticsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RepositoryIndex(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/inference.GRPCInferenceService/RepositoryIndex',
+            parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.RepositoryIndexRequest.SerializeToString,
+            parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.RepositoryIndexResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RepositoryModelLoad(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/inference.GRPCInferenceService/RepositoryModelLoad',
+            parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.RepositoryModelLoadRequest.SerializeToString,
+            parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.RepositoryModelLoadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RepositoryModelUnload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/inference.GRPCInferenceService/RepositoryModelUnload',
+            parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.RepositoryModelUnloadRequest.SerializeToString,
+            parfocal__inference_dot_oip_dot_v2_dot_inference__pb2.RepositoryModelUnloadResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,1 @@
+"""Generated stubs of `parfocal_inference/oip/mlserver`."""
