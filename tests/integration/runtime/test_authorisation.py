@@ -34,17 +34,27 @@ async def roles_of_caller(request: Message, context: Any) -> AsyncIterator[bytes
     yield principal().role.name.encode()
 
 
+async def role_for_each(requests: AsyncIterator[Message], context: Any) -> AsyncIterator[bytes]:
+    async for _ in requests:
+        yield principal().role.name.encode()
+
+
+# By whether requests and answers are streams; no contract has a stream of requests alone.
+ANSWERING: dict[tuple[bool, bool], tuple[Any, Any]] = {
+    (False, False): (grpc.unary_unary_rpc_method_handler, role_of_caller),
+    (False, True): (grpc.unary_stream_rpc_method_handler, roles_of_caller),
+    (True, True): (grpc.stream_stream_rpc_method_handler, role_for_each),
+}
+
+
 def stand_in(service: str) -> Service:
     """A service with all methods of the contract, which answer with the role of the caller."""
     handlers: dict[str, Any] = {}
     for method in all_methods().values():
         if method.containing_service.full_name == service:
             read = GetMessageClass(method.input_type).FromString
-            handlers[method.name] = (
-                grpc.unary_stream_rpc_method_handler(roles_of_caller, request_deserializer=read)
-                if method.server_streaming
-                else grpc.unary_unary_rpc_method_handler(role_of_caller, request_deserializer=read)
-            )
+            shape, answer = ANSWERING[method.client_streaming, method.server_streaming]
+            handlers[method.name] = shape(answer, request_deserializer=read)
     handler = grpc.method_handlers_generic_handler(service, handlers)
     return Service((service,), lambda server: server.add_generic_rpc_handlers((handler,)))
 
@@ -76,7 +86,10 @@ def outcome(channel: Any, method: MethodDescriptor, request: Message) -> str:
     name = f"/{method.containing_service.full_name}/{method.name}"
     encode = type(request).SerializeToString
     try:
-        if method.server_streaming:
+        if method.client_streaming:
+            stream = channel.stream_stream(name, request_serializer=encode)
+            (answer,) = stream(iter([request]), timeout=20)
+        elif method.server_streaming:
             (answer,) = channel.unary_stream(name, request_serializer=encode)(request, timeout=20)
         else:
             answer = channel.unary_unary(name, request_serializer=encode)(request, timeout=20)

@@ -102,7 +102,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 26
     """No model or version of that name exists. NOT_FOUND. Metadata: `model`, `version`."""
     ERROR_REASON_MODEL_NOT_READY: _ErrorReason.ValueType  # 27
-    """The model version exists and is not fit to serve. FAILED_PRECONDITION.
+    """The model version exists and is not fit to serve, or was unloaded. FAILED_PRECONDITION.
     Metadata: `model`, `version`, `cause`.
     """
     ERROR_REASON_INVALID_MODEL: _ErrorReason.ValueType  # 28
@@ -290,7 +290,7 @@ Metadata: `label`.
 ERROR_REASON_MODEL_NOT_FOUND: ErrorReason.ValueType  # 26
 """No model or version of that name exists. NOT_FOUND. Metadata: `model`, `version`."""
 ERROR_REASON_MODEL_NOT_READY: ErrorReason.ValueType  # 27
-"""The model version exists and is not fit to serve. FAILED_PRECONDITION.
+"""The model version exists and is not fit to serve, or was unloaded. FAILED_PRECONDITION.
 Metadata: `model`, `version`, `cause`.
 """
 ERROR_REASON_INVALID_MODEL: ErrorReason.ValueType  # 28
