@@ -22,18 +22,20 @@ from parfocal_runtime.store import LocalStore
 
 
 class SlowRepository(ModelRepository):
-    """A repository whose models take as long to load as a test wants."""
+    """A repository whose models, or one version, take as long to load as a test wants."""
 
-    def __init__(self, store: LocalStore) -> None:
+    def __init__(self, store: LocalStore, *, slow_version: int | None = None) -> None:
         super().__init__(store)
+        self.slow_version = slow_version
         self.began = threading.Event()
         self.may_end = threading.Event()
 
     def load(
         self, name: str, version: int | None = None, *, options: SessionOptions | None = None
     ) -> LoadedModel:
-        self.began.set()
-        assert self.may_end.wait(30)
+        if self.slow_version in (None, version):
+            self.began.set()
+            assert self.may_end.wait(30)
         return super().load(name, version, options=options)
 
 
@@ -255,6 +257,23 @@ def test_a_version_that_is_loaded_again_goes_on_being_the_default(store: LocalSt
         loading.result()
 
     assert during == 2
+
+
+def test_a_look_that_began_before_a_load_does_not_undo_it(store: LocalStore) -> None:
+    slow = SlowRepository(store, slow_version=1)
+    publish(slow)
+    models = LoadedModels(slow, max_age_seconds=3600.0)
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(models.refresh)
+        assert slow.began.wait(30)
+        publish(slow, divisor=510.0)
+
+        models.load("base")
+        slow.may_end.set()
+        looking.result()
+
+    assert models.get("base").version == 2
+    assert models.loaded() == [("base", 1), ("base", 2)]
 
 
 def test_loads_and_unloads_from_many_threads_leave_what_the_last_one_said(

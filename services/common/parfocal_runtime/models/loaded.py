@@ -24,7 +24,7 @@ _NOT_IN_MEMORY = "it is not in memory; a request for it loads it"
 
 @dataclass
 class _Entry:
-    """What the last look at the repository found of one model."""
+    """What a look at the repository found of one model; `looked_at` is when the look began."""
 
     versions: tuple[int, ...]
     looked_at: float = field(default_factory=time.monotonic)
@@ -131,14 +131,15 @@ class LoadedModels:
         Raises:
             Unavailable: If the object store does not answer.
         """
+        nothing = _Entry(())
         names = self._repository.folders()
         for name in names:
-            versions = self._list(name)
-            if versions:
-                self._try(name, versions[-1])
-            self._remember(name, versions)
+            found = self._list(name)
+            if found.versions:
+                self._try(name, found.versions[-1])
+            self._remember(name, found)
         for name in set(self._known) - set(names):
-            self._remember(name, ())
+            self._remember(name, nothing)
 
     def load(self, name: str) -> LoadedModel:
         """Load the newest version of a model anew, and let the model be used again.
@@ -232,22 +233,26 @@ class LoadedModels:
     def _look_at(self, name: str) -> _Entry:
         return self._remember(name, self._list(name))
 
-    def _list(self, name: str) -> tuple[int, ...]:
+    def _list(self, name: str) -> _Entry:
+        began = time.monotonic()
         known = self._known.get(name)
         before = frozenset(known.versions if known else ())
-        return tuple(self._repository.versions(name, known=before))
+        return _Entry(tuple(self._repository.versions(name, known=before)), began)
 
-    def _remember(self, name: str, versions: tuple[int, ...]) -> _Entry:
-        entry = _Entry(versions)
+    def _remember(self, name: str, entry: _Entry) -> _Entry:
         with self._lock:
-            if versions:
+            known = self._known.get(name)
+            if known is not None and known.looked_at > entry.looked_at:
+                # Loading took time, and somebody has looked meanwhile.
+                return known
+            if entry.versions:
                 self._known[name] = entry
             else:
                 # Names come from callers: one that leads nowhere must not take memory.
                 self._known.pop(name, None)
                 self._unloaded.discard(name)
             gone = [k for k in (*self._loaded, *self._failed) if k[0] == name]
-            self._forget([key for key in gone if key[1] not in versions])
+            self._forget([key for key in gone if key[1] not in entry.versions])
         return entry
 
     def _forget(self, keys: list[_Key]) -> None:
