@@ -215,7 +215,7 @@ class GRPCInferenceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RepositoryModelUnload(self, request, context):
-        """Drops all versions of a model from the memory of this process. Requests under way finish; later
+        """Drops all versions of a model from the memory of this service. Requests under way finish; later
         ones fail with FAILED_PRECONDITION (`ERROR_REASON_MODEL_NOT_READY`) until the model is loaded by
         `RepositoryModelLoad` or the process starts anew.
 

@@ -102,7 +102,7 @@ class GRPCInferenceServiceStub:
     the repository alone.
     """
     RepositoryModelUnload: _grpc.UnaryUnaryMultiCallable[_inference_pb2.RepositoryModelUnloadRequest, _inference_pb2.RepositoryModelUnloadResponse]
-    """Drops all versions of a model from the memory of this process. Requests under way finish; later
+    """Drops all versions of a model from the memory of this service. Requests under way finish; later
     ones fail with FAILED_PRECONDITION (`ERROR_REASON_MODEL_NOT_READY`) until the model is loaded by
     `RepositoryModelLoad` or the process starts anew.
 
@@ -180,7 +180,7 @@ class GRPCInferenceServiceAsyncStub(GRPCInferenceServiceStub):
     the repository alone.
     """
     RepositoryModelUnload: _aio.UnaryUnaryMultiCallable[_inference_pb2.RepositoryModelUnloadRequest, _inference_pb2.RepositoryModelUnloadResponse]  # type: ignore[assignment]
-    """Drops all versions of a model from the memory of this process. Requests under way finish; later
+    """Drops all versions of a model from the memory of this service. Requests under way finish; later
     ones fail with FAILED_PRECONDITION (`ERROR_REASON_MODEL_NOT_READY`) until the model is loaded by
     `RepositoryModelLoad` or the process starts anew.
 
@@ -327,7 +327,7 @@ class GRPCInferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.RepositoryModelUnloadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.RepositoryModelUnloadResponse, _abc.Awaitable[_inference_pb2.RepositoryModelUnloadResponse]]:
-        """Drops all versions of a model from the memory of this process. Requests under way finish; later
+        """Drops all versions of a model from the memory of this service. Requests under way finish; later
         ones fail with FAILED_PRECONDITION (`ERROR_REASON_MODEL_NOT_READY`) until the model is loaded by
         `RepositoryModelLoad` or the process starts anew.
 
