@@ -252,6 +252,22 @@ def test_what_is_loaded_serves_on_while_the_store_is_away(
         models.is_ready("other")
 
 
+def test_a_model_can_be_unloaded_while_the_store_is_away(
+    repository: ModelRepository, store: BreakableStore
+) -> None:
+    publish(repository)
+    models = LoadedModels(repository, max_age_seconds=0.0)
+    models.get("base")
+    store.away = True
+
+    models.unload("base")
+
+    assert models.loaded() == []
+    assert not models.is_ready("base")
+    with pytest.raises(Unavailable):
+        models.load("base")
+
+
 def test_a_failure_to_read_is_forgotten_when_the_store_is_back(
     repository: ModelRepository, store: BreakableStore
 ) -> None:

@@ -152,7 +152,9 @@ class LoadedModels:
                 `ERROR_REASON_MODEL_SELF_TEST_FAILED`, `ERROR_REASON_PROVIDER_UNAVAILABLE`).
             Unavailable: If the object store does not answer.
         """
-        versions = self._existing(name)
+        versions = self._look_at(name).versions
+        if not versions:
+            raise not_found(name, None)
         key = (name, versions[-1])
         with self._lock:
             self._unloaded.discard(name)
@@ -167,9 +169,10 @@ class LoadedModels:
 
         Raises:
             NotFound: If there is no such model (`ERROR_REASON_MODEL_NOT_FOUND`).
-            Unavailable: If the object store does not answer.
+            Unavailable: If it was never seen and the object store does not answer.
         """
-        self._existing(name)
+        if not self.versions(name):
+            raise not_found(name, None)
         with self._lock:
             self._unloaded.add(name)
             self._forget([key for key in (*self._loaded, *self._failed) if key[0] == name])
@@ -195,12 +198,6 @@ class LoadedModels:
         """Return the names and versions that are in memory, sorted."""
         with self._lock:
             return sorted(self._loaded)
-
-    def _existing(self, name: str) -> tuple[int, ...]:
-        versions = self._look_at(name).versions
-        if not versions:
-            raise not_found(name, None)
-        return versions
 
     def _entry(self, key: _Key) -> IndexEntry:
         if key[0] in self._unloaded:
