@@ -20,15 +20,15 @@ from parfocal_labels.records import (
     Rules,
 )
 from parfocal_labels.rows import (
+    STATES,
     answer_from_raw,
     project_from_raw,
     query_from_raw,
     time_from_raw,
 )
-from parfocal_labels.statements import Facts, Outcome, Standing, Statements
+from parfocal_labels.statements import Facts, Locked, Outcome, Standing, Statements
 from parfocal_labels.submissions import reused
 from parfocal_runtime.errors import DomainError
-from parfocal_runtime.transactions import Row
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class _Answering:
         self._outcomes: list[Outcome] = []
         # What each call asked for, and, as JSON, what it led to.
         self._calls: dict[tuple[str, str], tuple[str, str]] = {}
-        self._rows: dict[int, Row] = {}
+        self._rows: dict[int, Locked] = {}
         self._asked: dict[int, Asked] = {}
 
     async def run(self, submissions: Sequence[Submission]) -> Outcomes:
@@ -142,7 +142,7 @@ class _Answering:
         self._rows = await self._statements.lock(self._project.id, ids)
         await self._find_specs()
         self._asked = {
-            number: Asked(number, QueryState(row["state"]), row["votes"], row["leases"])
+            number: Asked(number, STATES[row.state], row.votes, row.leases)
             for number, row in self._rows.items()
         }
         held = await self._statements.held(pairs, now=self._now)
@@ -240,8 +240,8 @@ class _Answering:
             spec=self._specs[number],
             state=state,
             votes=votes,
-            create_time=time_from_raw(row["create_time"]),
-            skips=row["skips"],
+            create_time=time_from_raw(row.create_time),
+            skips=row.skips,
         )
 
 

@@ -15,10 +15,16 @@ R = TypeVar("R")
 Batch = Callable[[str, Sequence[A]], Awaitable[Iterable[R | Exception]]]
 
 
+# So many share the cost of a transaction; with fewer, those who ask in the same moment are waited
+# for: callers who were answered together ask again one after the other.
+_WORTH_IT = 8
+
+
 class Coalescer(Generic[A, R]):
     """Runs requests of the same key together, one batch after the other.
 
-    Nobody waits for company: a request that finds nothing running goes alone, at once.
+    Nobody waits for time to pass: a request that finds nothing running, and nobody else who asks
+    in the same turn of the event loop, goes alone.
     """
 
     def __init__(self, batch: Batch[A, R], *, weigh: Callable[[A], int], heaviest: int) -> None:
@@ -52,10 +58,20 @@ class Coalescer(Generic[A, R]):
 
     async def _drain(self, key: str) -> None:
         try:
-            while taken := self._take(self._waiting[key]):
+            while taken := await self._gathered(self._waiting[key]):
                 await self._answer(key, taken)
         finally:
             del self._waiting[key], self._running[key]
+
+    async def _gathered(
+        self, waiting: deque[tuple[A, asyncio.Future[R]]]
+    ) -> list[tuple[A, asyncio.Future[R]]]:
+        """Return the next batch: what waits, once it is many or no more comes."""
+        before = 0
+        while before < len(waiting) < _WORTH_IT:
+            before = len(waiting)
+            await asyncio.sleep(0)
+        return self._take(waiting)
 
     def _take(
         self, waiting: deque[tuple[A, asyncio.Future[R]]]

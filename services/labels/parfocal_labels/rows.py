@@ -110,7 +110,7 @@ def query_from_row(row: Row[Any]) -> Query:
             skill=row.skill,
             gold=_gold(row.gold_verdict, row.gold_class_name),
         ),
-        state=_STATES[row.state],
+        state=STATES[row.state],
         votes=row.votes,
         create_time=row.create_time,
         skips=row.skips,
@@ -169,12 +169,14 @@ def query_from_raw(row: RawRow) -> Query:
         skill,
         _gold(gold_verdict, gold_class_name),
     )
-    return Query(number, spec, _STATES[state], votes, time_from_raw(create_time), skips)
+    return Query(number, spec, STATES[state], votes, time_from_raw(create_time), skips)
 
 
 # Thousands of rows a second: a look into a dictionary costs a tenth of a call of the enum.
 _ROLES = {role.value: role for role in Role}
-_STATES = {state.value: state for state in QueryState}
+STATES = {state.value: state for state in QueryState}
+"""States of queries by their words in the tables."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -80,6 +80,17 @@ def _literal(values: Iterable[int | float | str | None]) -> str:
     return f"{{{','.join(['NULL' if value is None else str(value) for value in values])}}}"
 
 
+class Locked(NamedTuple):
+    """A row of `standings` as it was found."""
+
+    query: int
+    state: str
+    votes: int
+    leases: int
+    skips: int
+    create_time: int
+
+
 class Standing(NamedTuple):
     """A row of `standings` as it becomes."""
 
@@ -243,16 +254,16 @@ class Statements:
         places = [query for query, _, purpose in held if purpose is Purpose.VOTE]
         await self._session.run_many(_COUNT_LEASE, [(votes_needed, query) for query in places])
 
-    async def lock(self, project: int, queries: Collection[int]) -> dict[int, Row]:
+    async def lock(self, project: int, queries: Collection[int]) -> dict[int, Locked]:
         """Return the standings of queries, locked in the order of their numbers."""
         rows = await self._rows(
-            f"SELECT * FROM standings WHERE query_id {self._any_number('$1')}"
-            " AND project_id = $2 ORDER BY query_id",
+            "SELECT query_id, state, votes, leases, skips, create_time FROM standings"
+            f" WHERE query_id {self._any_number('$1')} AND project_id = $2 ORDER BY query_id",
             self._numbers(queries),
             project,
             lock=" FOR NO KEY UPDATE",
         )
-        return {row["query_id"]: row for row in rows}
+        return {locked.query: locked for locked in (Locked(*row) for row in rows)}
 
     async def queries(self, numbers: Collection[int]) -> Sequence[Row]:
         """Return queries with their standings."""

@@ -177,3 +177,19 @@ def test_where_an_answer_cannot_be_made_out_those_before_it_stand() -> None:
 
     assert first == 2
     assert [type(each) for each in rest] == [ZeroDivisionError] * 2
+
+
+def test_who_asks_in_the_same_moment_is_waited_for() -> None:
+    async def scenario() -> list[list[int]]:
+        batches = Batches()
+        lanes = coalescer(batches)
+
+        async def ask_after(turns: int) -> None:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await lanes.ask("k", turns)
+
+        await asyncio.gather(*(ask_after(turns) for turns in (0, 1, 2, 3, 9)))
+        return [numbers for _, numbers in batches.ran]
+
+    assert asyncio.run(scenario()) == [[0, 1, 2, 3], [9]]
