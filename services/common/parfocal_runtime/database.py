@@ -24,6 +24,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from parfocal_runtime.errors import InvalidInput, Unavailable
+from parfocal_runtime.sqlite_settings import BUSY_SECONDS, set_up
 from parfocal_runtime.tasks import finished
 from parfocal_runtime.transactions import (
     PASSING_STATES,
@@ -32,7 +33,6 @@ from parfocal_runtime.transactions import (
     Transactions,
 )
 
-_BUSY_SECONDS = 30
 _READERS = 4
 
 
@@ -212,14 +212,13 @@ def _sqlite_engine(url: URL, *, connections: int, begin: str) -> AsyncEngine:
         url,
         pool_size=connections,
         max_overflow=0,
-        connect_args={"isolation_level": None, "timeout": _BUSY_SECONDS},
+        connect_args={"isolation_level": None, "timeout": BUSY_SECONDS},
     )
 
     @event.listens_for(engine.sync_engine, "connect")
     def configure(connection: Any, _record: object) -> None:
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            cursor.execute(f"PRAGMA {pragma}")
+        set_up(cursor.execute)
         cursor.close()
 
     # The driver would begin only before the first write, and then deferred.

@@ -19,6 +19,7 @@ import asyncpg
 from sqlalchemy.engine import URL
 
 from parfocal_runtime.errors import Unavailable
+from parfocal_runtime.sqlite_settings import BUSY_SECONDS, set_up
 from parfocal_runtime.tasks import finished
 
 T = TypeVar("T")
@@ -48,7 +49,6 @@ _CONNECTIONS = 4
 _ATTEMPTS = 3
 # No statement here takes a second; one that takes this long has lost its server.
 _PATIENCE_SECONDS = 30.0
-_BUSY_SECONDS = 30
 # Classes of SQLSTATE that tell of a passing trouble: connection lost, transaction rolled back
 # (deadlock), out of resources, stopped by an operator.
 PASSING_STATES = frozenset({"08", "40", "53", "57"})
@@ -241,13 +241,12 @@ class SqliteTransactions:
             connection = sqlite3.connect(
                 self._path,
                 isolation_level=None,
-                timeout=_BUSY_SECONDS,
+                timeout=BUSY_SECONDS,
                 cached_statements=256,
                 check_same_thread=False,
             )
             connection.row_factory = sqlite3.Row
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-                connection.execute(f"PRAGMA {pragma}")
+            set_up(connection.execute)
             self._connection = connection
         return self._connection
 
