@@ -9,7 +9,8 @@ IMAGES ?=
 TRUTH ?=
 SPLIT ?=
 OUT ?= runs/demo
-PROOFS := $(addprefix tests/integration/labels/test_label_,crash.py replicas.py memory.py fuzz.py model.py)
+PROOFS := $(addprefix tests/integration/labels/test_label_,crash.py replicas.py memory.py fuzz.py model.py) \
+          tests/integration/inference/test_no_cross_talk.py
 DEMO := $(if $(IMAGES),--images $(IMAGES)) $(if $(TRUTH),--truth $(TRUTH)) $(if $(SPLIT),--split $(SPLIT))
 
 .PHONY: demo test install fmt lint type protos protos-check test-unit test-integration proofs images k8s-check clean
@@ -28,7 +29,7 @@ test-unit: install ## no sockets
 test-integration: install ## real servers, stores, databases
 	$(BIN)/python -m pytest tests/integration tests/e2e $(PYTEST)
 
-proofs: install ## the label service under kills, soak and chance: all of it, half an hour
+proofs: install ## services under kills, soak and chance: all of it, half an hour
 	PARFOCAL_PROOFS=all $(BIN)/python -m pytest -rP $(PROOFS) $(PYTEST)
 
 install: $(VENV)/dev ## the environment for development

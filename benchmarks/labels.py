@@ -33,6 +33,7 @@ from typing import Any
 import labels_peers as peers
 import labels_queue as queue
 from labels_grpc import OverGrpc
+from table import row, show
 
 from parfocal_labels.answers import TRUE
 from parfocal_labels.lanes import Lanes
@@ -237,18 +238,6 @@ def latency_goal(engine: str, clients: int, what: str) -> float | None:
     return None
 
 
-def row(
-    name: str, value: float, unit: str, *, least: float | None = None, most: float | None = None
-) -> dict[str, Any]:
-    """Return one row: a figure, and whether it reaches its goal where it has one."""
-    goal, holds = None, None
-    if least is not None:
-        goal, holds = f">= {least}", value >= least
-    if most is not None:
-        goal, holds = f"<= {most}", value <= most
-    return {"name": name, "value": round(value, 3), "unit": unit, "goal": goal, "holds": holds}
-
-
 def long_queue(table: Sequence[dict[str, Any]], engine: str, sizes: Sequence[int]) -> list[Any]:
     """Return how much slower the longest queue is than the shortest."""
     rates = {each["name"]: each["value"] for each in table}
@@ -314,18 +303,6 @@ async def database(engine: str, named: str) -> AsyncIterator[tuple[str, str]]:
         else:
             with postgres(named) as dsn:
                 yield dsn, folder
-
-
-def show(table: Sequence[dict[str, Any]]) -> None:
-    """Print the rows."""
-    width = max(len(each["name"]) for each in table)
-    print(f"{'':{width}} {'value':>12} {'unit':5} {'goal':>10} holds")
-    for each in table:
-        verdict = "" if each["holds"] is None else "yes" if each["holds"] else "NO"
-        print(
-            f"{each['name']:{width}} {each['value']:>12,.3f} {each['unit']:5} "
-            f"{each['goal'] or '':>10} {verdict}"
-        )
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ _KINDS: dict[str, type[ParfocalError]] = {
     "InvalidInput": InvalidRequestError,
     "NotFound": NotFoundError,
     "PermissionDenied": AccessError,
+    "TimedOut": UnavailableError,
     "Unauthenticated": AccessError,
     "Unavailable": UnavailableError,
     "WrongState": ConflictError,

@@ -96,5 +96,9 @@ class Unavailable(DomainError):
     """A part this depends on does not answer now; the same request may work later."""
 
 
+class TimedOut(Unavailable):
+    """The time that was allowed is over, and nothing was done; the same request may work later."""
+
+
 class Cancelled(DomainError):
     """The caller went away or asked to stop."""

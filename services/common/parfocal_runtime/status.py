@@ -19,6 +19,7 @@ from parfocal_runtime.errors import (
     InvalidInput,
     NotFound,
     PermissionDenied,
+    TimedOut,
     Unauthenticated,
     Unavailable,
     Violation,
@@ -43,6 +44,7 @@ STATUS_CODES: dict[type[DomainError], StatusCode] = {
     InvalidInput: StatusCode.INVALID_ARGUMENT,
     NotFound: StatusCode.NOT_FOUND,
     PermissionDenied: StatusCode.PERMISSION_DENIED,
+    TimedOut: StatusCode.DEADLINE_EXCEEDED,
     Unauthenticated: StatusCode.UNAUTHENTICATED,
     Unavailable: StatusCode.UNAVAILABLE,
     WrongState: StatusCode.FAILED_PRECONDITION,
@@ -113,10 +115,12 @@ def internal_details(request_id: str) -> bytes:
 def error_from_status(code: StatusCode, message: str, details: bytes | None) -> DomainError:
     """Return the domain error that another service's answer stands for.
 
-    A code outside the table (such as DEADLINE_EXCEEDED) is `Unavailable`, except INTERNAL,
-    UNKNOWN, DATA_LOSS and UNIMPLEMENTED, which trying again does not mend: a plain `DomainError`.
+    A code outside the table is `Unavailable`, and so is a DEADLINE_EXCEEDED of gRPC's own, which
+    tells nothing of what was done; INTERNAL, UNKNOWN, DATA_LOSS and UNIMPLEMENTED, which trying
+    again does not mend, are a plain `DomainError`.
     """
-    kind = _KINDS.get(code, Unavailable)
+    is_foreign = code is StatusCode.DEADLINE_EXCEEDED and not details
+    kind = Unavailable if is_foreign else _KINDS.get(code, Unavailable)
     error = kind(_REASONS.get(kind, INTERNAL_REASON), message)
     for packed in status_pb2.Status.FromString(details or b"").details:
         info = error_details_pb2.ErrorInfo()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import grpc.aio
 
 from parfocal.inference.v1 import inference_service_pb2_grpc as service_grpc
+from parfocal_inference.batching import BatchingExecutor
 from parfocal_inference.config import InferenceConfig
 from parfocal_inference.oip_servicer import oip_service
 from parfocal_inference.servicer import InferenceServicer
+from parfocal_inference.serving_metrics import InferenceStatistics
 from parfocal_runtime.models.loaded import LoadedModels
 from parfocal_runtime.models.repository import ModelRepository
 from parfocal_runtime.models.sessions import SessionOptions
@@ -31,18 +33,24 @@ def build(config: InferenceConfig, store: ObjectStore | None = None) -> Service:
     options = SessionOptions(providers=config.providers, threads=config.session_threads)
     models = LoadedModels(ModelRepository(store), options=options)
     watcher = ModelWatcher(models, interval_seconds=config.model_poll_seconds)
-    protocol = oip_service(models, watcher)
+    statistics = InferenceStatistics(models.loaded)
+    executor = BatchingExecutor(statistics)
+    protocol = oip_service(models, watcher, executor, statistics)
     servicer = InferenceServicer(store, models, config=config)
 
     def register(server: grpc.aio.Server) -> None:
         service_grpc.add_InferenceServiceServicer_to_server(servicer, server)
         protocol.register(server)
 
+    async def stop() -> None:
+        await protocol.stop()
+        executor.close()
+
     return Service(
         names=(NAME, *protocol.names),
         register=register,
         start=protocol.start,
-        stop=protocol.stop,
+        stop=stop,
         ready=protocol.ready,
         collectors=protocol.collectors,
     )

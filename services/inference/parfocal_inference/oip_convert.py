@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from parfocal_inference.oip.v2 import inference_pb2 as pb
 from parfocal_inference.schedule import Schedule
-from parfocal_inference.serving_metrics import ModelStatistics, SizeStatistics
+from parfocal_inference.serving_metrics import ModelStatistics, RunCounts
 from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.models.cards import CardFields
 from parfocal_runtime.models.index import IndexEntry
@@ -121,11 +121,11 @@ def statistics_to_pb(name: str, version: int, counted: ModelStatistics) -> pb.Mo
             compute_infer=_duration(answered, counted.compute_infer_ns),
             compute_output=_duration(answered, counted.compute_output_ns),
         ),
-        batch_stats=[_size_to_pb(rows, runs) for rows, runs in sorted(counted.by_size.items())],
+        batch_stats=[_runs_to_pb(rows, runs) for rows, runs in sorted(counted.by_rows.items())],
     )
 
 
-def _size_to_pb(rows: int, counted: SizeStatistics) -> pb.InferBatchStatistics:
+def _runs_to_pb(rows: int, counted: RunCounts) -> pb.InferBatchStatistics:
     return pb.InferBatchStatistics(
         batch_size=rows,
         compute_input=_duration(counted.runs, counted.compute_input_ns),

@@ -15,7 +15,7 @@ from parfocal_inference.oip.v2 import inference_pb2 as pb
 from parfocal_inference.oip.v2 import inference_pb2_grpc as pb_grpc
 from parfocal_inference.oip_convert import properties_of, version_from_pb
 from parfocal_inference.repository_calls import RepositoryCalls
-from parfocal_inference.serving import Inference, ThreadExecutor
+from parfocal_inference.serving import Executor, Inference
 from parfocal_inference.serving_metrics import InferenceStatistics
 from parfocal_inference.statistics_calls import StatisticsCalls
 from parfocal_inference.streams import answered_in_order
@@ -152,14 +152,18 @@ class OipServicer(pb_grpc.GRPCInferenceServiceServicer):
         return await self._repository.unload(request)
 
 
-def oip_service(models: LoadedModels, watcher: ModelWatcher) -> Service:
+def oip_service(
+    models: LoadedModels,
+    watcher: ModelWatcher,
+    executor: Executor,
+    statistics: InferenceStatistics,
+) -> Service:
     """Return the protocol as a service; it starts and stops `watcher`."""
-    statistics = InferenceStatistics(models.loaded)
     repository = RepositoryCalls(models)
     servicer = OipServicer(
         models,
         watcher,
-        answers=Answers(models, Inference(ThreadExecutor(), statistics)),
+        answers=Answers(models, Inference(executor, statistics)),
         repository=repository,
         statistics=StatisticsCalls(models, statistics),
     )

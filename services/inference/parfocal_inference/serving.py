@@ -10,10 +10,9 @@ from typing import Protocol, TypeVar
 
 from parfocal_inference.schedule import DEFAULT, Schedule
 from parfocal_inference.serving_metrics import InferenceStatistics, RunTimes
-from parfocal_runtime.errors import Cancelled, DomainError, Exhausted
+from parfocal_runtime.errors import Cancelled, Exhausted, TimedOut
 from parfocal_runtime.models.datatypes import Array
 from parfocal_runtime.models.loaded import LoadedModel
-from parfocal_runtime.tasks import CancelFlag, in_thread
 
 T = TypeVar("T")
 
@@ -25,12 +24,16 @@ class Outcome:
     Attributes:
         outputs: Arrays by name, in the order wanted.
         queue_ns: Nanoseconds until the run began.
+        input_ns: Nanoseconds that inputs took to be put together.
         infer_ns: Nanoseconds of the run.
+        output_ns: Nanoseconds that outputs took to be taken apart.
     """
 
     outputs: dict[str, Array]
     queue_ns: int
     infer_ns: int
+    input_ns: int = 0
+    output_ns: int = 0
 
 
 class Executor(Protocol):
@@ -43,32 +46,14 @@ class Executor(Protocol):
         outputs: Sequence[str],
         schedule: Schedule = DEFAULT,
     ) -> Outcome:
-        """Return the outputs of `model` for `inputs`, as soon as `schedule` lets them run.
+        """Return the outputs of `model` for `inputs`.
 
         Raises:
             InvalidInput: If the model cannot run on them.
             Exhausted: If too many requests wait.
+            TimedOut: If it waited longer than it may.
         """
         ...
-
-
-class ThreadExecutor:
-    """Runs each request by itself, in a thread, as soon as one is free.
-
-    Requests run in the order in which they came, whatever their schedule.
-    """
-
-    async def run(
-        self,
-        model: LoadedModel,
-        inputs: Mapping[str, Array],
-        outputs: Sequence[str],
-        schedule: Schedule = DEFAULT,
-    ) -> Outcome:
-        """Return the outputs of `model` for `inputs`."""
-        return await in_thread(
-            _run, model, inputs, outputs, asked=time.monotonic_ns(), cancel=CancelFlag()
-        )
 
 
 class Inference:
@@ -88,10 +73,10 @@ class Inference:
         model: LoadedModel,
         inputs: Mapping[str, Array],
         outputs: Sequence[str],
+        schedule: Schedule = DEFAULT,
         *,
         started_ns: int,
         pack: Callable[[dict[str, Array]], T],
-        schedule: Schedule = DEFAULT,
     ) -> T:
         """Return what `pack` makes of the outputs wanted.
 
@@ -99,20 +84,21 @@ class Inference:
             model: What to run.
             inputs: An array for each of its inputs.
             outputs: Names of the outputs wanted.
+            schedule: When it wants to run.
             started_ns: Monotonic clock in nanoseconds when the request came.
             pack: Takes the outputs by name, in the order wanted; its time is counted.
-            schedule: When the request wants to run.
 
         Raises:
             InvalidInput: If the model cannot run on these inputs.
             Exhausted: If too many requests wait.
+            TimedOut: If it waited longer than it may.
         """
         counted = self._statistics.of(model.name, model.version)
         asked = time.monotonic_ns()
         with counted.pending():
             try:
                 outcome = await self._executor.run(model, inputs, outputs, schedule)
-            except (DomainError, asyncio.CancelledError) as error:
+            except (Exception, asyncio.CancelledError) as error:
                 counted.failed(_failure(error), request_ns=time.monotonic_ns() - started_ns)
                 raise
         ran = time.monotonic_ns()
@@ -123,9 +109,9 @@ class Inference:
             times=RunTimes(
                 request_ns=ended - started_ns,
                 queue_ns=outcome.queue_ns,
-                compute_input_ns=asked - started_ns,
+                compute_input_ns=asked - started_ns + outcome.input_ns,
                 compute_infer_ns=outcome.infer_ns,
-                compute_output_ns=ended - ran,
+                compute_output_ns=outcome.output_ns + ended - ran,
             ),
         )
         return answer
@@ -142,21 +128,7 @@ def rows(model: LoadedModel, inputs: Mapping[str, Array]) -> int:
     return inputs[first.name].shape[0] if first.has_batch else 1
 
 
-def _run(
-    model: LoadedModel,
-    inputs: Mapping[str, Array],
-    outputs: Sequence[str],
-    *,
-    asked: int,
-    cancel: CancelFlag,
-) -> Outcome:
-    cancel.check()
-    began = time.monotonic_ns()
-    found = model.session.run(inputs, outputs)
-    return Outcome(found, began - asked, time.monotonic_ns() - began)
-
-
 def _failure(error: BaseException) -> str:
     if isinstance(error, asyncio.CancelledError | Cancelled):
         return "CANCELED"
-    return "REJECTED" if isinstance(error, Exhausted) else "BACKEND"
+    return "REJECTED" if isinstance(error, Exhausted | TimedOut) else "BACKEND"

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from parfocal_inference.joint_runs import StageTimes
+
 FAILURES = ("BACKEND", "CANCELED", "OTHER", "REJECTED")
 """Why requests fail, in Triton's words."""
 
@@ -38,8 +40,8 @@ class RunTimes:
 
 
 @dataclass
-class SizeStatistics:
-    """Counts of the runs of one model version that had the same number of rows."""
+class RunCounts:
+    """How often the model ran with some number of rows, and how long that took in all."""
 
     runs: int = 0
     compute_input_ns: int = 0
@@ -51,14 +53,18 @@ class SizeStatistics:
 class ModelStatistics:
     """Counts of one model version; safe from many threads.
 
-    `last_ended_ms` is when the last request ended, in milliseconds since 1970, and `by_size` has
-    the rows of a run as keys.
+    Attributes:
+        waiting: Requests that wait or run now.
+        queued: Requests of which rows wait for a run now.
+        by_rows: Runs by their number of rows.
+        last_ended_ms: When the last request ended, milliseconds since 1970.
     """
 
     successes: int = 0
     rows: int = 0
     runs: int = 0
     waiting: int = 0
+    queued: int = 0
     request_ns: int = 0
     queue_ns: int = 0
     compute_input_ns: int = 0
@@ -66,33 +72,31 @@ class ModelStatistics:
     compute_output_ns: int = 0
     failed_ns: int = 0
     last_ended_ms: int = 0
-    by_size: dict[int, SizeStatistics] = field(default_factory=dict)
+    by_rows: dict[int, RunCounts] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FAILURES, 0))
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def succeeded(
-        self, *, rows: int, times: RunTimes, runs: int = 1, run_rows: int | None = None
-    ) -> None:
-        """Count a request that was answered.
-
-        Args:
-            rows: Its rows.
-            times: Where its time went.
-            runs: Runs of the model to count with it; 0 where another request of a shared run
-                brings them.
-            run_rows: Rows of such a run; None is those of the request.
-        """
+    def succeeded(self, *, rows: int, times: RunTimes) -> None:
+        """Count a request that was answered."""
         with self._lock:
             self._ended()
-            self._count_runs(rows if run_rows is None else run_rows, times, runs)
             self.successes += 1
             self.rows += rows
-            self.runs += runs
             self.request_ns += times.request_ns
             self.queue_ns += times.queue_ns
             self.compute_input_ns += times.compute_input_ns
             self.compute_infer_ns += times.compute_infer_ns
             self.compute_output_ns += times.compute_output_ns
+
+    def ran(self, rows: int, times: StageTimes) -> None:
+        """Count a run of the model with rows of one request or several."""
+        with self._lock:
+            self.runs += 1
+            counts = self.by_rows.setdefault(rows, RunCounts())
+            counts.runs += 1
+            counts.compute_input_ns += times.input_ns
+            counts.compute_infer_ns += times.infer_ns
+            counts.compute_output_ns += times.output_ns
 
     def failed(self, reason: str, *, request_ns: int = 0) -> None:
         """Count a request that failed, for one of `FAILURES`, after `request_ns` nanoseconds."""
@@ -117,7 +121,7 @@ class ModelStatistics:
         with self._lock:
             return replace(
                 self,
-                by_size={rows: replace(counted) for rows, counted in self.by_size.items()},
+                by_rows={rows: replace(counts) for rows, counts in self.by_rows.items()},
                 failures=dict(self.failures),
                 _lock=threading.Lock(),
             )
@@ -138,15 +142,6 @@ class ModelStatistics:
 
     def _ended(self) -> None:
         self.last_ended_ms = time.time_ns() // 1_000_000
-
-    def _count_runs(self, rows: int, times: RunTimes, runs: int) -> None:
-        if not runs:
-            return
-        counted = self.by_size.setdefault(rows, SizeStatistics())
-        counted.runs += runs
-        counted.compute_input_ns += times.compute_input_ns
-        counted.compute_infer_ns += times.compute_infer_ns
-        counted.compute_output_ns += times.compute_output_ns
 
 
 class InferenceStatistics(Collector):
@@ -180,6 +175,9 @@ class InferenceStatistics(Collector):
         pending = Metric(
             "nv_inference_pending_request_count", "Requests that wait or run now.", "gauge"
         )
+        queued = Metric(
+            "parfocal_inference_queue_depth", "Requests that wait for a run now.", "gauge"
+        )
         for (name, version), counted in self._all():
             labels = {"model": name, "version": str(version)}
             for metric, value in counted.values().items():
@@ -187,7 +185,8 @@ class InferenceStatistics(Collector):
             for reason, count in counted.failures.items():
                 failure.add_sample(failure.name, {**labels, "reason": reason}, count)
             pending.add_sample(pending.name, labels, counted.waiting)
-        return [*metrics.values(), failure, pending]
+            queued.add_sample(queued.name, labels, counted.queued)
+        return [*metrics.values(), failure, pending, queued]
 
     def _all(self) -> list[tuple[tuple[str, int], ModelStatistics]]:
         for key in self._loaded():

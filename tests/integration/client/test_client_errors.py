@@ -34,6 +34,7 @@ from parfocal_runtime.errors import (
     InvalidInput,
     NotFound,
     PermissionDenied,
+    TimedOut,
     Unauthenticated,
     Unavailable,
     WrongState,
@@ -111,6 +112,7 @@ def serve() -> Iterator[Serve]:
         (PermissionDenied, AccessError),
         (Unauthenticated, AccessError),
         (Exhausted, UnavailableError),
+        (TimedOut, UnavailableError),
     ],
 )
 def test_every_domain_error_arrives_as_an_exception_with_its_reason(

@@ -197,7 +197,7 @@ def test_no_rows_in_are_no_rows_out(oip: Oip) -> None:
                 {"a": ("FP32", np.zeros((2, 2), "f4")), "b": ("FP32", np.zeros((3, 2), "f4"))},
             ),
             InvalidInput,
-            "ERROR_REASON_INVALID_FIELD",
+            "ERROR_REASON_SHAPE_MISMATCH",
         ),
     ],
 )

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -9,8 +9,9 @@ import pytest
 from oip_requests import base_request
 from onnx_graphs import base_model, base_model_card
 from parfocal_inference.answers import Answers
+from parfocal_inference.batching import BatchingExecutor
 from parfocal_inference.schedule import DEFAULT, Schedule
-from parfocal_inference.serving import Inference, Outcome, ThreadExecutor
+from parfocal_inference.serving import Inference, Outcome
 from parfocal_inference.serving_metrics import InferenceStatistics, ModelStatistics
 from parfocal_runtime.errors import Exhausted, InvalidInput
 from parfocal_runtime.models.datatypes import Array
@@ -19,10 +20,11 @@ from parfocal_runtime.models.repository import ModelRepository
 from parfocal_runtime.store import LocalStore
 
 
-class RecordingExecutor(ThreadExecutor):
+class RecordingExecutor(BatchingExecutor):
     """Runs requests and remembers their schedules, or has no room for them."""
 
-    def __init__(self) -> None:
+    def __init__(self, statistics: InferenceStatistics) -> None:
+        super().__init__(statistics)
         self.schedules: list[Schedule] = []
         self.is_full = False
 
@@ -40,13 +42,15 @@ class RecordingExecutor(ThreadExecutor):
 
 
 @pytest.fixture
-def executor() -> RecordingExecutor:
-    return RecordingExecutor()
+def statistics() -> InferenceStatistics:
+    return InferenceStatistics(lambda: [])
 
 
 @pytest.fixture
-def statistics() -> InferenceStatistics:
-    return InferenceStatistics(lambda: [])
+def executor(statistics: InferenceStatistics) -> Iterator[RecordingExecutor]:
+    executor = RecordingExecutor(statistics)
+    yield executor
+    executor.close()
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ import time
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from parfocal_inference.serving_metrics import InferenceStatistics, RunTimes
+from parfocal_inference.joint_runs import StageTimes
+from parfocal_inference.serving_metrics import InferenceStatistics, RunCounts, RunTimes
 
 
 def exposed(statistics: InferenceStatistics) -> str:
@@ -27,6 +28,8 @@ def test_names_and_labels_are_tritons_with_no_total_at_the_end() -> None:
     counted = statistics.of("base", 2)
     counted.succeeded(rows=3, times=times(10))
     counted.succeeded(rows=1, times=times(20))
+    counted.ran(4, StageTimes(1, 2, 3))
+    counted.queued = 5
     counted.failed("CANCELED")
 
     text = exposed(statistics)
@@ -35,13 +38,14 @@ def test_names_and_labels_are_tritons_with_no_total_at_the_end() -> None:
     for line in (
         f"nv_inference_request_success{labels} 2.0",
         f"nv_inference_count{labels} 4.0",
-        f"nv_inference_exec_count{labels} 2.0",
+        f"nv_inference_exec_count{labels} 1.0",
         f"nv_inference_request_duration_us{labels} 120.0",
         f"nv_inference_queue_duration_us{labels} 30.0",
         f"nv_inference_compute_input_duration_us{labels} 15.0",
         f"nv_inference_compute_infer_duration_us{labels} 60.0",
         f"nv_inference_compute_output_duration_us{labels} 0.0",
         f"nv_inference_pending_request_count{labels} 0.0",
+        f"parfocal_inference_queue_depth{labels} 5.0",
         'nv_inference_request_failure{model="base",reason="CANCELED",version="2"} 1.0',
         'nv_inference_request_failure{model="base",reason="BACKEND",version="2"} 0.0',
     ):
@@ -66,17 +70,15 @@ def test_a_request_is_pending_until_it_ends() -> None:
     assert f"{pending}0.0" in exposed(statistics)
 
 
-def test_runs_are_counted_by_their_rows_and_a_shared_run_once() -> None:
+def test_runs_are_counted_by_their_number_of_rows() -> None:
     counted = InferenceStatistics(lambda: []).of("base", 1)
-    counted.succeeded(rows=2, times=times(10))
-    counted.succeeded(rows=3, times=times(20), run_rows=5)
-    counted.succeeded(rows=2, times=times(20), runs=0, run_rows=5)
+
+    for rows in (4, 1, 4):
+        counted.ran(rows, StageTimes(input_ns=10, infer_ns=20, output_ns=30))
 
     found = counted.snapshot()
-
-    assert (found.successes, found.rows, found.runs) == (3, 7, 2)
-    assert {rows: each.runs for rows, each in found.by_size.items()} == {2: 1, 5: 1}
-    assert found.by_size[5].compute_infer_ns == 40_000
+    assert found.runs == 3
+    assert found.by_rows == {1: RunCounts(1, 10, 20, 30), 4: RunCounts(2, 20, 40, 60)}
 
 
 def test_the_time_of_failures_and_of_the_last_request_are_known() -> None:
@@ -99,5 +101,5 @@ def test_a_snapshot_does_not_change_when_more_is_counted() -> None:
     statistics.of("base", 1).failed("OTHER")
 
     assert list(before) == [("base", 1), ("base", 2)]
-    assert before["base", 1].by_size[1].runs == 1
+    assert before["base", 1].successes == 1
     assert before["base", 1].failures["OTHER"] == 0

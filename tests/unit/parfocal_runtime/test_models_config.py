@@ -73,6 +73,24 @@ def test_a_model_without_a_batch_is_not_batched() -> None:
     assert config.input[0].data_type == pb.TYPE_STRING
 
 
+@pytest.mark.parametrize("side", ["m", None])
+def test_a_model_whose_output_may_have_other_rows_is_not_batched(side: str | None) -> None:
+    opened = session(
+        graph(
+            [helper.make_node("NonZero", ["x"], ["found"]),
+             helper.make_node("Transpose", ["found"], ["y"])],
+            inputs=[("x", TensorProto.FLOAT, ("n", 2))],
+            outputs=[("y", TensorProto.INT64, (side, 2))],
+        )
+    )  # fmt: skip
+
+    config = default_config("finder", opened.inputs, opened.outputs)
+
+    assert config.max_batch_size == 0
+    assert not config.HasField("dynamic_batching")
+    assert list(config.output[0].dims) == [-1, 2]
+
+
 def test_a_tensor_of_one_value_a_row_is_reshaped_as_triton_wants() -> None:
     opened = session(identity(TensorProto.INT64, ("n",)))
 

@@ -201,6 +201,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The round of the query was cancelled, and what it asked with it. FAILED_PRECONDITION.
     Metadata: `query`.
     """
+    ERROR_REASON_QUEUE_FULL: _ErrorReason.ValueType  # 61
+    """As many requests wait for the model as may wait; the answer's `google.rpc.RetryInfo` says when
+    to try again. RESOURCE_EXHAUSTED. Metadata: `model`, `version`, `limit`.
+    """
+    ERROR_REASON_QUEUE_TIMEOUT: _ErrorReason.ValueType  # 62
+    """The request waited longer for the model than its timeout allows and was not run.
+    DEADLINE_EXCEEDED. Metadata: `model`, `version`, `timeout_us`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every reason that a Parfocal service gives with a failed call.
@@ -388,5 +396,13 @@ Metadata: none.
 ERROR_REASON_QUERY_WITHDRAWN: ErrorReason.ValueType  # 60
 """The round of the query was cancelled, and what it asked with it. FAILED_PRECONDITION.
 Metadata: `query`.
+"""
+ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 61
+"""As many requests wait for the model as may wait; the answer's `google.rpc.RetryInfo` says when
+to try again. RESOURCE_EXHAUSTED. Metadata: `model`, `version`, `limit`.
+"""
+ERROR_REASON_QUEUE_TIMEOUT: ErrorReason.ValueType  # 62
+"""The request waited longer for the model than its timeout allows and was not run.
+DEADLINE_EXCEEDED. Metadata: `model`, `version`, `timeout_us`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -18,9 +18,13 @@ DEFAULT_MAX_BATCH_SIZE = 64
 def default_config(
     name: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
 ) -> pb.ModelConfig:
-    """Return the configuration of a model that nobody has tuned: batch what waits, add no delay."""
+    """Return the configuration of a model that nobody has tuned: batch what waits, add no delay.
+
+    Only a graph whose inputs and outputs all name their first side alike is taken to have a batch
+    dimension: where an output may have other rows, those of two callers could not be told apart.
+    """
     config = pb.ModelConfig(name=name, platform=PLATFORM)
-    if all(spec.has_batch for spec in (*inputs, *outputs)):
+    if _keeps_rows((*inputs, *outputs)):
         config.max_batch_size = DEFAULT_MAX_BATCH_SIZE
         config.dynamic_batching.SetInParent()
     _set_tensors(config, inputs, outputs)
@@ -63,6 +67,11 @@ def read_config(text: bytes) -> pb.ModelConfig:
 def write_config(config: pb.ModelConfig) -> bytes:
     """Return the content of a `config.pbtxt`."""
     return text_format.MessageToString(config).encode()
+
+
+def _keeps_rows(specs: Sequence[TensorSpec]) -> bool:
+    names = {spec.symbols[0] if spec.has_batch else "" for spec in specs}
+    return len(names) == 1 and "" not in names
 
 
 def _set_tensors(

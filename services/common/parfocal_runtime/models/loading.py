@@ -35,9 +35,9 @@ class StoredModel:
     config: config_pb.ModelConfig | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A model version that runs and has reproduced its test tensors.
+    """A model version that runs and has reproduced its test tensors; equal to itself alone.
 
     Attributes:
         name: Name of the model.
