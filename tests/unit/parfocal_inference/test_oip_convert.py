@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from parfocal_inference.joint_runs import StageTimes
 from parfocal_inference.oip.v2 import inference_pb2 as pb
 from parfocal_inference.oip_convert import (
     index_to_pb,
@@ -129,8 +130,9 @@ def test_statistics_are_packed_under_tritons_names() -> None:
     times = RunTimes(
         request_ns=100, queue_ns=10, compute_input_ns=20, compute_infer_ns=30, compute_output_ns=40
     )
-    counted.succeeded(rows=4, times=times)
-    counted.succeeded(rows=2, times=times)
+    for rows in (4, 2):
+        counted.succeeded(rows=rows, times=times)
+        counted.ran(rows, StageTimes(input_ns=20, infer_ns=30, output_ns=40))
     counted.failed("OTHER", request_ns=7)
     counted.failed("BACKEND", request_ns=8)
 
