@@ -21,7 +21,7 @@ demo: $(VENV)/all ## one campaign on generated images, or: make demo IMAGES=fold
 test: install lint type protos-check ## everything that is checked
 	$(BIN)/python tools/check_install.py
 	tests/components/tritonclient_venv.sh
-	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term --durations=15 $(PYTEST)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov --cov-report=term --durations=15 $(PYTEST)
 
 test-unit: install ## no sockets
 	$(BIN)/python -m pytest tests/unit $(PYTEST)
