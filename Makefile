@@ -20,7 +20,7 @@ demo: $(VENV)/all ## one campaign on generated images, or: make demo IMAGES=fold
 
 test: install lint type protos-check ## everything that is checked
 	$(BIN)/python tools/check_install.py
-	tests/components/tritonclient_venv.sh
+	tests/components/client_venvs.sh
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov --cov-report=term --durations=15 $(PYTEST)
 
 test-unit: install ## no sockets
@@ -60,7 +60,7 @@ k8s-check: ## render every overlay
 	for overlay in k8s/overlays/*/; do kubectl kustomize $$overlay >/dev/null || exit 1; done
 
 clean: ## remove what these targets made
-	rm -rf $(VENV) .tools .venv-tritonclient
+	rm -rf $(VENV) .tools .venv-*
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -8,8 +8,9 @@ from parfocal_inference.oip.v2 import inference_pb2 as pb
 from parfocal_inference.schedule import Schedule
 from parfocal_inference.serving_metrics import ModelStatistics, RunCounts
 from parfocal_runtime.errors import InvalidInput
-from parfocal_runtime.models.cards import CardFields
 from parfocal_runtime.models.index import IndexEntry
+from parfocal_runtime.models.loaded import LoadedModel
+from parfocal_runtime.triton.v1 import model_config_pb2 as config_pb
 
 _PRIORITY = "priority"
 _TIMEOUT = "timeout"
@@ -78,15 +79,21 @@ def model_to_unload(request: pb.RepositoryModelUnloadRequest) -> str:
     return _model_name(request)
 
 
-def properties_of(card: CardFields) -> dict[str, str]:
-    """Return what a client may want to know of a model, by name."""
+def config_to_pb(model: LoadedModel) -> config_pb.ModelConfig:
+    """Return how a model is served, with facts of its card among the parameters."""
+    config = config_pb.ModelConfig()
+    config.CopyFrom(model.config)
+    card = model.card
     facts = {
         "kind": card.kind,
         "stream": card.stream,
         "voxel_size_nm": ",".join(f"{side:g}" for side in card.voxel_size_nm or ()),
         "halo": ",".join(str(side) for side in card.halo if any(card.halo)),
     }
-    return {name: value for name, value in facts.items() if value}
+    for name, value in facts.items():
+        if value and name not in config.parameters:
+            config.parameters[name].string_value = value
+    return config
 
 
 def index_to_pb(entries: Iterable[IndexEntry]) -> pb.RepositoryIndexResponse:

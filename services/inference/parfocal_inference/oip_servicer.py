@@ -13,7 +13,7 @@ from parfocal_inference.mlserver_servicer import MlserverServicer
 from parfocal_inference.oip.mlserver import model_repository_pb2_grpc as mlserver_grpc
 from parfocal_inference.oip.v2 import inference_pb2 as pb
 from parfocal_inference.oip.v2 import inference_pb2_grpc as pb_grpc
-from parfocal_inference.oip_convert import properties_of, version_from_pb
+from parfocal_inference.oip_convert import config_to_pb, version_from_pb
 from parfocal_inference.repository_calls import RepositoryCalls
 from parfocal_inference.serving import Executor, Inference
 from parfocal_inference.serving_metrics import InferenceStatistics
@@ -104,7 +104,6 @@ class OipServicer(pb_grpc.GRPCInferenceServiceServicer):
             platform=PLATFORM,
             inputs=[spec_to_pb(spec) for spec in model.session.inputs],
             outputs=[spec_to_pb(spec) for spec in model.session.outputs],
-            properties=properties_of(model.card),
         )
 
     async def ModelInfer(
@@ -125,7 +124,7 @@ class OipServicer(pb_grpc.GRPCInferenceServiceServicer):
     ) -> pb.ModelConfigResponse:
         """Return how a model is served."""
         model = await self._answers.model(request.name, request.version, field="version")
-        return pb.ModelConfigResponse(config=model.config)
+        return pb.ModelConfigResponse(config=config_to_pb(model))
 
     async def ModelStatistics(
         self, request: pb.ModelStatisticsRequest, context: Context

@@ -48,6 +48,15 @@ def test_the_configuration_of_a_model_is_that_of_the_repository(oip: Oip) -> Non
     assert (probability.name, probability.data_type) == ("probability", config_pb.TYPE_FP32)
 
 
+def test_facts_of_the_card_are_among_the_parameters(oip: Oip) -> None:
+    facts = config(oip, "base").parameters
+
+    assert facts["kind"].string_value == "base"
+    assert facts["voxel_size_nm"].string_value == "50,4.6,4.6"
+    assert facts["halo"].string_value == "0,2,2"
+    assert "stream" not in facts
+
+
 def test_a_configuration_that_was_tuned_counts_after_the_model_is_loaded_again(oip: Oip) -> None:
     oip.publish("tuned")
     before = config(oip, "tuned")

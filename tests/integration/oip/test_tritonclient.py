@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,33 +9,12 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, FileDescript
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 
+from foreign_environments import printed_by
 from parfocal_inference.oip.v2 import inference_pb2
 from parfocal_runtime.triton.v1 import model_config_pb2
 
 if TYPE_CHECKING:
     from tests.integration.oip.conftest import Oip
-
-ROOT = Path(__file__).resolve().parents[3]
-PYTHON = ROOT / ".venv-tritonclient" / "bin" / "python"
-INSTALL = "tests/components/tritonclient_venv.sh"
-
-
-def printed_by(script: str, *arguments: str) -> Any:
-    """What a script of this folder prints in the client's environment."""
-    if not PYTHON.exists():
-        message = f"needs tritonclient in .venv-tritonclient: run {INSTALL}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    done = subprocess.run(
-        [PYTHON, Path(__file__).with_name(script), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +22,7 @@ def seen(oip: Oip) -> dict[str, Any]:
     """What the client saw of the server."""
     oip.publish("visiting")
     found: dict[str, Any] = printed_by(
-        "triton_client.py", oip.server.address, oip.token, oip.admin_token
+        "tritonclient", "triton_client.py", oip.server.address, oip.token, oip.admin_token
     )
     return found
 
@@ -159,7 +134,7 @@ def enums_of(file: FileDescriptor) -> dict[str, dict[str, int]]:
 @pytest.fixture(scope="module")
 def triton() -> dict[str, FileDescriptor]:
     """The client's descriptors of its configuration and its service."""
-    printed = printed_by("triton_descriptors.py")
+    printed = printed_by("tritonclient", "triton_descriptors.py")
     pool = DescriptorPool()
     files = [FileDescriptorProto.FromString(bytes.fromhex(each)) for each in printed]
     for file in files:

@@ -303,7 +303,9 @@ class ModelMetadataResponse(_message.Message):
 
     @_builtins.property
     def properties(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Facts of the model's card: `kind`, `stream`, `voxel_size_nm`, `halo` where they apply."""
+        """Always empty: MLServer's clients read parameters here, and would fail on texts. `ModelConfig`
+        has the facts of the model's card.
+        """
 
     def __init__(
         self,
