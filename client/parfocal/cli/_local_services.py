@@ -53,10 +53,14 @@ def run_demo(**parameters: Any) -> None:
 
 
 def publish_model(store_uri: str, name: str, file: Path) -> int:
-    """Publish an ONNX file as the next version of a model and return its number."""
+    """Publish an ONNX file or a package as the next version of a model and return its number."""
     with _extra("inference"):
+        from parfocal_runtime.models.packages.files import is_package
+        from parfocal_runtime.models.packages.publishing import publish_package
         from parfocal_runtime.models.publish import publish_file
     with _named_failures():
+        if is_package(file):
+            return publish_package(_store(store_uri), name, file)
         return publish_file(_store(store_uri), name, file)
 
 

@@ -34,13 +34,22 @@ def list_models(
 @app.command()
 def publish(
     name: Annotated[str, typer.Argument(help="Name of the model.", metavar="NAME")],
-    file: Annotated[Path, typer.Argument(help="The ONNX file.", metavar="FILE.onnx")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="An ONNX file, or a package of bioimage.io: a zip archive or a folder.",
+            metavar="FILE",
+        ),
+    ],
     store: StoreOption = None,
     data_dir: DataDirOption = None,
     server: ServerOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Publish an ONNX file as the next version of a model; servers take it up by themselves.
+    """Publish a file as the next version of a model; servers take it up by themselves.
+
+    The pre- and post-processing of a package become part of its graph, and its test tensors
+    the model's self-test.
 
     It goes straight to the object store: that of --data-dir, or --store. --server is for a
     `parfocal up` of this machine, whose store is known.

@@ -41,6 +41,8 @@ class BaseModel:
         self._loaded = loaded
         self._input = loaded.card.inputs[0].name
         self._output = loaded.card.outputs[0].name
+        # Models from elsewhere take the same grey values as floats.
+        self._dtype = loaded.session.inputs[0].dtype
 
     def __call__(self, windows: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return the probabilities (N, 1, Z, Y, X) of windows of that shape.
@@ -50,7 +52,8 @@ class BaseModel:
                 (`ERROR_REASON_MODEL_NOT_READY`).
         """
         begin = time.perf_counter()
-        found = self._loaded.session.run({self._input: windows}, [self._output])[self._output]
+        pixels = windows.astype(self._dtype, copy=False)
+        found = self._loaded.session.run({self._input: pixels}, [self._output])[self._output]
         self.seconds += time.perf_counter() - begin
         if found.shape != windows.shape:
             raise self._unfit(f"it returned shape {found.shape} for windows of {windows.shape}")

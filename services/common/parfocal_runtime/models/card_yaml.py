@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import yaml
@@ -16,6 +16,7 @@ import yaml
 from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.models.cards import AxisCard, AxisType, CardFields, TensorCard
 from parfocal_runtime.models.datatypes import Array
+from parfocal_runtime.models.npy import read_npy
 
 MODEL_FILE = "model.onnx"
 
@@ -179,7 +180,7 @@ def _axis(card: CardFields, axis: AxisCard, role: str) -> dict[str, Any]:
 
 def _size(card: CardFields, axis: AxisCard, role: str) -> int | dict[str, Any]:
     if role == "input":
-        return axis.size if axis.fixed else {"min": axis.size, "step": 1}
+        return axis.size if axis.fixed else {"min": axis.least or axis.size, "step": axis.step}
     twin = any(
         other.id == axis.id and other.size == axis.size and other.type == axis.type
         for other in card.inputs[0].axes
@@ -240,20 +241,25 @@ def _read_test(file: Any, read: Callable[[str], bytes]) -> Array:
     if file.sha256 is not None and sha256(content) != str(file.sha256):
         raise _refused(f"{source} is not the file that the card names (sha256)")
     try:
-        return cast(Array, np.load(io.BytesIO(content), allow_pickle=False))
-    except (ValueError, EOFError) as error:
+        return read_npy(content)
+    except ValueError as error:
         raise _refused(f"{source} is not an array") from error
 
 
 def _read_axis(axis: Any, size: int) -> AxisCard:
     types: dict[str, AxisType] = {"batch": "batch", "channel": "channel", "space": "space"}
-    fixed = axis.type == "channel" or isinstance(getattr(axis, "size", None), int)
+    length = getattr(axis, "size", None)
+    fixed = axis.type == "channel" or isinstance(length, int)
+    step = int(getattr(length, "step", 0))
+    least = int(getattr(length, "min", size)) if step else size
     return AxisCard(
         str(axis.id),
         types.get(axis.type, "index"),
         size,
         fixed=fixed,
         halo=int(getattr(axis, "halo", 0)),
+        least=0 if least == size else least,
+        step=step or 1,
     )
 
 

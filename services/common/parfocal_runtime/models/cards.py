@@ -25,6 +25,8 @@ class AxisCard:
         size: Its length in the test tensor; 1 or more for a batch.
         fixed: Whether `size` is the only length that the graph takes.
         halo: Voxels at each end of an output axis that the border of the input spoils.
+        least: Shortest length of an input axis that is not fixed; 0 is `size`.
+        step: Between two lengths of such an axis.
     """
 
     id: str
@@ -32,6 +34,8 @@ class AxisCard:
     size: int
     fixed: bool = True
     halo: int = 0
+    least: int = 0
+    step: int = 1
 
 
 @dataclass(frozen=True)
