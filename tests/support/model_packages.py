@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
@@ -187,6 +188,56 @@ def package_0_4(
         "weights": {"onnx": _weights(model)},
     }
     return PackageFiles(description, files)
+
+
+CELLS_SHAPE = (1, 1, 8, 16, 16)
+"""Shape of the test tensors of the packages below."""
+
+
+def cells_pixels(shape: tuple[int, ...] = CELLS_SHAPE) -> npt.NDArray[np.float32]:
+    """Return grey values, always the same."""
+    return np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
+
+
+def cells_probability(raw: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return what numpy makes of (N, 1, Z, Y, X) pixels as the packages below should."""
+    axes = (1, 2, 3, 4)
+    values = raw.astype(np.float64)
+    centred = values - values.mean(axes, keepdims=True)
+    unit = centred / (values.std(axes, keepdims=True) + 1e-6)
+    return np.asarray(1 / (1 + np.exp(-(2 * unit + 0.5))), np.float32)
+
+
+def cells_package(**changes: Any) -> PackageFiles:
+    """Return a package that standardises a volume, runs a graph, and takes the sigmoid.
+
+    Args:
+        **changes: Arguments of `package_0_5`.
+    """
+    raw = cells_pixels()
+    axes = ["channel", "z", "y", "x"]
+    return package_0_5(
+        affine_graph(("n", 1, "z", "y", "x"), gain=2.0, offset=0.5),
+        raw,
+        cells_probability(raw),
+        preprocessing=[{"id": "zero_mean_unit_variance", "kwargs": {"axes": axes}}],
+        postprocessing=[{"id": "sigmoid"}],
+        **{"halo": 2, "step": 2, **changes},
+    )
+
+
+def cells_package_0_4() -> PackageFiles:
+    """Return the same in format version 0.4."""
+    raw = cells_pixels()
+    kwargs = {"mode": "per_sample", "axes": "czyx"}
+    return package_0_4(
+        affine_graph(CELLS_SHAPE, gain=2.0, offset=0.5),
+        raw,
+        cells_probability(raw),
+        preprocessing=[{"name": "zero_mean_unit_variance", "kwargs": kwargs}],
+        postprocessing=[{"name": "sigmoid"}],
+        halo=2,
+    )
 
 
 def _about(version: str) -> dict[str, Any]:

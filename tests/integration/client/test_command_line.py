@@ -11,6 +11,7 @@ import pytest
 import tifffile
 from typer.testing import CliRunner
 
+from model_packages import cells_package, cells_package_0_4
 from onnx_graphs import base_model
 from parfocal import Client
 from parfocal.cli._app import app
@@ -241,6 +242,30 @@ def test_publishing_to_the_server_of_this_machine_finds_its_store(
     assert here.output == "here version 1\n"
     assert elsewhere.exit_code == 2
     assert "name it by --store" in elsewhere.stderr
+
+
+def test_a_package_of_bioimage_io_is_published(
+    parfocal: Any, server: Standalone, tmp_path: Path
+) -> None:
+    archive = cells_package().as_zip(tmp_path / "cells.zip")
+    folder = cells_package_0_4().as_folder(tmp_path / "cells")
+
+    first = parfocal("models", "publish", "cells", archive)
+    second = parfocal("models", "publish", "cells", folder, "--server", server.address)
+
+    assert first.output == "cells version 1\n"
+    assert second.output == "cells version 2\n"
+
+
+def test_a_package_without_its_weights_is_refused(parfocal: Any, tmp_path: Path) -> None:
+    package = cells_package()
+    del package.files["weights.onnx"]
+
+    done = parfocal("models", "publish", "cells", package.as_zip(tmp_path / "broken.zip"))
+
+    assert done.exit_code == 2
+    assert "weights.onnx: the package has no such file" in done.stderr
+    assert "ERROR_REASON_INVALID_MODEL" in done.stderr
 
 
 def test_a_file_that_is_no_model_is_refused(parfocal: Any, tmp_path: Path) -> None:

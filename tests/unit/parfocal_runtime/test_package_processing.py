@@ -62,7 +62,7 @@ def softmax(x: Floats, axis: int) -> Floats:
 
 
 def clipped_percentiles(x: Floats) -> Floats:
-    low, high = np.percentile(x, [10, 70], axis=YX, keepdims=True)
+    low, high = np.percentile(x, [10, 70], axis=YX, keepdims=True, method="inverted_cdf")
     return np.clip(x, low, high)
 
 
@@ -257,6 +257,25 @@ def test_any_percentile_is_that_of_numpy(
     where = tuple(AXES.index(axis) for axis in sorted(axes))
     expected = ranged(raw.astype(np.float64), low, q, where, 0.1)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+@given(
+    low=st.floats(0, 99.5),
+    high=st.floats(1.5, 100),
+    shape=st.tuples(*[st.integers(1, 6)] * 3),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_values_are_clipped_to_elements_of_the_tensor(
+    low: float, high: float, shape: tuple[int, ...], seed: int
+) -> None:
+    raw = np.random.default_rng(seed).normal(size=(1, *shape)).astype(np.float32)
+    step = new("clip", min_percentile=low, max_percentile=high, axes=["channel", "x"])
+    graph = affine_graph(("n", shape[0], "y", "x"))
+
+    found = run(package_0_5(graph, raw, raw, axes=AXES, preprocessing=[step]), raw)
+
+    bounds = np.percentile(raw, [low, high], axis=(1, 3), keepdims=True, method="inverted_cdf")
+    np.testing.assert_array_equal(found, np.minimum(np.maximum(raw, bounds[0]), bounds[1]))
 
 
 def test_a_row_does_not_depend_on_the_others_of_its_batch() -> None:

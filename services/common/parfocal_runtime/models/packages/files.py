@@ -5,7 +5,8 @@ from __future__ import annotations
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -39,13 +40,22 @@ class Package(Protocol):
         ...
 
 
-def open_package(path: Path) -> Package:
-    """Return the package in a folder or zip archive.
+@contextmanager
+def open_package(path: Path) -> Iterator[Package]:
+    """Yield the package in a folder or zip archive.
 
     Raises:
-        InvalidInput: If it is no package (`ERROR_REASON_INVALID_MODEL`).
+        InvalidInput: If it is neither (`ERROR_REASON_INVALID_MODEL`).
     """
-    return FolderPackage(path) if path.is_dir() else ZipPackage(path)
+    if path.is_dir():
+        yield FolderPackage(path)
+        return
+    try:
+        archive = zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise refused(path.name, "it is no zip archive") from error
+    with archive:
+        yield ZipPackage(archive, path.name)
 
 
 def is_package(path: Path) -> bool:
@@ -106,19 +116,15 @@ class FolderPackage:
 class ZipPackage:
     """A package in a zip archive; its files may lie in one folder at the top."""
 
-    def __init__(self, file: Path) -> None:
-        try:
-            # Stays open as long as the package is in use.
-            self._archive = zipfile.ZipFile(file)
-        except zipfile.BadZipFile as error:
-            raise refused(file.name, "it is no zip archive") from error
-        names = self._archive.namelist()
+    def __init__(self, archive: zipfile.ZipFile, name: str) -> None:
+        self._archive = archive
+        names = archive.namelist()
         if len(names) > _MOST_ENTRIES:
-            raise refused(file.name, f"it has more than {_MOST_ENTRIES} files")
+            raise refused(name, f"it has more than {_MOST_ENTRIES} files")
         if len(set(names)) < len(names):
             # Which of two files counts would depend on who reads.
-            raise refused(file.name, "it has two files of one name")
-        self._entries = {info.filename: info for info in self._archive.infolist()}
+            raise refused(name, "it has two files of one name")
+        self._entries = {info.filename: info for info in archive.infolist()}
         self._top = _top_folder(names)
 
     def has(self, path: str) -> bool:

@@ -189,7 +189,7 @@ def _operation(
 def _bound(which: str, kwargs: Any, field: str, axes: Sequence[Axis]) -> float | Percentile | None:
     share = getattr(kwargs, f"{which}_percentile", None)
     if share is not None:
-        return Percentile(share, _reduced(field, axes, kwargs))
+        return Percentile(share, _reduced(field, axes, kwargs), "inverted_cdf")
     limit = getattr(kwargs, which)
     return None if limit is None else float(limit)
 

@@ -191,31 +191,44 @@ class NodeWriter:
         shape = [0] * len(kept) + [-1] + [1] * (len(wanted.axes) - 1)
         turned = self._node("Transpose", x, perm=order)
         flat = self._node("Reshape", turned, self._integers(*shape))
-        low, high, part = self._neighbours(flat, wanted.q / 100, axis=len(kept))
-        between = self._node("Add", low, self._node("Mul", self._node("Sub", high, low), part))
-        return self._node("Transpose", between, perm=[order.index(axis) for axis in range(rank)])
+        found = self._ranked(flat, wanted, axis=len(kept))
+        return self._node("Transpose", found, perm=[order.index(axis) for axis in range(rank)])
 
-    def _neighbours(self, flat: str, share: float, *, axis: int) -> tuple[str, str, str]:
-        """Return the elements below and above a share of the order, and how far it is between.
+    def _ranked(self, flat: str, wanted: Percentile, *, axis: int) -> str:
+        """Return a percentile along an axis.
 
-        Only the shorter end of the order is sorted: the first percentile of a window costs little.
+        Only the nearer end of the order is sorted: the first percentile of a window costs little.
         """
+        share = wanted.q / 100
         count = self._node("Gather", self._typed(INT64, "Shape", flat), self._integers(axis))
         last = self._node("Sub", count, self._integers(1))
-        # float32 counts to 2^24 only, and a window has more voxels.
-        place = self._node("Mul", self.cast(last, DOUBLE), self._values([share], DOUBLE))
+        place = self._place(count, last, wanted.method, share)
         floor, ceil = self._node("Floor", place), self._node("Ceil", place)
         below, above = self.cast(floor, INT64), self.cast(ceil, INT64)
-        largest = share >= 0.5
-        if largest:
+        needed = self._node("Add", above, self._integers(1))
+        from_above = share >= 0.5
+        if from_above:
             needed = self._node("Sub", count, below)
-            at = [self._node("Sub", last, below), self._node("Sub", last, above)]
-        else:
-            needed = self._node("Add", above, self._integers(1))
-            at = [below, above]
-        ordered = self._node("TopK", flat, needed, axis=axis, largest=int(largest), spare=1)
-        low, high = (self._node("Gather", ordered, each, axis=axis) for each in at)
-        return low, high, self.cast(self._node("Sub", place, floor), self._types[flat])
+            below, above = (self._node("Sub", last, index) for index in (below, above))
+        ordered = self._node(
+            "TopK", flat, needed, axis=axis, largest=int(from_above), spare_outputs=1
+        )
+        high = self._node("Gather", ordered, above, axis=axis)
+        if wanted.method == "inverted_cdf":
+            return high
+        low = self._node("Gather", ordered, below, axis=axis)
+        part = self.cast(self._node("Sub", place, floor), self._types[flat])
+        return self._node("Add", low, self._node("Mul", self._node("Sub", high, low), part))
+
+    def _place(self, count: str, last: str, method: str, share: float) -> str:
+        """Return the place of a percentile in the order, as numpy computes it."""
+        # float32 counts to 2^24 only, and a window has more voxels.
+        portion = self._values([share], DOUBLE)
+        if method == "linear":
+            return self._node("Mul", self.cast(last, DOUBLE), portion)
+        place = self._node("Mul", self.cast(count, DOUBLE), portion)
+        behind = self._node("Sub", place, self._values([1.0], DOUBLE))
+        return self._node("Max", behind, self._values([0.0], DOUBLE))
 
     def _reduced(self, operator: str, x: str, axes: Axes) -> str:
         if self._opset >= _AXES_ARE_INPUTS.get(operator, _AXES_OF_OTHERS_ARE_INPUTS):
@@ -248,14 +261,16 @@ class NodeWriter:
         self._types[name] = element
         return name
 
-    def _node(self, operator: str, *inputs: str, spare: int = 0, **attributes: Any) -> str:
+    def _node(self, operator: str, *inputs: str, spare_outputs: int = 0, **attributes: Any) -> str:
         """Append a node whose first output has the type of its first input, and return that."""
-        return self._typed(self._types[inputs[0]], operator, *inputs, spare=spare, **attributes)
+        return self._typed(
+            self._types[inputs[0]], operator, *inputs, spare_outputs=spare_outputs, **attributes
+        )
 
     def _typed(
-        self, element: int, operator: str, *inputs: str, spare: int = 0, **attributes: Any
+        self, element: int, operator: str, *inputs: str, spare_outputs: int = 0, **attributes: Any
     ) -> str:
-        outputs = [self._fresh(operator) for _ in range(1 + spare)]
+        outputs = [self._fresh(operator) for _ in range(1 + spare_outputs)]
         self._nodes.append(
             helper.make_node(operator, inputs, outputs, name=self._fresh("node"), **attributes)
         )

@@ -7,6 +7,7 @@ a batch is chance, and must not change a row's result.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 Axes = tuple[int, ...]
 
@@ -26,15 +27,20 @@ class Constant:
 
 @dataclass(frozen=True)
 class Percentile:
-    """The percentile of a tensor, interpolated linearly as `numpy.percentile` does.
+    """The percentile of a tensor.
+
+    The format does not say how one is taken between two elements; bioimageio.core, which made
+    the test tensors of most packages, interpolates to scale and takes an element to clip.
 
     Attributes:
         q: In [0, 100].
         axes: Axes that are reduced; all others are kept.
+        method: As in `numpy.percentile`.
     """
 
     q: float
     axes: Axes
+    method: Literal["linear", "inverted_cdf"] = "linear"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.models.card_yaml import sha256
 from parfocal_runtime.models.cards import CardFields
 from parfocal_runtime.models.datatypes import Array
@@ -53,34 +54,31 @@ def publish_package(store: ObjectStore, name: str, path: Path) -> int:
             part of a graph, or does not give its own test outputs
             (`ERROR_REASON_INVALID_MODEL`); if the name is ill-formed.
     """
-    package = open_package(path)
-    description = read_description(*description_of(package))
-    model = _folded_graph(package, description)
-    card = _checked_card(
-        model,
-        description,
-        inputs=[_test(package, tensor) for tensor in description.inputs],
-        expected=[_test(package, tensor) for tensor in description.outputs],
-    )
+    with open_package(path) as package:
+        description = read_description(*description_of(package))
+        weights = _content(package, description.weights, most=MOST_WEIGHTS_BYTES)
+        model = _folded_graph(package, description, weights)
+        inputs = [_test(package, tensor) for tensor in description.inputs]
+        expected = [_test(package, tensor) for tensor in description.outputs]
+    card = _checked_card(model, description, inputs=inputs, expected=expected)
     lineage = {
         "source": path.name,
         "package": dict(description.origin),
-        "weights_sha256": description.weights.sha256,
+        "weights_sha256": sha256(weights),
     }
     return ModelRepository(store).publish(name, model, card=card, lineage=lineage)
 
 
-def _folded_graph(package: Package, description: Description) -> bytes:
-    weights = description.weights
+def _folded_graph(package: Package, description: Description, weights: bytes) -> bytes:
+    folder = PurePosixPath(inside(description.weights.source)).parent
     external = {inside(file.source): file for file in description.external_data}
 
     def read_external(location: str) -> bytes:
-        beside = PurePosixPath(inside(weights.source)).parent / inside(location)
-        file = external.get(beside.as_posix(), SourceFile(beside.as_posix()))
+        beside = (folder / inside(location)).as_posix()
+        file = external.get(beside, SourceFile(beside))
         return _content(package, file, most=MOST_WEIGHTS_BYTES)
 
-    content = _content(package, weights, most=MOST_WEIGHTS_BYTES)
-    model = folded(read_graph(content, read_external), description)
+    model = folded(read_graph(weights, read_external), description)
     return bytes(model.SerializeToString())
 
 
@@ -116,7 +114,10 @@ def _checked_card(
     """Return the card of a graph that gives the package's test outputs."""
     session = open_session(model)
     feed = {tensor.name: test for tensor, test in zip(description.inputs, inputs, strict=True)}
-    given = session.run(feed)
+    try:
+        given = session.run(feed)
+    except InvalidInput as error:
+        raise refused("weights.onnx", error.message) from error
     found = [given[tensor.name] for tensor in description.outputs]
     for tensor, output, wanted in zip(description.outputs, found, expected, strict=True):
         cause = difference(output, wanted, tensor.tolerance)
@@ -131,6 +132,8 @@ def difference(found: Array, expected: Array, tolerance: Tolerance) -> str | Non
     """Return how an output differs from a test tensor by more than is allowed, or None."""
     if found.shape != expected.shape:
         return f"it has shape {found.shape}, not {expected.shape}"
+    if found.dtype.kind == "f" and not np.isfinite(found).all():
+        return "it has values that are not finite"
     is_close = np.isclose(
         found.astype(np.float64), expected, rtol=tolerance.relative, atol=tolerance.absolute
     )

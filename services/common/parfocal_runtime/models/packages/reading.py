@@ -32,6 +32,9 @@ def read_description(file: str, content: bytes) -> Description:
     written = _parsed(file, content)
     if written.get("type") != "model":
         raise refused("type", "it describes no model")
+    if any("output_of" in tensor for tensor in _mappings(written.get("inputs"))):
+        # The library would fetch the other model to compare.
+        raise refused("inputs", "an input that is the output of another model is not supported")
     version = str(written.get("format_version", ""))
     if not version.startswith(("0.4.", "0.5.")):
         raise refused("format_version", f"{version!r} is neither 0.4.x nor 0.5.x")
@@ -40,6 +43,10 @@ def read_description(file: str, content: bytes) -> Description:
         raise refused("weights.onnx", "the package has no ONNX weights")
     read = format_0_4.description if version.startswith("0.4.") else format_0_5.description
     return read(described, written)
+
+
+def _mappings(value: Any) -> list[dict[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def _parsed(file: str, content: bytes) -> dict[str, Any]:

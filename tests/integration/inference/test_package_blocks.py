@@ -1,0 +1,67 @@
+"""Packages of bioimage.io as base models of `SegmentBlock`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from inference_requests import PREDICTION, block
+from model_packages import (
+    CELLS_SHAPE,
+    PackageFiles,
+    affine_graph,
+    cells_package,
+    cells_package_0_4,
+    cells_pixels,
+    cells_probability,
+    package_0_5,
+)
+from parfocal.common.v1 import artifact_pb2
+from parfocal.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
+from parfocal_inference.segment import segment_block
+from parfocal_inference.windows import WindowGrid
+from parfocal_runtime.arrays import open_array
+from parfocal_runtime.box import Box
+from parfocal_runtime.models.packages.publishing import publish_package
+from parfocal_runtime.store import ObjectStore
+
+SHAPE = (6, 40, 200)
+
+
+@pytest.mark.parametrize("make", [cells_package, cells_package_0_4])
+def test_a_package_predicts_an_image_window_by_window(
+    make: Callable[[], PackageFiles],
+    store: ObjectStore,
+    inference: InferenceServiceStub,
+    picture: npt.NDArray[np.uint8],
+    tmp_path: Path,
+) -> None:
+    publish_package(store, "cells", make().as_zip(tmp_path / "cells.zip"))
+
+    answer = inference.SegmentBlock(block(model=artifact_pb2.ModelVersion(name="cells")))
+
+    grid = WindowGrid.overlapping(SHAPE, (8, 16, 16), overlap=0.5)
+    expected = segment_block(
+        lambda box: picture[box.slices], cells_probability, grid=grid, box=Box((0, 0, 0), SHAPE)
+    )
+    found = np.asarray(open_array(store, PREDICTION).read().result(), np.int64)
+    assert answer.model == artifact_pb2.ModelVersion(name="cells", version=1)
+    assert np.abs(found - expected).max() <= 1
+
+
+def test_a_package_that_gives_no_probabilities_predicts_no_image(
+    store: ObjectStore, inference: InferenceServiceStub, tmp_path: Path
+) -> None:
+    raw = cells_pixels()
+    package = package_0_5(affine_graph(CELLS_SHAPE, gain=2.0), raw, raw * 2)
+    publish_package(store, "doubled", package.as_folder(tmp_path / "doubled"))
+
+    with pytest.raises(grpc.RpcError) as caught:
+        inference.SegmentBlock(block(model=artifact_pb2.ModelVersion(name="doubled")))
+
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
