@@ -33,9 +33,12 @@ from parfocal_runtime.store import ObjectStore
 SHAPE = (6, 40, 200)
 
 
-@pytest.mark.parametrize("make", [cells_package, cells_package_0_4])
+@pytest.mark.parametrize(
+    ("make", "window"), [(cells_package, (16, 16, 16)), (cells_package_0_4, (8, 16, 16))]
+)
 def test_a_package_predicts_an_image_window_by_window(
     make: Callable[[], PackageFiles],
+    window: tuple[int, int, int],
     store: ObjectStore,
     inference: InferenceServiceStub,
     picture: npt.NDArray[np.uint8],
@@ -45,7 +48,7 @@ def test_a_package_predicts_an_image_window_by_window(
 
     answer = inference.SegmentBlock(block(model=artifact_pb2.ModelVersion(name="cells")))
 
-    grid = WindowGrid.overlapping(SHAPE, (8, 16, 16), overlap=0.5)
+    grid = WindowGrid.overlapping(SHAPE, window, overlap=0.5)
     expected = segment_block(
         lambda box: picture[box.slices], cells_probability, grid=grid, box=Box((0, 0, 0), SHAPE)
     )

@@ -12,7 +12,7 @@ from onnx import TensorProto
 from onnx_graphs import WINDOW, base_model, base_model_card, encoder, identity
 from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.models.card_yaml import CardFiles, read_card, sha256, write_card
-from parfocal_runtime.models.cards import CardFields, encoder_card
+from parfocal_runtime.models.cards import CardFields, base_card, encoder_card
 from parfocal_runtime.models.publish import card_of
 from parfocal_runtime.models.sessions import open_session
 
@@ -48,6 +48,23 @@ def test_bioimageio_accepts_the_card_and_the_files_it_names(
     loaded = load_description(tmp_path / "rdf.yaml")
 
     assert loaded.validation_summary.status in ("passed", "valid-format")
+
+
+def test_no_voxel_size_and_halo_are_refused_for_how_they_round() -> None:
+    image = np.zeros((1, 1, 4, 32, 32), np.uint8)
+    card = base_card(
+        "Nothing.",
+        test_input=image,
+        test_output=image.astype(np.float32),
+        halo=(1, 12, 12),
+        voxel_size_nm=(40.0, 2.7, 2.7),
+    )
+    assert 12 * 2.7 / 2.7 != 12
+
+    written = files(card)
+
+    read = read_card(written.rdf, written.tensors.__getitem__).card
+    assert (read.halo, read.voxel_size_nm) == ((1, 12, 12), (40.0, 2.7, 2.7))
 
 
 def test_a_base_card_comes_back_as_it_was() -> None:

@@ -54,15 +54,42 @@ def test_a_package_becomes_a_base_model_that_takes_raw_cells_pixels(
     bright = cells_pixels() + 100
     (found,) = model.session.run({"raw": bright}).values()
     np.testing.assert_allclose(found, cells_probability(bright), rtol=1e-4)
-    assert (model.card.kind, model.card.window, model.card.halo) == (
-        "base",
-        CELLS_SHAPE[2:],
-        (2, 2, 2),
-    )
+    assert (model.card.kind, model.card.halo) == ("base", (2, 2, 2))
     assert [tensor.name for tensor in (*model.card.inputs, *model.card.outputs)] == [
         "raw",
         "finished",
     ]
+
+
+@pytest.mark.parametrize(
+    ("halo", "step", "window"),
+    [
+        (1, 2, (8, 16, 16)),
+        (2, 2, (16, 16, 16)),
+        (2, 0, (8, 16, 16)),
+        (2, 3, (17, 16, 16)),
+    ],
+)
+def test_a_window_grows_until_its_halo_leaves_enough_of_it(
+    halo: int, step: int, window: tuple[int, ...], tmp_path: Path, store: LocalStore
+) -> None:
+    package = cells_package(halo=halo, step=step)
+
+    assert published(package.as_zip(tmp_path / "cells.zip"), store).card.window == window
+
+
+def test_a_window_that_the_graph_does_not_take_is_not_used(
+    tmp_path: Path, store: LocalStore
+) -> None:
+    package = cells_package()
+    of_rank(*CELLS_SHAPE)(package)
+    package.with_steps("preprocessing", []).with_steps("postprocessing", [])
+    replaced("out.npy", npy(cells_pixels() / 255), role="outputs")(package)
+    package.with_steps("postprocessing", [{"id": "scale_linear", "kwargs": {"gain": 1 / 255}}])
+
+    model = published(package.as_zip(tmp_path / "cells.zip"), store)
+
+    assert (model.card.kind, model.card.window) == ("base", CELLS_SHAPE[2:])
 
 
 def test_the_card_keeps_what_the_package_says(tmp_path: Path, store: LocalStore) -> None:

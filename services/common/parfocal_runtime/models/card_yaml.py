@@ -106,6 +106,7 @@ def read_card(rdf: bytes, read: Callable[[str], bytes]) -> ReadCard:
         voxel_size_nm=None if voxel is None else (voxel[0], voxel[1], voxel[2]),
         license=str(described.license or ""),
         authors=tuple(author.name for author in described.authors),
+        tile=tuple(own.get("tile", ())),
     )
     return ReadCard(card, str(described.weights.onnx.sha256 or ""))
 
@@ -123,6 +124,7 @@ def _own_fields(card: CardFields) -> dict[str, Any]:
         # The format's own ids are lower-case identifiers, which the names of a graph need not be.
         "inputs": [tensor.name for tensor in card.inputs],
         "outputs": [tensor.name for tensor in card.outputs],
+        **({"tile": list(card.tile)} if card.tile else {}),
     }
 
 
@@ -171,11 +173,23 @@ def _axis(card: CardFields, axis: AxisCard, role: str) -> dict[str, Any]:
         return {"type": "channel", "id": axis.id, "channel_names": names}
     described: dict[str, Any] = {"type": axis.type, "id": axis.id, "size": _size(card, axis, role)}
     if axis.type == "space" and card.voxel_size_nm is not None and axis.id in "zyx":
-        described["unit"] = "nanometer"
-        described["scale"] = float(card.voxel_size_nm["zyx".index(axis.id)])
+        scale = float(card.voxel_size_nm["zyx".index(axis.id)])
+        if _keeps_halos(card, axis.id, scale):
+            described["unit"] = "nanometer"
+            described["scale"] = scale
     if axis.halo:
         described["halo"] = axis.halo
     return described
+
+
+def _keeps_halos(card: CardFields, axis_id: str, scale: float) -> bool:
+    """Return whether halos survive bioimage.io's check, which multiplies and divides by the scale.
+
+    Where rounding makes 12 * 2.7 / 2.7 less than 12 it refuses the card. Our own fields have the
+    voxel size in any case.
+    """
+    halos = [axis.halo for tensor in card.outputs for axis in tensor.axes if axis.id == axis_id]
+    return all(halo * scale / scale == halo for halo in halos)
 
 
 def _size(card: CardFields, axis: AxisCard, role: str) -> int | dict[str, Any]:

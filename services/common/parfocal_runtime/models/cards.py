@@ -66,6 +66,8 @@ class CardFields:
         voxel_size_nm: Voxel size (z, y, x) in nanometres that a base model was trained at.
         license: SPDX identifier of the weights' licence, if it is known.
         authors: Names of people.
+        tile: Sides along the first input's space axes that a base model looks through, where they
+            are not those of its test input.
     """
 
     description: str
@@ -76,11 +78,12 @@ class CardFields:
     voxel_size_nm: tuple[float, float, float] | None = None
     license: str = ""
     authors: tuple[str, ...] = ()
+    tile: tuple[int, ...] = ()
 
     @property
     def window(self) -> tuple[int, ...]:
-        """Sides of the first input along its space axes: (z, y, x) voxels of a base model."""
-        return tuple(axis.size for axis in self.inputs[0].axes if axis.type == "space")
+        """Sides along the space axes of the first input: (z, y, x) voxels of a base model."""
+        return self.tile or tuple(axis.size for axis in self.inputs[0].axes if axis.type == "space")
 
     @property
     def halo(self) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,9 @@ from parfocal_runtime.models.cards import AxisCard, CardFields, Kind, TensorCard
 from parfocal_runtime.models.datatypes import Array
 from parfocal_runtime.models.packages.description import Axis, Description, Tensor
 
+_HALOS_OF_A_WINDOW = 8
+# What a network keeps of a larger one fills the memory of a laptop.
+_MOST_WINDOW_VOXELS = 1 << 22
 _VOLUME = ("batch", "channel", "z", "y", "x")
 
 
@@ -18,8 +22,9 @@ def card_of_package(
 ) -> CardFields:
     """Return the card of a package's model.
 
-    The window of a base model is the size of its test input: one that is known to work, where
-    `min` and `step` of the axes only promise that others do.
+    A base model looks through windows of the size of its test input. Where the description lets
+    an axis grow, the window has at least eight halos: neighbours overlap by a quarter, so each
+    voxel is then farther than a halo from the border of some window.
 
     Args:
         description: Of the package.
@@ -29,6 +34,7 @@ def card_of_package(
     first = dict(
         zip((axis.id for axis in description.inputs[0].axes), inputs[0].shape, strict=True)
     )
+    kind = _kind(description, inputs, outputs)
     return CardFields(
         description=description.text,
         inputs=tuple(map(_tensor, description.inputs, inputs)),
@@ -36,7 +42,8 @@ def card_of_package(
             _tensor(tensor, test, like=first)
             for tensor, test in zip(description.outputs, outputs, strict=True)
         ),
-        kind=_kind(description, inputs, outputs),
+        kind=kind,
+        tile=_tile(description, inputs[0]) if kind == "base" else (),
         voxel_size_nm=_voxel_size(description.inputs[0].axes),
         license=description.license,
         authors=description.authors,
@@ -77,6 +84,25 @@ def _kind(description: Description, inputs: Sequence[Array], outputs: Sequence[A
         and result.dtype.kind == "f"
     )
     return "base" if fits and result.min() >= 0 and result.max() <= 1 else "other"
+
+
+def _tile(description: Description, test: Array) -> tuple[int, ...]:
+    """Return sides of a window that its halo leaves enough of; empty is those of the test input."""
+    halos = [axis.halo for axis in description.outputs[0].axes[2:]]
+    sides = tuple(
+        _length(axis, side, at_least=_HALOS_OF_A_WINDOW * halo)
+        for axis, side, halo in zip(
+            description.inputs[0].axes[2:], test.shape[2:], halos, strict=True
+        )
+    )
+    is_other = sides != test.shape[2:] and math.prod(sides) <= _MOST_WINDOW_VOXELS
+    return sides if is_other else ()
+
+
+def _length(axis: Axis, side: int, *, at_least: int) -> int:
+    if axis.size is not None or side >= at_least:
+        return side
+    return axis.least + math.ceil((at_least - axis.least) / axis.step) * axis.step
 
 
 def _voxel_size(axes: Sequence[Axis]) -> tuple[float, float, float] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -33,7 +34,7 @@ from parfocal_runtime.models.packages.refusals import refused
 from parfocal_runtime.models.packages.weights import read_graph
 from parfocal_runtime.models.repository import ModelRepository
 from parfocal_runtime.models.self_test import disagreement
-from parfocal_runtime.models.sessions import open_session
+from parfocal_runtime.models.sessions import ModelSession, open_session
 from parfocal_runtime.store import ObjectStore
 
 
@@ -125,7 +126,21 @@ def _checked_card(
             raise refused(tensor.test.source, f"the graph does not reproduce it: {cause}")
     card = card_of_package(description, inputs, expected)
     # A package may allow itself more than the self-test does; then what was allowed is kept.
-    return card_of_package(description, inputs, found) if disagreement(session, card) else card
+    if disagreement(session, card):
+        card = card_of_package(description, inputs, found)
+    return card if _takes_tile(session, card) else replace(card, tile=())
+
+
+def _takes_tile(session: ModelSession, card: CardFields) -> bool:
+    """Return whether the graph keeps the description's promise about other sizes."""
+    (source, *_), (result, *_) = card.inputs, card.outputs
+    if not card.tile:
+        return True
+    window = np.zeros((*source.test.shape[:2], *card.tile), source.test.dtype)
+    try:
+        return session.run({source.name: window})[result.name].shape == window.shape
+    except InvalidInput:
+        return False
 
 
 def difference(found: Array, expected: Array, tolerance: Tolerance) -> str | None:
