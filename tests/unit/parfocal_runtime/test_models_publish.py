@@ -109,8 +109,9 @@ def test_single_values_and_outputs_without_a_shape_are_published(tmp_path: Path)
             ),
             "the same twice",
         ),
+        (identity(shape=("sides", 2)).replace(b"sides", b"\xffides"), "not UTF-8"),
     ],
-    ids=["truncated", "empty", "random"],
+    ids=["truncated", "empty", "random", "no text"],
 )
 def test_a_file_that_cannot_be_served_is_refused_and_leaves_nothing(
     model: bytes, cause: str, tmp_path: Path

@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from model_packages import PackageFiles, affine_graph, package_0_4, package_0_5
+from onnx_graphs import graph
 from parfocal_runtime.models.datatypes import Array
 from parfocal_runtime.models.packages.folding import folded
 from parfocal_runtime.models.packages.reading import read_description
@@ -162,8 +164,8 @@ def numbers(shape: tuple[int, ...] = SHAPE) -> npt.NDArray[np.float32]:
 
 def run(package: PackageFiles, raw: Array) -> Array:
     described = read_description("rdf.yaml", yaml.safe_dump(package.description).encode())
-    model = folded(read_graph(package.files["weights.onnx"], lambda _: b""), described)
-    return open_session(model.SerializeToString()).run({"raw": raw})["finished"]
+    whole = folded(read_graph(package.files["weights.onnx"], lambda _: b""), described)
+    return open_session(whole.SerializeToString()).run({"raw": raw})["finished"]
 
 
 @pytest.mark.parametrize("opset", [11, 13, 17, 18, 21])
@@ -171,8 +173,8 @@ def run(package: PackageFiles, raw: Array) -> Array:
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_a_step_of_format_0_5_gives_what_numpy_gives(case: Case, role: str, opset: int) -> None:
     raw = numbers()
-    graph = affine_graph(("n", 3, "y", "x"), opset=opset)
-    package = package_0_5(graph, raw, raw, axes=AXES, step=1).with_steps(role, [case.new])
+    model = affine_graph(("n", 3, "y", "x"), opset=opset)
+    package = package_0_5(model, raw, raw, axes=AXES, step=1).with_steps(role, [case.new])
 
     found = run(package, raw)
 
@@ -186,8 +188,8 @@ def test_a_step_of_format_0_5_gives_what_numpy_gives(case: Case, role: str, opse
 )
 def test_a_step_of_format_0_4_gives_what_numpy_gives(case: Case, role: str) -> None:
     raw = numbers()
-    graph = affine_graph(("n", 3, 5, 7))
-    package = package_0_4(graph, raw, raw, axes=AXES).with_steps(role, [case.old])
+    model = affine_graph(("n", 3, 5, 7))
+    package = package_0_4(model, raw, raw, axes=AXES).with_steps(role, [case.old])
 
     found = run(package, raw)
 
@@ -197,13 +199,13 @@ def test_a_step_of_format_0_4_gives_what_numpy_gives(case: Case, role: str) -> N
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_the_moments_of_a_raw_input_are_matched(version: str) -> None:
     raw = numbers() * np.float32(3) + np.float32(7)
-    graph = affine_graph(("n", 3, 5, 7), gain=-2.0)
+    model = affine_graph(("n", 3, 5, 7), gain=-2.0)
     if version == "0.5":
         step = new("scale_mean_variance", reference_tensor="raw", axes=["y", "x"])
-        package = package_0_5(graph, raw, raw, axes=AXES, postprocessing=[step])
+        package = package_0_5(model, raw, raw, axes=AXES, postprocessing=[step])
     else:
         step = old("scale_mean_variance", mode="per_sample", reference_tensor="raw", axes="yx")
-        package = package_0_4(graph, raw, raw, axes=AXES, postprocessing=[step])
+        package = package_0_4(model, raw, raw, axes=AXES, postprocessing=[step])
 
     found = run(package, raw)
 
@@ -217,9 +219,9 @@ def test_percentiles_of_a_raw_input_are_taken_in_format_0_4() -> None:
         "scale_range", mode="per_sample", axes="yx", min_percentile=5, max_percentile=95,
         reference_tensor="raw",
     )  # fmt: skip
-    graph = affine_graph(("n", 3, 5, 7), offset=4.0)
+    model = affine_graph(("n", 3, 5, 7), offset=4.0)
 
-    found = run(package_0_4(graph, raw, raw, axes=AXES, postprocessing=[step]), raw)
+    found = run(package_0_4(model, raw, raw, axes=AXES, postprocessing=[step]), raw)
 
     low, high = np.percentile(raw.astype(np.float64), [5, 95], axis=YX, keepdims=True)
     np.testing.assert_allclose(found, (raw + 4 - low) / (high - low), rtol=1e-4, atol=1e-4)
@@ -230,10 +232,10 @@ def test_percentiles_of_a_raw_input_are_taken_in_format_0_4() -> None:
 )
 def test_an_old_operator_set_is_enough_for_all_but_percentiles(name: str) -> None:
     raw = numbers()
-    graph = affine_graph(("n", 3, 5, 7), opset=9)
+    model = affine_graph(("n", 3, 5, 7), opset=9)
     case = CASES[name]
 
-    found = run(package_0_5(graph, raw, raw, axes=AXES, preprocessing=[case.new]), raw)
+    found = run(package_0_5(model, raw, raw, axes=AXES, preprocessing=[case.new]), raw)
 
     np.testing.assert_allclose(found, case.expected(raw.astype(np.float64)), rtol=1e-4, atol=1e-5)
 
@@ -250,9 +252,9 @@ def test_any_percentile_is_that_of_numpy(
 ) -> None:
     raw = np.random.default_rng(seed).normal(size=(2, *shape)).astype(np.float32)
     step = new("scale_range", axes=sorted(axes), min_percentile=low, max_percentile=q, eps=0.1)
-    graph = affine_graph(("n", shape[0], "y", "x"))
+    model = affine_graph(("n", shape[0], "y", "x"))
 
-    found = run(package_0_5(graph, raw, raw, axes=AXES, preprocessing=[step]), raw)
+    found = run(package_0_5(model, raw, raw, axes=AXES, preprocessing=[step]), raw)
 
     where = tuple(AXES.index(axis) for axis in sorted(axes))
     expected = ranged(raw.astype(np.float64), low, q, where, 0.1)
@@ -270,9 +272,9 @@ def test_values_are_clipped_to_elements_of_the_tensor(
 ) -> None:
     raw = np.random.default_rng(seed).normal(size=(1, *shape)).astype(np.float32)
     step = new("clip", min_percentile=low, max_percentile=high, axes=["channel", "x"])
-    graph = affine_graph(("n", shape[0], "y", "x"))
+    model = affine_graph(("n", shape[0], "y", "x"))
 
-    found = run(package_0_5(graph, raw, raw, axes=AXES, preprocessing=[step]), raw)
+    found = run(package_0_5(model, raw, raw, axes=AXES, preprocessing=[step]), raw)
 
     bounds = np.percentile(raw, [low, high], axis=(1, 3), keepdims=True, method="inverted_cdf")
     np.testing.assert_array_equal(found, np.minimum(np.maximum(raw, bounds[0]), bounds[1]))
@@ -293,9 +295,9 @@ def test_a_row_does_not_depend_on_the_others_of_its_batch() -> None:
 def test_steps_are_carried_out_in_their_order() -> None:
     raw = numbers()
     steps = [new("scale_linear", gain=3.0), new("clip", min=-1.0, max=1.0)]
-    graph = affine_graph(("n", 3, "y", "x"), gain=2.0, offset=1.0)
+    model = affine_graph(("n", 3, "y", "x"), gain=2.0, offset=1.0)
     package = package_0_5(
-        graph, raw, raw, axes=AXES, preprocessing=steps, postprocessing=[new("sigmoid")]
+        model, raw, raw, axes=AXES, preprocessing=steps, postprocessing=[new("sigmoid")]
     )
 
     found = run(package, raw)
@@ -334,9 +336,56 @@ def test_a_graph_of_half_floats_takes_and_gives_what_the_description_says() -> N
 )
 def test_names_of_the_graph_may_be_those_of_the_description(names: tuple[str, str]) -> None:
     raw = numbers()
-    graph = affine_graph(("n", 3, 5, 7), gain=2, names=names)
-    package = package_0_5(graph, raw, raw, axes=AXES, preprocessing=[new("scale_linear", gain=3)])
+    model = affine_graph(("n", 3, 5, 7), gain=2, names=names)
+    package = package_0_5(model, raw, raw, axes=AXES, preprocessing=[new("scale_linear", gain=3)])
 
     found = run(package, raw)
 
     np.testing.assert_allclose(found, 6 * raw, rtol=1e-6)
+
+
+def test_branches_of_a_graph_see_the_processed_input() -> None:
+    raw = numbers()
+    branches: dict[str, Any] = {
+        f"{name}_branch": helper.make_graph(
+            [helper.make_node(operator, ["raw", "raw"], [name])],
+            name,
+            [],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None)],
+        )
+        for name, operator in (("then", "Add"), ("else", "Mul"))
+    }
+    model = graph(
+        [helper.make_node("If", ["yes"], ["y"], **branches)],
+        inputs=[("raw", TensorProto.FLOAT, ("n", 3, 5, 7))],
+        outputs=[("y", TensorProto.FLOAT, ("n", 3, 5, 7))],
+        constants=[helper.make_tensor("yes", TensorProto.BOOL, [], [True])],
+    )
+    step = new("scale_linear", offset=1.0)
+
+    found = run(package_0_5(model, raw, raw, axes=AXES, preprocessing=[step]), raw)
+
+    np.testing.assert_allclose(found, 2 * (raw + 1), rtol=1e-6)
+
+
+def test_constants_that_an_old_file_lists_as_inputs_are_none() -> None:
+    raw = numbers()
+    model = onnx.load_model_from_string(affine_graph(("n", 3, 5, 7), gain=2, opset=9))
+    model.ir_version = 3
+    for name in ("gain", "offset"):
+        model.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, []))
+    package = package_0_5(model.SerializeToString(), raw, raw, axes=AXES)
+
+    np.testing.assert_allclose(run(package, raw), 2 * raw, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_doubles_stay_doubles(name: str) -> None:
+    raw = np.random.default_rng(3).normal(size=SHAPE)
+    model = affine_graph(("n", 3, "y", "x"), element=TensorProto.DOUBLE)
+    package = package_0_5(model, raw, raw, axes=AXES, step=1)
+
+    found = run(package.with_steps("postprocessing", [CASES[name].new]), raw)
+
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, CASES[name].expected(raw), rtol=1e-9, atol=1e-12)

@@ -3,7 +3,8 @@ from __future__ import annotations
 import io
 import stat
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from model_packages import (
     CELLS_SHAPE,
@@ -337,6 +340,12 @@ REFUSED: dict[str, tuple[Change, str]] = {
              set_at("weights", "onnx", "sha256", to=sha256(b"nothing"))),
         "no ONNX file",
     ),
+    "names that are no text": (
+        both(lambda package: package.files.update(
+                 {"weights.onnx": affine_graph(FREE).replace(b"input.1", b"\xffnput.1")}),
+             lambda package: package.description["weights"]["onnx"].pop("sha256")),
+        "not UTF-8",
+    ),
     "no array": (replaced("in.npy", b"nothing"), "in.npy: it is no array"),
     "objects": (replaced("in.npy", pickled()), "in.npy: it is no array"),
     "a header that lies": (replaced("in.npy", huge_header()), "in.npy: it is no array"),
@@ -403,6 +412,93 @@ def test_a_package_that_cannot_be_used_is_refused_and_leaves_nothing(
     assert not list(store.list())
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "cause"),
+    [
+        (("inputs", 0, "shape"), [1, 1, 8, 16], "inputs.0"),
+        (("outputs", 0, "halo"), [2, 2], "halo"),
+        (("test_outputs",), [], "test_outputs"),
+    ],
+)
+def test_lists_of_format_0_4_that_do_not_fit_are_refused(
+    path: tuple[Any, ...], value: object, cause: str, tmp_path: Path, store: LocalStore
+) -> None:
+    package = cells_package_0_4()
+    set_at(*path, to=value)(package)
+
+    with pytest.raises(InvalidInput, match=cause):
+        publish_package(store, "cells", package.as_folder(tmp_path / "cells"))
+
+
+JUNK: list[Any] = [
+    None,
+    True,
+    -1,
+    2**70,
+    1e308,
+    "",
+    "..",
+    "é",
+    "channel",
+    [],
+    [[]],
+    {},
+    {1: 2},
+    [None],
+]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the path of every value inside another."""
+    if path:
+        yield path
+    items = value.items() if isinstance(value, dict) else []
+    for key, inner in enumerate(value) if isinstance(value, list) else items:
+        yield from places(inner, (*path, key))
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), make=st.sampled_from([cells_package, cells_package_0_4]))
+def test_whatever_stands_in_a_description_it_is_published_or_refused(
+    data: st.DataObject, make: Callable[[], PackageFiles], tmp_path: Path, store: LocalStore
+) -> None:
+    package = make()
+    place = data.draw(st.sampled_from(list(places(package.description))))
+    set_at(*place, to=data.draw(st.sampled_from(JUNK)))(package)
+
+    with suppress(InvalidInput):
+        publish_package(store, "cells", package.as_zip(tmp_path / "cells.zip"))
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_stands_in_an_archive_it_is_published_or_refused(
+    data: st.DataObject, tmp_path: Path, store: LocalStore
+) -> None:
+    archive = cells_package().as_zip(tmp_path / "cells.zip")
+    content = bytearray(archive.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    archive.write_bytes(content)
+
+    with suppress(InvalidInput):
+        publish_package(store, "cells", archive)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_stands_in_a_graph_it_is_published_or_refused(
+    data: st.DataObject, tmp_path: Path, store: LocalStore
+) -> None:
+    package = cells_package()
+    graph = bytearray(package.files["weights.onnx"])
+    graph[data.draw(st.integers(0, len(graph) - 1))] = data.draw(st.integers(0, 255))
+    package.files["weights.onnx"] = bytes(graph)
+    del package.description["weights"]["onnx"]["sha256"]
+
+    with suppress(InvalidInput):
+        publish_package(store, "cells", package.as_zip(tmp_path / "cells.zip"))
+
+
 @pytest.mark.parametrize("mode", ["zero_mean_unit_variance", "scale_range"])
 def test_statistics_of_a_dataset_are_refused_in_format_0_4(
     mode: str, tmp_path: Path, store: LocalStore
@@ -418,7 +514,7 @@ def test_statistics_of_a_dataset_are_refused_in_format_0_4(
 def test_what_is_no_archive_is_refused(tmp_path: Path, store: LocalStore) -> None:
     (tmp_path / "cells.zip").write_bytes(affine_graph(FREE))
 
-    with pytest.raises(InvalidInput, match="no zip archive"):
+    with pytest.raises(InvalidInput, match="no zip archive that can be read"):
         publish_package(store, "cells", tmp_path / "cells.zip")
 
 

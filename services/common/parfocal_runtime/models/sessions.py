@@ -162,7 +162,10 @@ def open_session(model: bytes, *, options: SessionOptions | None = None) -> Mode
     ]
     if unknown:
         raise invalid_model(f"these are not dense tensors of a known type: {', '.join(unknown)}")
-    return ModelSession(session)
+    try:
+        return ModelSession(session)
+    except UnicodeDecodeError as error:
+        raise invalid_model("its names are not UTF-8") from error
 
 
 def invalid_model(cause: str) -> InvalidInput:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import stat
 import zipfile
 import zlib
@@ -21,6 +22,12 @@ MOST_WEIGHTS_BYTES = (1 << 31) - 1
 """What one ONNX file can hold; the format is protobuf's, which ends there."""
 
 _MOST_ENTRIES = 10_000
+# RuntimeError is what the library raises for a file under a password, OSError for a place that
+# is none, ValueError and EOFError for what ends early.
+_UNPACKING = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, OSError,
+    RuntimeError, ValueError,
+)  # fmt: skip
 
 
 class Package(Protocol):
@@ -52,8 +59,8 @@ def open_package(path: Path) -> Iterator[Package]:
         return
     try:
         archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
-        raise refused(path.name, "it is no zip archive") from error
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise refused(path.name, "it is no zip archive that can be read") from error
     with archive:
         yield ZipPackage(archive, path.name)
 
@@ -141,14 +148,7 @@ class ZipPackage:
         try:
             with self._archive.open(entry) as opened:
                 return _bounded(opened.read, path, most=most)
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            EOFError,
-            NotImplementedError,
-            RuntimeError,
-        ) as error:
-            # RuntimeError is what the library raises for a file under a password.
+        except _UNPACKING as error:
             raise refused(path, f"it cannot be unpacked: {error}") from error
 
 

@@ -47,6 +47,9 @@ def description(described: Any, written: Mapping[str, Any]) -> Description:
     Raises:
         InvalidInput: If it has what cannot be part of a graph (`ERROR_REASON_INVALID_MODEL`).
     """
+    for role in ("inputs", "outputs"):
+        for i, tensor in enumerate(getattr(described, role)):
+            _check_lengths(f"{role}.{i}", tensor)
     raw = {str(tensor.name): _input_axes(tensor) for tensor in described.inputs}
     weights = described.weights.onnx
     return Description(
@@ -79,6 +82,19 @@ def description(described: Any, written: Mapping[str, Any]) -> Description:
         authors=tuple(str(author.name) for author in described.authors),
         origin=origin_of(described, written),
     )
+
+
+def _check_lengths(field: str, tensor: Any) -> None:
+    shape = tensor.shape
+    lists = {
+        "shape": None if hasattr(shape, "reference_tensor") else getattr(shape, "min", shape),
+        "shape.step": getattr(shape, "step", None),
+        "halo": getattr(tensor, "halo", None),
+    }
+    for name, numbers in lists.items():
+        # An empty halo is none.
+        if numbers and len(numbers) != len(tensor.axes):
+            raise refused(f"{field}.{name}", f"{len(numbers)} numbers for axes {tensor.axes}")
 
 
 def _test(field: str, files: Sequence[Any], position: int) -> SourceFile:

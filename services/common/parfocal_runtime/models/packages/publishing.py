@@ -138,7 +138,7 @@ def _takes_tile(session: ModelSession, card: CardFields) -> bool:
         return True
     window = np.zeros((*source.test.shape[:2], *card.tile), source.test.dtype)
     try:
-        return session.run({source.name: window})[result.name].shape == window.shape
+        return bool(session.run({source.name: window})[result.name].shape == window.shape)
     except InvalidInput:
         return False
 

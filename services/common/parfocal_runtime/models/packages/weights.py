@@ -29,6 +29,8 @@ def read_graph(content: bytes, read_external: Read) -> Any:
         model = onnx.load_model_from_string(content)
     except (DecodeError, ValueError) as error:
         raise refused("weights.onnx", "the file is truncated or no ONNX file") from error
+    if not all(isinstance(name, str) for name in _texts(model)):
+        raise refused("weights.onnx", "its names are not UTF-8")
     files: dict[str, bytes] = {}
     for tensor in _tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
@@ -66,3 +68,15 @@ def _tensors(model: Any) -> Iterator[Any]:
             yield from (attribute.t, *attribute.tensors)
             for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
                 yield from (sparse.values, sparse.indices)
+
+
+def _texts(model: Any) -> Iterator[Any]:
+    """Yield names; protobuf gives those that are not UTF-8 as bytes."""
+    for graph in graphs_of(model):
+        for info in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+            yield info.name
+    for node in nodes_of(model):
+        yield from (node.name, *node.input, *node.output)
+    for tensor in _tensors(model):
+        for entry in tensor.external_data:
+            yield from (entry.key, entry.value)
