@@ -564,6 +564,16 @@ def test_a_link_in_a_folder_must_not_lead_out_of_it(tmp_path: Path, store: Local
         publish_package(store, "cells", folder)
 
 
+def test_a_link_to_itself_is_refused(tmp_path: Path, store: LocalStore) -> None:
+    package = cells_package()
+    del package.files["weights.onnx"]
+    folder = package.as_folder(tmp_path / "cells")
+    (folder / "weights.onnx").symlink_to("weights.onnx")
+
+    with pytest.raises(InvalidInput, match=r"weights\.onnx"):
+        publish_package(store, "cells", folder)
+
+
 def test_a_file_that_unpacks_to_too_much_is_refused_before_it_fills_memory(
     tmp_path: Path, store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,11 +6,12 @@ import lzma
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.models.packages.refusals import refused
 
 DESCRIPTION_FILES = ("bioimageio.yaml", "rdf.yaml")
@@ -111,13 +112,17 @@ class FolderPackage:
 
     def content(self, path: str, *, most: int) -> bytes:
         """Return the content of a file; links must not lead out of the folder."""
-        file = (self._folder / inside(path)).resolve()
+        try:
+            file = (self._folder / inside(path)).resolve()
+        except RuntimeError as error:
+            raise refused(path, "it is a link to itself") from error
         if not file.is_relative_to(self._folder.resolve()):
             raise refused(path, "it leads out of the package")
         if not file.is_file():
             raise refused(path, "the package has no such file")
-        with file.open("rb") as opened:
-            return _bounded(opened.read, path, most=most)
+        if file.stat().st_size > most:
+            raise _too_large(path, most)
+        return file.read_bytes()
 
 
 class ZipPackage:
@@ -147,9 +152,13 @@ class ZipPackage:
             raise refused(path, "it is a link")
         try:
             with self._archive.open(entry) as opened:
-                return _bounded(opened.read, path, most=most)
+                # What an archive says of a size is not relied on: no more is unpacked than allowed.
+                unpacked = opened.read(most + 1)
         except _UNPACKING as error:
             raise refused(path, f"it cannot be unpacked: {error}") from error
+        if len(unpacked) > most:
+            raise _too_large(path, most)
+        return unpacked
 
 
 def _top_folder(names: list[str]) -> str:
@@ -162,9 +171,5 @@ def _top_folder(names: list[str]) -> str:
     return described[0] if len(described) == 1 else ""
 
 
-def _bounded(read: Callable[[int], bytes], path: str, *, most: int) -> bytes:
-    # What an archive says of a size is not relied on: no more is unpacked than is allowed.
-    content = read(most + 1)
-    if len(content) > most:
-        raise refused(path, f"it has more than {most} bytes")
-    return content
+def _too_large(path: str, most: int) -> InvalidInput:
+    return refused(path, f"it has more than {most} bytes")
