@@ -278,9 +278,11 @@ def _translated(path: str) -> Iterator[None]:
 
 
 def _name(array: ts.TensorStore) -> str:
-    # The whole path would tell callers where the store is.
+    # What lies before would tell callers where the store is.
     store = array.kvstore
-    return "" if store is None else str(store.path).rstrip("/").rpartition("/")[2]
+    path = "" if store is None else str(store.path).rstrip("/")
+    inside = path.rfind("projects/")
+    return path[inside:] if inside >= 0 else path.rpartition("/")[2]
 
 
 def _missing(path: str) -> NotFound:
