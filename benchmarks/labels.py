@@ -39,7 +39,6 @@ from parfocal_labels.answers import TRUE
 from parfocal_labels.lanes import Lanes
 from parfocal_labels.records import Vote
 from parfocal_labels.store import LabelStore, system_clock
-from parfocal_runtime import event_loop
 from parfocal_runtime.database import Database
 from parfocal_runtime.garbage import look_less_often
 from parfocal_runtime.store import open_store
@@ -307,4 +306,4 @@ async def database(engine: str, named: str) -> AsyncIterator[tuple[str, str]]:
 
 
 if __name__ == "__main__":
-    event_loop.run(main())
+    asyncio.run(main())

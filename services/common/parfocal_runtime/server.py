@@ -17,7 +17,6 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
-from parfocal_runtime import event_loop
 from parfocal_runtime.access import METHOD_RULES, Rule
 from parfocal_runtime.admission import AccessLayer
 from parfocal_runtime.audit import AuditFile, AuditLayer, AuditLog
@@ -117,7 +116,7 @@ def run(
     """
     # Cancelled is what a second signal leaves behind.
     with suppress(asyncio.CancelledError):
-        event_loop.run(_run(services, config, on_ready, listen_last))
+        asyncio.run(_run(services, config, on_ready, listen_last))
 
 
 @asynccontextmanager
@@ -163,7 +162,7 @@ def serving_in_thread(
 
     def live() -> None:
         try:
-            event_loop.run(serve())
+            asyncio.run(serve())
         except Exception as error:
             if started.done():
                 raise
