@@ -44,6 +44,7 @@ from parfocal_runtime.transport import place, server_credentials, server_options
 _log = get_logger(__name__)
 _READINESS_SECONDS = 0.5
 _NOTICE_SECONDS = 0.05
+_TAKE_UP_SECONDS = 0.2
 _SETTLE_SECONDS = 2.0
 _SERVING = HealthCheckResponse.SERVING
 _NOT_SERVING = HealthCheckResponse.NOT_SERVING
@@ -198,6 +199,8 @@ async def _run(
             if on_ready is not None:
                 on_ready(running)
             await told
+            # What the network has delivered, but nobody has taken up yet, gRPC would cut off.
+            await asyncio.sleep(_TAKE_UP_SECONDS)
         else:
             starting.cancel()
             await asyncio.wait((starting,))
