@@ -13,15 +13,16 @@ PROOFS := $(addprefix tests/integration/labels/test_label_,crash.py replicas.py 
           tests/integration/inference/test_no_cross_talk.py
 DEMO := $(if $(IMAGES),--images $(IMAGES)) $(if $(TRUTH),--truth $(TRUTH)) $(if $(SPLIT),--split $(SPLIT))
 
-.PHONY: demo test install fmt lint type protos protos-check test-unit test-integration proofs images k8s-check clean
+.PHONY: demo test checks install install-check clients fmt lint type protos protos-check test-unit test-integration proofs images k8s-check clean
 
 demo: $(VENV)/all ## one campaign on generated images, or: make demo IMAGES=folder TRUTH=folder
 	$(BIN)/parfocal demo --out $(OUT) $(DEMO)
 
-test: install lint type protos-check ## everything that is checked
-	$(BIN)/python tools/check_install.py
-	tests/components/client_venvs.sh
+test: install ## everything that is checked
+	$(MAKE) --no-print-directory --jobs=2 checks
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov --cov-report=term --durations=15 $(PYTEST)
+
+checks: lint type protos-check install-check clients ## all but the tests
 
 test-unit: install ## no sockets
 	$(BIN)/python -m pytest tests/unit $(PYTEST)
@@ -45,6 +46,12 @@ lint: install
 
 type: install
 	$(BIN)/mypy
+
+install-check: install ## each extra in a bare environment
+	$(BIN)/python tools/check_install.py
+
+clients: install ## other people's clients, for the tests that let them call us
+	tests/components/client_venvs.sh
 
 protos: ## generate the committed stubs
 	$(PYTHON) tools/gen_protos.py

@@ -17,7 +17,7 @@ Batch = Callable[[str, Sequence[A]], Awaitable[Iterable[R | Exception]]]
 
 # So many share the cost of a transaction; with fewer, those who ask in the same moment are waited
 # for: callers who were answered together ask again one after the other.
-_WORTH_IT = 8
+_WORTH_IT = 4
 
 
 class Coalescer(Generic[A, R]):
