@@ -1,7 +1,7 @@
 """The things the label store keeps.
 
-Those that are made thousands of times a second are named tuples, which take a third of the time of
-a frozen dataclass.
+Those that are made thousands of times a second are named tuples: a frozen dataclass of fifteen
+fields takes five times as long to make.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ RAW_QUERY = (
 
 def query_from_raw(row: RawRow) -> Query:
     """Return the query of a row as the driver gives it, with the columns `RAW_QUERY`."""
-    # All at once, by place: to look up each by its name would take as long as the rest of it.
+    # All at once, by place: each look-up by name would cost again.
     (
         number,
         state,

@@ -75,7 +75,7 @@ def _unless_all(column: list[Any], value: object) -> list[Any]:
 def _literal(values: Iterable[int | float | str | None]) -> str:
     """Return numbers or words of ours as PostgreSQL writes an array.
 
-    It reads them as fast as the driver's own form, which takes the driver ten times as long.
+    The driver's own form costs this side two and a half times as much, and both together more.
     """
     return f"{{{','.join(['NULL' if value is None else str(value) for value in values])}}}"
 
