@@ -24,6 +24,10 @@ settings.register_profile(
 )
 settings.load_profile("parfocal")
 
+# As many tests run at a time as there are cores: threads of one would wait for those of another.
+for threads in ("TRAINING_THREADS", "INFERENCE_SESSION_THREADS", "EMBEDDING_SESSION_THREADS"):
+    os.environ.setdefault(f"PARFOCAL_{threads}", "1")
+
 COMPONENTS = Path(__file__).parent / "components"
 POSTGRES_PROGRAMS = "/usr/lib/postgresql/15/bin"
 BUCKET = "parfocal-tests"
