@@ -30,7 +30,7 @@ from parfocal_runtime.admission import AccessLayer
 from parfocal_runtime.audit import AuditFile, AuditLayer, AuditLog, AuditTrail
 from parfocal_runtime.auth import Role, TokenFile, write_token
 from parfocal_runtime.callers import Callers
-from parfocal_runtime.calls import CallInterceptor
+from parfocal_runtime.calls import LayeredHandlers
 from parfocal_runtime.config import OidcSettings
 from parfocal_runtime.interceptors import (
     DrainLayer,
@@ -145,11 +145,11 @@ def bearer(token: str) -> Context:
     return Context((("user-agent", "benchmark"), ("authorization", f"Bearer {token}")))
 
 
-async def wrapped(
+def wrapped(
     request: Any, method: str, callers: Callers, trail: AuditTrail, limiter: RateLimiter | None
 ) -> Callable[[bytes, Any], Awaitable[bytes]]:
     """Return the method with every layer around it, in the order of a server."""
-    layers = CallInterceptor(
+    layers = LayeredHandlers(
         [
             MetricsLayer(GrpcMetrics(new_registry())),
             RequestLayer(),
@@ -160,13 +160,11 @@ async def wrapped(
             ReadinessLayer(lambda name: True),
         ]
     )
-    bare: Any = handler(request)
-
-    async def go_on(details: Any) -> Any:
-        return bare
-
-    details: Any = Details(f"/parfocal.labels.v1.LabelsService/{method}")
-    whole = await layers.intercept_service(go_on, details)
+    service = "parfocal.labels.v1.LabelsService"
+    bare = grpc.method_handlers_generic_handler(service, {method: handler(request)})
+    layers.add_generic_rpc_handlers([bare])
+    details: Any = Details(f"/{service}/{method}")
+    whole: Any = layers.service(details)
     behave: Callable[[bytes, Any], Awaitable[bytes]] = whole.unary_unary
     return behave
 
@@ -200,7 +198,7 @@ async def measured(calls: int, folder: Path) -> list[tuple[str, str, float]]:
     for title, (context, trail, limiter) in known.items():
         for method, request in (("SubmitLabels", SUBMIT), ("ListLabels", LIST)):
             callers = Callers([listed, issued], certificates=listed)
-            whole = await wrapped(request, method, callers, trail, limiter)
+            whole = wrapped(request, method, callers, trail, limiter)
             data, bare = request.SerializeToString(), handler(request)
 
             async def alone(bare: Any = bare, data: bytes = data) -> bytes:

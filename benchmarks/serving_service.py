@@ -21,6 +21,7 @@ from parfocal_inference.oip_servicer import oip_service
 from parfocal_inference.schedule import DEFAULT, Schedule
 from parfocal_inference.serving import Executor, Outcome
 from parfocal_inference.serving_metrics import InferenceStatistics
+from parfocal_runtime.allocator import keep_large_buffers
 from parfocal_runtime.config import from_env
 from parfocal_runtime.models.datatypes import Array
 from parfocal_runtime.models.loaded import LoadedModel, LoadedModels
@@ -95,6 +96,7 @@ class Accelerated:
 def main() -> None:
     """Serve until told to stop."""
     config = from_env(InferenceConfig, os.environ, PREFIX)
+    keep_large_buffers()
     models = LoadedModels(
         ModelRepository(open_store(config.store_uri)),
         options=SessionOptions(threads=config.session_threads),

@@ -1,9 +1,9 @@
 """One place around every call: four shapes of methods, one list of layers.
 
-gRPC asks an interceptor to wrap a handler, and handlers come in four shapes. `CallInterceptor`
-wraps the handler of a method once, on its first call: the shape turns into one function from a
-`Call` to its answer, and each layer, innermost first, makes of that function another one with
-something around it.
+Handlers come in four shapes. `LayeredHandlers` wraps the handler of a method once, on its first
+call: the shape turns into one function from a `Call` to its answer, and each layer, innermost
+first, makes of that function another one with something around it. gRPC's own interceptors would
+do the same anew for every call.
 
 Messages are decoded and encoded inside the layers as well, so that bytes which are no message
 meet them as `InvalidInput` and not gRPC's UNKNOWN.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -82,28 +82,34 @@ class Layer(Protocol):
         ...
 
 
-class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Puts `layers` around every call of every shape, the first one outermost."""
+class LayeredHandlers(grpc.GenericRpcHandler):
+    """Puts `layers` around every call of every shape, the first one outermost.
+
+    Servicers are registered with it in place of the server, which has it as its only handler.
+    """
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self._layers = tuple(layers)
-        self._wrapped: dict[str, tuple[Handler, Handler]] = {}
+        self._added: list[grpc.GenericRpcHandler] = []
+        self._wrapped: dict[str, Handler] = {}
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
+    def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        """Take handlers as a server does."""
+        self._added.extend(handlers)
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
+        """Pass over what generated code adds a second time, for a faster way past the layers."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
         """Return the wrapped handler of the method, None where there is none."""
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            return None
-        name = _as_text(handler_call_details.method)
+        name = handler_call_details.method
         known = self._wrapped.get(name)
-        if known is None or known[0] is not handler:
-            known = (handler, self._wrap(handler, name))
-            self._wrapped[name] = known
-        return known[1]
+        if known is None:
+            found = (each.service(handler_call_details) for each in self._added)
+            handler = next((each for each in found if each is not None), None)
+            if handler is not None:
+                known = self._wrapped[name] = self._wrap(handler, name)
+        return known
 
     def _wrap(self, handler: Handler, name: str) -> Handler:
         streams = (bool(handler.request_streaming), bool(handler.response_streaming))
@@ -201,7 +207,3 @@ def _metadata(context: Context) -> dict[str, str]:
 
 def _as_is(message: Any) -> Any:
     return message
-
-
-def _as_text(method: str | bytes) -> str:
-    return method.decode() if isinstance(method, bytes) else method

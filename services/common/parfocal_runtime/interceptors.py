@@ -7,7 +7,7 @@ import logging
 import re
 import time
 from collections.abc import Callable
-from uuid import uuid4
+from random import Random
 
 import grpc
 
@@ -34,6 +34,8 @@ from parfocal_runtime.status import (
 
 _log = get_logger(__name__)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+# Asking the system for each id would let go of the interpreter's lock, and other threads take it.
+_ids = Random()
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -75,7 +77,8 @@ class RequestLayer:
 
         async def named(call: Call) -> bytes | None:
             given = call.metadata.get(REQUEST_ID_KEY, "")
-            request = Request(given if _REQUEST_ID.fullmatch(given) else uuid4().hex, method.name)
+            known = given and _REQUEST_ID.fullmatch(given)
+            request = Request(given if known else f"{_ids.getrandbits(128):032x}", method.name)
             call.context.set_trailing_metadata(((REQUEST_ID_KEY, request.id),))
             token = current_request.set(request)
             failure: BaseException | None = None

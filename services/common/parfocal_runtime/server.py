@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from typing import cast
 
 import grpc
 from grpc_health.v1 import health, health_pb2_grpc
@@ -22,7 +23,7 @@ from parfocal_runtime.admission import AccessLayer
 from parfocal_runtime.audit import AuditFile, AuditLayer, AuditLog
 from parfocal_runtime.auth import Authenticator, TokenFile
 from parfocal_runtime.callers import Callers
-from parfocal_runtime.calls import CallInterceptor, Layer
+from parfocal_runtime.calls import Layer, LayeredHandlers
 from parfocal_runtime.config import ConfigError, ServerConfig
 from parfocal_runtime.garbage import look_less_often
 from parfocal_runtime.interceptors import (
@@ -320,19 +321,22 @@ class _Server:
             self._watches,
             ReadinessLayer(self._is_started),
         ]
+        handlers = LayeredHandlers(layers)
+        # Servicers do nothing to a server but add their handlers.
+        registry = cast(grpc.aio.Server, handlers)
+        for service in self._services:
+            service.register(registry)
+            for collector in service.collectors:
+                self._registry.register(collector)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, registry)
+        shown = (*self._names(), health.SERVICE_NAME)
+        add_reflection(registry, shown)
+        metrics.register_services((*shown, *REFLECTION_NAMES))
         server = grpc.aio.server(
-            interceptors=[CallInterceptor(layers)],
             options=server_options(self._config),
             maximum_concurrent_rpcs=self._config.max_concurrent_rpcs,
         )
-        for service in self._services:
-            service.register(server)
-            for collector in service.collectors:
-                self._registry.register(collector)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        shown = (*self._names(), health.SERVICE_NAME)
-        add_reflection(server, shown)
-        metrics.register_services((*shown, *REFLECTION_NAMES))
+        server.add_generic_rpc_handlers((handlers,))
         return server
 
     def _guards(self, rules: Mapping[str, Rule]) -> list[Layer]:

@@ -6,6 +6,7 @@ import os
 
 from parfocal_inference.app import build
 from parfocal_inference.config import PREFIX, InferenceConfig
+from parfocal_runtime.allocator import keep_large_buffers
 from parfocal_runtime.config import from_env
 from parfocal_runtime.logs import configure_logs
 from parfocal_runtime.server import run
@@ -15,6 +16,7 @@ def main() -> None:
     """Read the settings and serve until SIGTERM."""
     config = from_env(InferenceConfig, os.environ, PREFIX)
     configure_logs(service="inference", level=config.log_level)
+    keep_large_buffers()
     run([build(config)], config)
 
 

@@ -161,6 +161,9 @@ class InferenceStatistics(Collector):
 
     def of(self, name: str, version: int) -> ModelStatistics:
         """Return the counts of a model version."""
+        known = self._models.get((name, version))
+        if known is not None:
+            return known
         with self._lock:
             return self._models.setdefault((name, version), ModelStatistics())
 

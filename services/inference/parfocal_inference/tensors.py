@@ -127,7 +127,7 @@ def _is_raw(request: pb.ModelInferRequest) -> bool:
     if not count:
         return False
     for i, tensor in enumerate(request.inputs):
-        if tensor.contents.ListFields():
+        if tensor.HasField("contents") and tensor.contents.ListFields():
             raise _invalid(
                 f"inputs[{i}].contents", "contents must be absent where raw_input_contents is used"
             )

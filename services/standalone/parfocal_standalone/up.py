@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from parfocal_runtime.allocator import keep_large_buffers
 from parfocal_runtime.logs import configure_logs
 from parfocal_runtime.server import RunningServer, run
 from parfocal_standalone.composition import HOST, compose
@@ -60,6 +61,7 @@ def up(
         chosen = chosen_port(port, host=HOST)
         composed = compose(data, port=chosen, settings=variables)
         configure_logs(service="standalone", level=composed.config.log_level)
+        keep_large_buffers()
 
         def announce(server: RunningServer) -> None:
             data.announce(server.address, store_uri=composed.config.store_uri)
