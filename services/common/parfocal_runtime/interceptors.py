@@ -33,6 +33,7 @@ from parfocal_runtime.status import (
 )
 
 _log = get_logger(__name__)
+_levels = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 # Asking the system for each id would let go of the interpreter's lock, and other threads take it.
 _ids = Random()
@@ -226,6 +227,6 @@ def final_code(call: Call, failure: BaseException | None) -> grpc.StatusCode:
 def _log_end(call: Call, code: grpc.StatusCode) -> None:
     level = logging.DEBUG if code is grpc.StatusCode.OK else logging.INFO
     # A line costs far more than this question, and most calls write none.
-    if logging.getLogger(__name__).isEnabledFor(level):
+    if _levels.isEnabledFor(level):
         seconds = round(time.monotonic() - call.started, 6)
         _log.log(level, "call finished", code=code.name, seconds=seconds)

@@ -6,11 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from parfocal_inference.histograms import Histogram, add_histogram
 from parfocal_inference.joint_runs import StageTimes
 
 FAILURES = ("BACKEND", "CANCELED", "OTHER", "REJECTED")
@@ -26,6 +28,28 @@ _COUNTS = {
     "nv_inference_compute_infer_duration_us": "Microseconds that the model ran.",
     "nv_inference_compute_output_duration_us": "Microseconds that outputs took to prepare.",
 }
+
+_REQUEST_US = "nv_inference_request_duration_histogram_us"
+_QUEUE_US = "nv_inference_queue_duration_histogram_us"
+_INPUT_US = "nv_inference_compute_input_duration_histogram_us"
+_INFER_US = "nv_inference_compute_infer_duration_histogram_us"
+_OUTPUT_US = "nv_inference_compute_output_duration_histogram_us"
+_FIRST_MS = "nv_inference_first_response_histogram_ms"
+
+# The bounds that Triton takes where nobody says others.
+_HISTOGRAMS: dict[str, tuple[str, tuple[int, ...]]] = {
+    _REQUEST_US: ("Microseconds of a request.", (1000, 5000, 25000, 50000, 100000)),
+    _QUEUE_US: ("Microseconds that a request waited.", (100, 1000, 5000, 10000, 50000)),
+    _INPUT_US: ("Microseconds that its inputs took.", (100, 500, 1000, 5000, 10000)),
+    _INFER_US: ("Microseconds that the model ran.", (1000, 5000, 25000, 50000, 100000)),
+    _OUTPUT_US: ("Microseconds that its outputs took.", (100, 500, 1000, 5000, 10000)),
+    _FIRST_MS: ("Milliseconds to the first answer, which is the only one.", (100, 500, 2000, 5000)),
+}
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+def _histograms() -> dict[str, Histogram]:
+    return {name: Histogram(bounds) for name, (_, bounds) in _HISTOGRAMS.items()}
 
 
 @dataclass(frozen=True)
@@ -57,6 +81,7 @@ class ModelStatistics:
         waiting: Requests that wait or run now.
         queued: Requests of which rows wait for a run now.
         by_rows: Runs by their number of rows.
+        histograms: Times of requests that were answered, by metric name.
         last_ended_ms: When the last request ended, milliseconds since 1970.
     """
 
@@ -74,6 +99,7 @@ class ModelStatistics:
     last_ended_ms: int = 0
     by_rows: dict[int, RunCounts] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FAILURES, 0))
+    histograms: dict[str, Histogram] = field(default_factory=_histograms, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def succeeded(self, *, rows: int, times: RunTimes) -> None:
@@ -87,6 +113,13 @@ class ModelStatistics:
             self.compute_input_ns += times.compute_input_ns
             self.compute_infer_ns += times.compute_infer_ns
             self.compute_output_ns += times.compute_output_ns
+            histograms = self.histograms
+            histograms[_REQUEST_US].add(times.request_ns / 1000)
+            histograms[_QUEUE_US].add(times.queue_ns / 1000)
+            histograms[_INPUT_US].add(times.compute_input_ns / 1000)
+            histograms[_INFER_US].add(times.compute_infer_ns / 1000)
+            histograms[_OUTPUT_US].add(times.compute_output_ns / 1000)
+            histograms[_FIRST_MS].add(times.request_ns / 1_000_000)
 
     def ran(self, rows: int, times: StageTimes) -> None:
         """Count a run of the model with rows of one request or several."""
@@ -123,22 +156,40 @@ class ModelStatistics:
                 self,
                 by_rows={rows: replace(counts) for rows, counts in self.by_rows.items()},
                 failures=dict(self.failures),
+                histograms=deepcopy(self.histograms),
                 _lock=threading.Lock(),
             )
 
     def values(self) -> dict[str, float]:
         """Return the counts by metric name."""
-        with self._lock:
-            return {
-                "nv_inference_request_success": self.successes,
-                "nv_inference_count": self.rows,
-                "nv_inference_exec_count": self.runs,
-                "nv_inference_request_duration_us": self.request_ns // 1000,
-                "nv_inference_queue_duration_us": self.queue_ns // 1000,
-                "nv_inference_compute_input_duration_us": self.compute_input_ns // 1000,
-                "nv_inference_compute_infer_duration_us": self.compute_infer_ns // 1000,
-                "nv_inference_compute_output_duration_us": self.compute_output_ns // 1000,
-            }
+        return {
+            "nv_inference_request_success": self.successes,
+            "nv_inference_count": self.rows,
+            "nv_inference_exec_count": self.runs,
+            "nv_inference_request_duration_us": self.request_ns // 1000,
+            "nv_inference_queue_duration_us": self.queue_ns // 1000,
+            "nv_inference_compute_input_duration_us": self.compute_input_ns // 1000,
+            "nv_inference_compute_infer_duration_us": self.compute_infer_ns // 1000,
+            "nv_inference_compute_output_duration_us": self.compute_output_ns // 1000,
+        }
+
+    def totals(self) -> dict[str, float]:
+        """Return the sums of the histograms by metric name."""
+        return {
+            _REQUEST_US: self.request_ns / 1000,
+            _QUEUE_US: self.queue_ns / 1000,
+            _INPUT_US: self.compute_input_ns / 1000,
+            _INFER_US: self.compute_infer_ns / 1000,
+            _OUTPUT_US: self.compute_output_ns / 1000,
+            _FIRST_MS: self.request_ns / 1_000_000,
+        }
+
+    def rows_of_runs(self) -> Histogram:
+        """Return the runs by their number of rows."""
+        histogram = Histogram(_ROWS)
+        for rows, counts in self.by_rows.items():
+            histogram.add(rows, counts.runs)
+        return histogram
 
     def _ended(self) -> None:
         self.last_ended_ms = time.time_ns() // 1_000_000
@@ -181,7 +232,11 @@ class InferenceStatistics(Collector):
         queued = Metric(
             "parfocal_inference_queue_depth", "Requests that wait for a run now.", "gauge"
         )
-        for (name, version), counted in self._all():
+        histograms = {
+            name: Metric(name, text, "histogram") for name, (text, _) in _HISTOGRAMS.items()
+        }
+        runs = Metric("parfocal_inference_run_rows", "Rows of a run of the model.", "histogram")
+        for (name, version), counted in self.snapshots().items():
             labels = {"model": name, "version": str(version)}
             for metric, value in counted.values().items():
                 metrics[metric].add_sample(metric, labels, value)
@@ -189,7 +244,12 @@ class InferenceStatistics(Collector):
                 failure.add_sample(failure.name, {**labels, "reason": reason}, count)
             pending.add_sample(pending.name, labels, counted.waiting)
             queued.add_sample(queued.name, labels, counted.queued)
-        return [*metrics.values(), failure, pending, queued]
+            for metric, total in counted.totals().items():
+                cumulated = counted.histograms[metric].cumulated()
+                add_histogram(histograms[metric], labels, cumulated, total)
+            rows = sum(rows * counts.runs for rows, counts in counted.by_rows.items())
+            add_histogram(runs, labels, counted.rows_of_runs().cumulated(), rows)
+        return [*metrics.values(), failure, pending, queued, *histograms.values(), runs]
 
     def _all(self) -> list[tuple[tuple[str, int], ModelStatistics]]:
         for key in self._loaded():

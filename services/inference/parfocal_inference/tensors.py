@@ -151,7 +151,7 @@ def _shape(
             expected=spec.datatype,
         )
     shape = tuple(tensor.shape)
-    if not spec.fits(shape) or any(not 0 <= side <= _LONGEST_SIDE for side in shape):
+    if not spec.fits(shape) or min(shape, default=0) < 0 or max(shape, default=0) > _LONGEST_SIDE:
         raise InvalidInput(
             "ERROR_REASON_SHAPE_MISMATCH",
             f"input {spec.name} must have shape {list(spec.shape)}, got {list(shape)}",

@@ -53,6 +53,47 @@ def test_names_and_labels_are_tritons_with_no_total_at_the_end() -> None:
     assert "_total" not in text
 
 
+def test_times_lie_between_the_bounds_that_triton_takes() -> None:
+    statistics = InferenceStatistics(lambda: [])
+    counted = statistics.of("base", 2)
+    counted.succeeded(rows=1, times=times(250))
+    counted.succeeded(rows=1, times=times(500))
+
+    text = exposed(statistics)
+
+    def samples(name: str) -> dict[str, float]:
+        lines = (line for line in text.splitlines() if line.startswith(f"{name}_bucket"))
+        return {line.split('"')[1]: float(line.split()[-1]) for line in lines}
+
+    assert samples("nv_inference_request_duration_histogram_us") == {
+        "1000.0": 1,
+        "5000.0": 2,
+        "25000.0": 2,
+        "50000.0": 2,
+        "100000.0": 2,
+        "+Inf": 2,
+    }
+    assert list(samples("nv_inference_queue_duration_histogram_us").values()) == [0, 2, 2, 2, 2, 2]
+    assert samples("nv_inference_first_response_histogram_ms")["100.0"] == 2
+    labels = '{model="base",version="2"}'
+    assert f"nv_inference_request_duration_histogram_us_sum{labels} 3000.0" in text
+    assert f"nv_inference_compute_infer_duration_histogram_us_count{labels} 2.0" in text
+
+
+def test_runs_are_shown_by_their_rows() -> None:
+    statistics = InferenceStatistics(lambda: [])
+    for rows in (1, 3, 4, 200):
+        statistics.of("base", 2).ran(rows, StageTimes(1, 2, 3))
+
+    lines = exposed(statistics).splitlines()
+
+    name = "parfocal_inference_run_rows"
+    labels = 'model="base",version="2"'
+    assert f"{name}_sum{{{labels}}} 208.0" in lines
+    for bound, count in (("1.0", 1), ("2.0", 1), ("4.0", 3), ("128.0", 3), ("+Inf", 4)):
+        assert f'{name}_bucket{{le="{bound}",{labels}}} {count}.0' in lines
+
+
 def test_loaded_models_are_there_at_zero_before_the_first_request() -> None:
     text = exposed(InferenceStatistics(lambda: [("base", 1)]))
 
