@@ -1,6 +1,6 @@
 """Running models over gRPC: what the service adds to bare ONNX Runtime.
 
-    python benchmarks/serving.py [--quick] [--json FILE]
+    python benchmarks/serving.py [--quick] [--json FILE] [--mlserver-python PYTHON]
 
 Two models: a classifier of images 128 x 128 with 310,000 parameters, and a small U-Net of volumes
 16 x 128 x 128, with one thread a run. `cpu/bare` is the CPU time of an item in bare ONNX Runtime,
@@ -9,8 +9,15 @@ service that costs nothing. The clients are not in it. Bare runs and the service
 figures are the median of several rounds. `unet` runs one volume at a time, `unet-shared` as many as
 wait.
 
-`no batcher` is the same service with each request in a thread of its own. The accelerator is
-simulated: an engine that takes 5 ms for a run of any size.
+`gRPC alone` is a server of grpc.aio that answers each request of the same size with ten numbers and
+does nothing: what is over bare there, no service in Python gets below. `around a call` is what the
+service does for a call besides: interceptors, metrics, unpacking, validation and packing, without
+gRPC, batcher and model. `no batcher` is the same service with each request in a thread of its own.
+The accelerator is simulated: an engine that takes 5 ms for a run of any size.
+
+With `--mlserver-python`, an interpreter with mlserver 1.7.1, onnxruntime and uvloop < 0.22,
+MLServer serves the same models too, without its workers: with and without its batching, whichever
+is better.
 """
 
 from __future__ import annotations
@@ -25,7 +32,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +41,7 @@ from typing import Any
 import grpc.aio
 import numpy as np
 from onnx import TensorProto
+from serving_around import around_a_call
 from serving_models import IMAGE, VOLUME, classifier, small, unet
 from table import row, show
 
@@ -45,6 +53,9 @@ from parfocal_runtime.models.sessions import SessionOptions, open_session
 from parfocal_runtime.store import open_store
 
 HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent / "tests/support"))
+from mlserver_process import mlserver  # noqa: E402  # the tests need it as well
+
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 TICKS = os.sysconf("SC_CLK_TCK")
 BATCHES = (1, 4, 8, 16, 32)
@@ -122,8 +133,8 @@ class Round:
 class Service:
     """The service as a process of its own."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, token: str) -> None:
-        self._process = process
+    def __init__(self, pid: int, port: int, token: str = "") -> None:
+        self._pid = pid
         self._metadata = (("authorization", f"Bearer {token}"),)
         options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options)
@@ -136,7 +147,9 @@ class Service:
             try:
                 await self._call(request, metadata=self._metadata, wait_for_ready=True)
             except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > end:
+                # MLServer answers before it has its models.
+                starting = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND)
+                if error.code() not in starting or time.monotonic() > end:
                     raise
                 await asyncio.sleep(0.1)
             else:
@@ -161,7 +174,7 @@ class Service:
         await self._channel.close()
 
     def _cpu_seconds(self) -> float:
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
 
 
@@ -184,7 +197,7 @@ def served(folder: Path, executor: str) -> Iterator[Service]:
     command = [sys.executable, str(HERE / "serving_service.py"), executor]
     with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
         try:
-            yield Service(process, port, token)
+            yield Service(process.pid, port, token)
         finally:
             process.terminate()
 
@@ -215,6 +228,55 @@ async def overhead(
         name = f"{model.name} {rows} per call, {callers} callers cpu/bare"
         table.append(row(name, statistics.median(ours[rows, callers]), "x", least=goal))
     return table
+
+
+async def grpc_alone(
+    echo: Service, model: Model, *, callers: Sequence[int], rounds: int
+) -> list[dict[str, Any]]:
+    """Return what gRPC takes for a call that does nothing."""
+    request = model.request(1)
+    await echo.ready(request)
+    table = []
+    for count in callers:
+        found = [
+            await echo.round(request, callers=count, calls=model.items // count, rows=1)
+            for _ in range(rounds)
+        ]
+        spent = 1e6 * statistics.median(each.cpu_seconds for each in found)
+        table.append(row(f"gRPC alone, {count} callers", spent, "us"))
+    return table
+
+
+async def beside_mlserver(
+    ours: Service,
+    theirs: Sequence[Service],
+    model: Model,
+    *,
+    cases: Sequence[tuple[int, float | None]],
+    rounds: int,
+) -> list[dict[str, Any]]:
+    """Return the CPU time of MLServer at its best over ours for each case of (callers, goal)."""
+    request = model.request(1)
+    for each in (ours, *theirs):
+        await each.ready(request)
+    ratios: dict[int, list[float]] = {}
+    for _ in range(rounds):
+        for callers, _ in cases:
+            calls = max(1, model.items // callers)
+            spent = [
+                (await each.round(request, callers=callers, calls=calls, rows=1)).cpu_seconds
+                for each in (ours, *theirs)
+            ]
+            ratios.setdefault(callers, []).append(min(spent[1:]) / spent[0])
+    return [
+        row(
+            f"{model.name} 1 per call, {callers} callers MLServer cpu / ours",
+            statistics.median(ratios[callers]),
+            "x",
+            least=goal,
+        )
+        for callers, goal in cases
+    ]
 
 
 async def lone_caller(
@@ -255,6 +317,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer rounds, about three minutes")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
+    parser.add_argument("--mlserver-python", type=Path, help="measure MLServer of this interpreter")
     options = parser.parse_args()
     rounds, more = (3, 1) if options.quick else (7, 3)
     images = classifier(element=TensorProto.UINT8)
@@ -273,6 +336,8 @@ async def main() -> None:
         ours = stack.enter_context(served(folder, "batching"))
         threads = stack.enter_context(served(folder, "threads"))
         device = stack.enter_context(served(folder, "accelerator"))
+        echo = stack.enter_context(served(folder, "echo"))
+        peers = mlservers(stack, folder, options.mlserver_python, models)
         for which, cases in (
             ("classifier", [(1, 1, 0.70), (1, 8, 0.80), (1, 32, 0.80)]),
             ("classifier-uint8", [(8, 8, 0.93), (32, 2, 0.96)]),
@@ -280,13 +345,40 @@ async def main() -> None:
             ("unet-shared", [(1, 8, None)]),
         ):
             table += await overhead(ours, models[which], cases=cases, rounds=rounds)
+        table += await grpc_alone(echo, models["classifier"], callers=(1, 8, 32), rounds=rounds)
+        table.append(
+            row("around a call", await around_a_call(models["classifier"]), "us", most=100)
+        )
         table += await lone_caller(ours, threads, models["classifier"], rounds=rounds)
         table += await accelerator(device, models["small"], rounds=rounds)
-        for service in (ours, threads, device):
+        if peers:
+            for which, callers in (("classifier", [(1, None), (8, 2.0), (32, 2.0)]),
+                                   ("unet", [(1, 1.15), (8, 1.15)])):  # fmt: skip
+                table += await beside_mlserver(
+                    ours, peers, models[which], cases=callers, rounds=rounds
+                )
+        for service in (ours, threads, device, echo, *peers):
             await service.close()
     show(table)
     if options.json:
         options.json.write_text(json.dumps(table, indent=1) + "\n")
+
+
+def mlservers(
+    stack: ExitStack, folder: Path, python: Path | None, models: Mapping[str, Model]
+) -> list[Service]:
+    """Start MLServer without and with its batching; nothing where there is no interpreter."""
+    if python is None:
+        return []
+    graphs = {name: models[name].graph for name in ("classifier", "unet")}
+    places = (folder / "mlserver", folder / "mlserver-batching")
+    started = (
+        stack.enter_context(mlserver(python, places[0], graphs)),
+        stack.enter_context(
+            mlserver(python, places[1], graphs, max_batch_size=32, max_batch_seconds=0.002)
+        ),
+    )
+    return [Service(each.pid, each.port) for each in started]
 
 
 def publish(folder: Path, models: Sequence[Model]) -> None:

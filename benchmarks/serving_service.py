@@ -5,15 +5,20 @@
 The settings are those of the service. EXECUTOR is `batching`, the service as it is; `threads`,
 each request by itself in a thread, with no queue; or `accelerator`, batching in front of an engine
 that takes the same time for a run whatever its size, as no processor does and an accelerator may.
+With `echo` it is no service but gRPC alone: every call is answered with the same few bytes.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
+
+import grpc
 
 from parfocal_inference.batching import BatchingExecutor
 from parfocal_inference.config import PREFIX, InferenceConfig
@@ -93,9 +98,31 @@ class Accelerated:
         return await self._batching.run(self._models[model], inputs, outputs, schedule)
 
 
+class Echo(grpc.GenericRpcHandler):
+    """Answers every call with as many bytes as the classifier's answer has."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        return grpc.unary_unary_rpc_method_handler(self._answer)
+
+    async def _answer(self, request: bytes, context: Any) -> bytes:
+        return bytes(90)
+
+
+async def echo(port: int) -> None:
+    """Answer until told to stop."""
+    server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
+    server.add_generic_rpc_handlers((Echo(),))
+    server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    await server.wait_for_termination()
+
+
 def main() -> None:
     """Serve until told to stop."""
     config = from_env(InferenceConfig, os.environ, PREFIX)
+    if sys.argv[1] == "echo":
+        asyncio.run(echo(config.port))
+        return
     keep_large_buffers()
     models = LoadedModels(
         ModelRepository(open_store(config.store_uri)),

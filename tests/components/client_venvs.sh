@@ -27,4 +27,8 @@ make_venv() {
 stubs="grpcio==1.76.0 protobuf==6.33.6 numpy"
 make_venv tritonclient "tritonclient[grpc]==2.73.0" "" &&
     make_venv kserve "$stubs" "kserve==0.21.0" &&
-    make_venv mlserver "$stubs" "mlserver==1.7.1"
+    make_venv mlserver "$stubs" "mlserver==1.7.1" || exit
+# The server itself, which is large; it does not start with uvloop 0.22 or later.
+if [ "${PARFOCAL_PROOFS:-}" = all ]; then
+    make_venv mlserver-server "mlserver==1.7.1 uvloop<0.22 onnxruntime" ""
+fi

@@ -15,9 +15,14 @@ _SCRIPTS = _ROOT / "tests/integration/oip"
 _INSTALL = "tests/components/client_venvs.sh"
 
 
+def environment(name: str) -> Path:
+    """The interpreter of an environment, which may not be there."""
+    return _ROOT / f".venv-{name}" / "bin" / "python"
+
+
 def printed_by(client: str, script: str, *arguments: str) -> Any:
     """What a script beside the tests of the protocol prints in the environment of a client."""
-    python = _ROOT / f".venv-{client}" / "bin" / "python"
+    python = environment(client)
     if not python.exists():
         message = f"needs {client} in .venv-{client}: run {_INSTALL}"
         if os.environ.get("CI") == "true":
