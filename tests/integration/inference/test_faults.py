@@ -13,7 +13,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +23,23 @@ from onnx import TensorProto, helper
 
 from inference_requests import IMAGE, block, failure
 from oip_requests import base_request
-from onnx_graphs import graph
+from onnx_graphs import base_model, base_model_card, graph, identity
 from parfocal.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from parfocal_inference.app import build
 from parfocal_inference.config import InferenceConfig
 from parfocal_inference.oip.v2 import inference_pb2 as pb
 from parfocal_inference.oip.v2.inference_pb2_grpc import GRPCInferenceServiceStub
 from parfocal_runtime.channels import domain_error, sync_channel
+from parfocal_runtime.errors import Exhausted
 from parfocal_runtime.models.publish import publish_file
+from parfocal_runtime.models.repository import ModelRepository
 from parfocal_runtime.server import serving_in_thread
 from parfocal_runtime.store import LocalStore, ObjectStore, S3Settings, open_store
 
 SECONDS = 60.0
 CALLERS = 32
 SIDE = 500
+LARGE = 1 << 20
 
 Served = Callable[..., AbstractContextManager[grpc.Channel]]
 
@@ -203,6 +206,116 @@ def test_a_chunk_that_is_corrupt_is_told_and_the_service_goes_on(
     )
     assert metadata["path"] == IMAGE
     assert answer.model_name == "grey"
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    """A file system of two megabytes in a folder."""
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("file systems cannot be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill_up(ballast: Path) -> None:
+    with suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+def test_a_full_disk_is_told_and_the_same_block_is_made_once_there_is_space(
+    tmp_path: Path, fill: Callable[[ObjectStore], None], served: Served
+) -> None:
+    ballast = tmp_path / "disk" / "ballast"
+    with small_disk(tmp_path / "disk"):
+        store = LocalStore(tmp_path / "disk" / "store")
+        fill(store)
+        with served(store) as channel:
+            stub: Any = InferenceServiceStub(channel)
+            fill_up(ballast)
+            code, reason, _ = failure(lambda: stub.SegmentBlock(block(), timeout=SECONDS))
+            ballast.unlink()
+            done = stub.SegmentBlock(block(), timeout=SECONDS)
+
+    assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "ERROR_REASON_STORE_FULL")
+    assert done.windows > 0
+    assert not done.already_done
+
+
+def test_a_model_for_which_there_is_no_space_is_not_there(
+    tmp_path: Path, fill: Callable[[ObjectStore], None]
+) -> None:
+    ballast = tmp_path / "disk" / "ballast"
+    with small_disk(tmp_path / "disk"):
+        store = LocalStore(tmp_path / "disk" / "store")
+        fill(store)
+        models = ModelRepository(store)
+        other, card = base_model(divisor=100.0), base_model_card(divisor=100.0)
+        fill_up(ballast)
+        with pytest.raises(Exhausted) as caught:
+            models.publish("grey", other, card=card, lineage={})
+        left = models.versions("grey")
+        ballast.unlink()
+        published = models.publish("grey", other, card=card, lineage={})
+
+    assert caught.value.reason == "ERROR_REASON_STORE_FULL"
+    assert left == [1]
+    assert published > 1
+
+
+def large_request(number: int) -> pb.ModelInferRequest:
+    made = pb.ModelInferRequest(model_name="same", id=str(number))
+    made.inputs.add(name="x", datatype="UINT8", shape=[1, LARGE])
+    made.raw_input_contents.append(bytes(LARGE))
+    return made
+
+
+def settled(stub: Any, name: str) -> int:
+    """The requests that were answered, once no more are."""
+    before, now = -1, 0
+    while now != before or not now:
+        before = now
+        time.sleep(0.5)
+        now = answered_so_far(stub, name)
+    return now
+
+
+def answered_so_far(stub: Any, name: str) -> int:
+    (counted,) = stub.ModelStatistics(pb.ModelStatisticsRequest(name=name)).model_stats
+    return int(counted.inference_stats.success.count)
+
+
+def test_who_does_not_read_answers_is_served_no_further_and_holds_up_nobody(
+    tmp_path: Path,
+) -> None:
+    store = LocalStore(tmp_path / "store")
+    (tmp_path / "same.onnx").write_bytes(identity(TensorProto.UINT8, ("n", LARGE)))
+    publish_file(store, "same", tmp_path / "same.onnx")
+    numbers = range(100)
+
+    config = InferenceConfig(port=0, anonymous_role="viewer", session_threads=1)
+    with (
+        serving_in_thread([build(config, store)], config) as server,
+        sync_channel(server.address) as slow_channel,
+        sync_channel(server.address) as channel,
+    ):
+        slow: Any = GRPCInferenceServiceStub(slow_channel)
+        quick: Any = GRPCInferenceServiceStub(channel)
+        ready(quick, "same")
+        stream = slow.ModelStreamInfer(large_request(each) for each in numbers)
+        answered = settled(quick, "same")
+        mine = quick.ModelInfer(large_request(7), timeout=SECONDS)
+        found = [each.infer_response.id for each in stream]
+
+    assert answered < len(numbers) / 2
+    assert mine.id == "7"
+    assert found == [str(number) for number in numbers]
 
 
 def test_connections_that_say_nothing_more_hold_up_nobody(store: ObjectStore) -> None:
