@@ -171,18 +171,23 @@ class Lane:
         )
 
     def _work(self) -> None:
-        while self._run_next():
+        answers: list[_Answer] = []
+        while self._run_next(answers):
             pass
 
-    def _run_next(self) -> bool:
+    def _run_next(self, answers: list[_Answer]) -> bool:
         # A name in the loop would keep the arrays of the last run in memory.
-        pieces = self._next()
+        pieces = self._next(answers)
         if pieces:
-            self._run(pieces)
+            answers += self._run(pieces)
         return bool(pieces)
 
-    def _next(self) -> tuple[Piece[_Request], ...]:
-        """Return what is to run next, waiting for it; empty where the thread is to end."""
+    def _next(self, answers: list[_Answer]) -> tuple[Piece[_Request], ...]:
+        """Return what is to run next, waiting for it; empty where the thread is to end.
+
+        The answers of the last run are given only when nothing is left to do but to wait or run:
+        told earlier, the event loop would wake up to find the interpreter's lock taken.
+        """
         while True:
             bell = None
             with self._lock:
@@ -196,8 +201,9 @@ class Lane:
                         bell = threading.Lock()
                         bell.acquire()
                         self._idle.append(bell)
-            if taken.lapsed:
-                _tell([(ticket.request, self._late(ticket)) for ticket in taken.lapsed])
+            answers += [(ticket.request, self._late(ticket)) for ticket in taken.lapsed]
+            _tell(answers.copy())
+            answers.clear()
             if bell is None or not self._rests(bell, ready_ns):
                 return taken.pieces
 
@@ -218,15 +224,14 @@ class Lane:
                 self._threads -= 1
             return ready_ns is not None
 
-    def _run(self, pieces: Sequence[Piece[_Request]]) -> None:
-        """Run pieces together and answer their requests; if that fails, each by itself."""
+    def _run(self, pieces: Sequence[Piece[_Request]]) -> list[_Answer]:
+        """Run pieces together, or if that fails each by itself; return what is to be answered."""
         began = time.monotonic_ns()
         session = pieces[0].ticket.request.session
         try:
             parts, times = run_jointly(session, [_share(piece) for piece in pieces])
         except Exception as error:
-            self._run_one_by_one(pieces, error)
-            return
+            return self._run_one_by_one(pieces, error)
         self._counted.ran(sum(piece.rows for piece in pieces), times)
         with self._lock:
             self._learn((time.monotonic_ns() - began) / 1e9)
@@ -235,17 +240,17 @@ class Lane:
                 for piece, part in zip(pieces, parts, strict=True)
                 if _is_complete(piece, part, began, times)
             ]
-        _tell([(request, _answer(request)) for request in finished])
+        return [(request, _answer(request)) for request in finished]
 
-    def _run_one_by_one(self, pieces: Sequence[Piece[_Request]], error: Exception) -> None:
+    def _run_one_by_one(self, pieces: Sequence[Piece[_Request]], error: Exception) -> list[_Answer]:
         if len(pieces) == 1:
-            _tell([(pieces[0].ticket.request, self._told(error))])
-            return
+            return [(pieces[0].ticket.request, self._told(error))]
         if isinstance(error, RowsLost):
             self._stop_sharing()
         for piece in pieces:
             if not piece.ticket.request.answer.done():
-                self._run((piece,))
+                _tell(self._run((piece,)))
+        return []
 
     def _told(self, error: Exception) -> Exception:
         if not isinstance(error, RowsLost):
