@@ -77,6 +77,20 @@ class Jobs:
         request = messages.CancelJobRequest(name=child_name(project, "jobs", job))
         return self._connection.call(self._stub.CancelJob, request)
 
+    def retry(self, project: str, job: str) -> Job:
+        """Begin a job again that failed, was stopped, or has blocks in quarantine.
+
+        What exists is found and not made again.
+
+        Raises:
+            ConflictError: If it is under way or made everything.
+
+        Example:
+            >>> client.jobs.retry("vnc", "predict-1")  # doctest: +SKIP
+        """
+        request = messages.RetryJobRequest(name=child_name(project, "jobs", job))
+        return self._connection.call(self._stub.RetryJob, request)
+
     def watch(
         self, project: str, job: str, *, timeout_seconds: float | None = None
     ) -> Iterator[Job]:

@@ -160,6 +160,7 @@ _RULES_BY_SERVICE: dict[str, dict[str, Rule]] = {
         "GetJob": _reads(_VIEWER, "name"),
         "ListJobs": _reads(_VIEWER, "parent"),
         "CancelJob": _changes(_CURATOR, "name"),
+        "RetryJob": _changes(_CURATOR, "name"),
         "WatchJob": _reads(_VIEWER, "name"),
     },
     # The Open Inference Protocol with Triton's repository calls. What names memory or files of

@@ -16,11 +16,15 @@ from parfocal_runtime.models.loading import not_ready
 class BaseModel:
     """Predicts on windows of an image, and counts what that costs.
 
+    A model of single sections, whose tensors have no z, looks through windows one section deep.
+
     Args:
         loaded: A model version whose card says that it is a base model.
 
     Attributes:
         window: Shape (z, y, x) of the windows that the model takes.
+        halo: Voxels (z, y, x) at each face of a window of which the model says worse.
+        dtype: Element type of the model's input.
         seconds: Time spent in the model so far.
 
     Raises:
@@ -28,21 +32,23 @@ class BaseModel:
     """
 
     def __init__(self, loaded: LoadedModel) -> None:
-        if loaded.card.kind != "base" or len(loaded.card.window) != 3:
+        if loaded.card.kind != "base" or len(loaded.card.window) not in (2, 3):
             raise InvalidInput(
                 "ERROR_REASON_INVALID_FIELD",
                 f"model {loaded.name} is no base model: it cannot predict on images",
                 field="model",
                 value=loaded.name,
             )
-        z, y, x = loaded.card.window
-        self.window: Triple = (z, y, x)
+        self.window = _zyx(loaded.card.window, z=1)
+        self.halo = _zyx(loaded.card.halo, z=0)
         self.seconds = 0.0
         self._loaded = loaded
         self._input = loaded.card.inputs[0].name
         self._output = loaded.card.outputs[0].name
         # Models from elsewhere take the same grey values as floats.
-        self._dtype = loaded.session.inputs[0].dtype
+        self.dtype = loaded.session.inputs[0].dtype
+        # The axes (N, 1, Z, Y, X) that the model does not have.
+        self._missing = () if len(loaded.card.window) == 3 else (2,)
 
     def __call__(self, windows: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return the probabilities (N, 1, Z, Y, X) of windows of that shape.
@@ -52,15 +58,21 @@ class BaseModel:
                 (`ERROR_REASON_MODEL_NOT_READY`).
         """
         begin = time.perf_counter()
-        pixels = windows.astype(self._dtype, copy=False)
+        pixels = windows.squeeze(self._missing).astype(self.dtype, copy=False)
         found = self._loaded.session.run({self._input: pixels}, [self._output])[self._output]
         self.seconds += time.perf_counter() - begin
-        if found.shape != windows.shape:
-            raise self._unfit(f"it returned shape {found.shape} for windows of {windows.shape}")
-        probability = np.asarray(found, np.float32)
+        if found.shape != pixels.shape:
+            raise self._unfit(f"it returned shape {found.shape} for windows of {pixels.shape}")
+        probability = np.asarray(found, np.float32).reshape(windows.shape)
         if not np.isfinite(probability).all():
             raise self._unfit("it returned values that are not finite")
         return probability
 
     def _unfit(self, cause: str) -> Exception:
         return not_ready(self._loaded.name, self._loaded.version, cause)
+
+
+def _zyx(sides: tuple[int, ...], *, z: int) -> Triple:
+    """Return three sides, with `z` for the first one where there are but two."""
+    depth, height, width = sides if len(sides) == 3 else (z, *sides)
+    return (depth, height, width)

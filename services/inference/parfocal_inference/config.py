@@ -24,6 +24,8 @@ class InferenceConfig(ServerConfig):
     parallel_blocks: int = bounded(2, least=1, most=1024)
     """Blocks predicted at the same time; other requests wait."""
     max_block_voxels: int = bounded(1 << 27, least=1)
-    """Most voxels of a block, which bounds the memory of a request."""
+    """Most voxels of a block, which bounds the time of a request."""
+    max_block_bytes: int = bounded(4 << 30, least=1)
+    """Most memory that a block may need besides what the model takes; it is known beforehand."""
     max_candidates: int = bounded(1_000_000, least=1, most=2**32 - 2)
     """Most candidates of a set."""

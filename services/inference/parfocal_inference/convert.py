@@ -10,8 +10,10 @@ from typing import TypeAlias, TypeVar
 from parfocal.common.v1 import artifact_pb2 as artifact_pb
 from parfocal.common.v1 import geometry_pb2 as geometry_pb
 from parfocal.inference.v1 import inference_service_pb2 as pb
+from parfocal_inference.augmentation import COPIES
 from parfocal_inference.candidates import Eligibility, SliceRule
 from parfocal_inference.components import ComponentRule, Connectivity
+from parfocal_inference.emptiness import LowContrast
 from parfocal_inference.propose import DEFAULT_BLOCK, Proposal, Proposed, Source
 from parfocal_inference.segmentation import BlockDone, BlockTask
 from parfocal_runtime.box import Box, Triple
@@ -21,7 +23,6 @@ from parfocal_runtime.layout import checked_name
 Resolve: TypeAlias = Callable[[str], str]
 """Turns what a caller named into a path of the object store, or raises."""
 
-DEFAULT_OVERLAP = 0.25
 DEFAULT_THRESHOLD = 0.5
 DEFAULT_MINIMUM_VOXELS = 30
 DEFAULT_PATCH_SIDE = 64
@@ -68,6 +69,8 @@ def block_task_from_pb(
         model=_model_from_pb(request.model),
         version=request.model.version or None,
         overlap=_overlap_from_pb(request),
+        augmentation=_augmentation_from_pb(request),
+        empty=_empty_from_pb(request),
     )
 
 
@@ -79,6 +82,9 @@ def block_done_to_pb(done: BlockDone) -> pb.SegmentBlockResponse:
         already_done=done.already_done,
         model_seconds=done.model_seconds,
         seconds=done.seconds,
+        windows_skipped=done.skipped,
+        store_seconds=done.store_seconds,
+        memory_bytes=done.memory_bytes,
     )
 
 
@@ -188,9 +194,22 @@ def _model_from_pb(model: artifact_pb.ModelVersion) -> str:
     return model.name
 
 
-def _overlap_from_pb(request: pb.SegmentBlockRequest) -> float:
+def _augmentation_from_pb(request: pb.SegmentBlockRequest) -> int:
+    copies = request.augmentation or 1
+    if copies not in COPIES:
+        raise _invalid("augmentation", copies, f"must be one of {', '.join(map(str, COPIES))}")
+    return copies
+
+
+def _empty_from_pb(request: pb.SegmentBlockRequest) -> LowContrast | None:
+    if not request.HasField("empty"):
+        return None
+    return LowContrast(_within(request.empty.contrast, 0, 255, field="empty.contrast"))
+
+
+def _overlap_from_pb(request: pb.SegmentBlockRequest) -> float | None:
     if not request.HasField("overlap"):
-        return DEFAULT_OVERLAP
+        return None
     if not 0 <= request.overlap < 0.9:
         raise _invalid("overlap", request.overlap, "must be at least 0 and below 0.9")
     return request.overlap

@@ -50,6 +50,12 @@ def open_image(store: ObjectStore, path: str, *, field: str) -> tuple[ts.TensorS
     return array, (z, y, x)
 
 
+def chunk_depth(array: ts.TensorStore) -> int:
+    """Return the sections (z) of the smallest piece of an image that can be read."""
+    depth: int = (array.chunk_layout.read_chunk.shape or array.shape)[0] or 1
+    return depth
+
+
 def origin_of(store: ObjectStore, path: str) -> dict[str, Any]:
     """Return what a probability map says that it is made from; empty if it does not say."""
     origin = array_attributes(store, path).get(ORIGIN)

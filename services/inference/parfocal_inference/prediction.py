@@ -84,12 +84,13 @@ class Prediction:
         _describe(store, path, image=image)
         return cls(store, path, array, key=key)
 
-    def whole_chunks(self, box: Box) -> Box:
-        """Return the smallest box of whole chunks that holds `box`."""
+    @staticmethod
+    def whole_chunks(box: Box, shape: Triple) -> Box:
+        """Return the smallest box of whole chunks of a map of `shape` that holds `box`."""
         z0, y0, x0 = (low - low % side for low, side in zip(box.start, CHUNKS, strict=True))
         z1, y1, x1 = (
             min(high + -high % side, size)
-            for high, side, size in zip(box.stop, CHUNKS, self._array.shape, strict=True)
+            for high, side, size in zip(box.stop, CHUNKS, shape, strict=True)
         )
         return Box((z0, y0, x0), (z1, y1, x1))
 
@@ -98,8 +99,11 @@ class Prediction:
         return self._store.exists(self._marker(box))
 
     def write(self, box: Box, probability: npt.NDArray[np.uint8]) -> None:
-        """Write a block of whole chunks, then put it on record; returns when both are stored."""
+        """Write a box of whole chunks; returns when they are stored."""
         write_box(self._array, box, probability)
+
+    def finish(self, box: Box) -> None:
+        """Put a block on record, all of whose chunks are stored."""
         self._store.create(self._marker(box), b"{}")
 
     def _marker(self, box: Box) -> str:

@@ -3,24 +3,69 @@
 A block is the blend of exactly those windows of the image's grid that touch it. Each voxel adds
 up its windows in the order of the grid, whatever block it lies in, so maps made with different
 blocks are equal bit for bit.
+
+While the model is at one run, the pixels of the next row of windows are read, the next run is cut
+out, and the one before is blended; so the model hardly ever waits. Memory holds one row of windows
+and does not grow with the depth of the block (`memory.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import product
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise, product
 
 import numpy as np
 import numpy.typing as npt
 
 from parfocal_inference.blending import Blend
 from parfocal_inference.cancellation import UNCANCELLED, Cancellation
-from parfocal_inference.reading import Read, read_padded
+from parfocal_inference.reading import Read
+from parfocal_inference.reading_ahead import rows_ahead
+from parfocal_inference.waiting import Waiting
 from parfocal_inference.windows import WindowGrid
 from parfocal_runtime.box import Box, Triple
 
-Predict = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+Pixels = npt.NDArray[np.uint8]
+Probability = npt.NDArray[np.float32]
+Predict = Callable[[Pixels], Probability]
 """Takes windows (N, 1, Z, Y, X) and returns finite probabilities of the same shape."""
+IsEmpty = Callable[[Pixels], bool]
+"""Takes the pixels (Z, Y, X) of a window and says that nothing can be there."""
+
+
+@dataclass
+class Tally:
+    """What a block has cost so far.
+
+    Attributes:
+        windows: Windows that the model ran on.
+        skipped: Windows that are empty, which it did not run on.
+        waiting: For pixels that were not read yet, and maps that were not written yet.
+    """
+
+    windows: int = 0
+    skipped: int = 0
+    waiting: Waiting = field(default_factory=Waiting)
+
+
+@dataclass
+class _Run:
+    """Windows in one run of the model, and what comes before and after it.
+
+    Attributes:
+        pixels: (N, 1, Z, Y, X); None where all windows are empty.
+        starts: Where windows start and their places in `pixels`, in the order of the grid; an
+            empty one has no place.
+        stop: Where the row of windows ends with this run, the first section that later windows
+            touch.
+    """
+
+    pixels: Pixels | None
+    starts: list[tuple[Triple, int | None]]
+    stop: int | None = None
 
 
 def segment_block(
@@ -30,54 +75,150 @@ def segment_block(
     grid: WindowGrid,
     box: Box,
     batch: int = 1,
+    chunk: int = 1,
+    is_empty: IsEmpty | None = None,
     cancel: Cancellation = UNCANCELLED,
-) -> npt.NDArray[np.uint8]:
-    """Return the probability map of `box` as `floor(255 p)`, (z, y, x) uint8.
+) -> Pixels:
+    """Return the whole probability map of `box`; the arguments are those of `segment_sections`."""
+    return np.concatenate(
+        list(
+            segment_sections(
+                read,
+                predict,
+                grid=grid,
+                box=box,
+                batch=batch,
+                chunk=chunk,
+                is_empty=is_empty,
+                cancel=cancel,
+            )
+        )
+    )
+
+
+def segment_sections(
+    read: Read,
+    predict: Predict,
+    *,
+    grid: WindowGrid,
+    box: Box,
+    batch: int = 1,
+    chunk: int = 1,
+    is_empty: IsEmpty | None = None,
+    cancel: Cancellation = UNCANCELLED,
+    tally: Tally | None = None,
+) -> Generator[Pixels, None, None]:
+    """Yield the probability map of `box` from its first section on, as `floor(255 p)`, uint8.
 
     Windows overlap and are blended with Gaussian weights (`blend_weight`). What a window sees
     outside the image is the image reflected at its border.
 
     Args:
-        read: Reads the image; asked once, for the block and its halo.
-        predict: Runs the model.
+        read: Reads the image; asked from another thread, for the sections of a row of windows.
+        predict: Runs the model; called from another thread, one call at a time.
         grid: Windows of the image.
         box: What to predict; must lie inside the image.
         batch: Windows in one call of `predict`. Batches are filled up with empty windows, so that
             a model always sees the same shape. With more than one, equality across blocks holds
             as far as the model's result for a window does not depend on its neighbours.
+        chunk: Sections in a chunk of the image; reading keeps to them.
+        is_empty: Windows of which it says so have the probability 0, and the model does not run
+            on them.
         cancel: Asked between calls of `predict`.
+        tally: Counts what it costs.
     """
-    hull = grid.hull(box)
-    pixels = read_padded(read, hull, shape=grid.shape, mode="reflect")
-    blend = Blend(box, grid.window)
-    finished = []
+    tally = tally or Tally()
     z_starts, y_starts, x_starts = grid.touching(box)
-    for z, z_next in zip(z_starts, (*z_starts[1:], box.stop[0]), strict=True):
-        starts = [(z, y, x) for y, x in product(y_starts, x_starts)]
-        for group in _groups(starts, batch):
-            cancel.check()
-            windows = _cut(pixels, hull, group, window=grid.window, batch=batch)
-            for start, probability in zip(group, predict(windows)[:, 0], strict=False):
-                blend.add(start, probability)
-        finished.append(blend.finished(z_next))
-    return np.concatenate(finished)
+    columns = list(product(y_starts, x_starts))
+    blend = Blend(box, grid.window)
+    with _thread() as reader, _thread() as runner:
+        rows = rows_ahead(
+            read,
+            grid.hull(box),
+            z_starts,
+            depth=grid.window[0],
+            shape=grid.shape,
+            chunk=chunk,
+            executor=reader,
+            waiting=tally.waiting,
+        )
+        cutter = _Cutter(grid.hull(box).start[1:], columns, grid.window, batch, is_empty)
+        stops = [stop for _, stop in pairwise((*z_starts, box.stop[0]))]
+        runs = (
+            run
+            for z, stop, pixels in zip(z_starts, stops, rows, strict=True)
+            for run in cutter.runs(pixels, z, stop)
+        )
+        for run, probability in _one_ahead(runs, predict, runner, cancel):
+            for start, place in run.starts:
+                if place is None or probability is None:
+                    blend.add(start, None)
+                    tally.skipped += 1
+                else:
+                    blend.add(start, probability[place, 0])
+                    tally.windows += 1
+            if run.stop is not None:
+                yield blend.finished(run.stop)
 
 
-def _groups(starts: Sequence[Triple], size: int) -> Iterator[Sequence[Triple]]:
-    for first in range(0, len(starts), size):
-        yield starts[first : first + size]
+@dataclass(frozen=True)
+class _Cutter:
+    """Cuts a row of windows into runs of the model."""
+
+    origin: Sequence[int]
+    columns: Sequence[tuple[int, int]]
+    window: Triple
+    batch: int
+    is_empty: IsEmpty | None
+
+    def runs(self, pixels: Pixels, z: int, stop: int) -> Iterator[_Run]:
+        """Yield the runs of the row that starts at section `z` and sees `pixels`."""
+        run, count = _Run(None, []), 0
+        for y, x in self.columns:
+            if count == self.batch:
+                yield run
+                run, count = _Run(None, []), 0
+            seen = self._seen(pixels, y, x)
+            if self.is_empty is not None and self.is_empty(seen):
+                run.starts.append(((z, y, x), None))
+                continue
+            if run.pixels is None:
+                run.pixels = np.zeros((self.batch, 1, *self.window), np.uint8)
+            run.pixels[count, 0] = seen
+            run.starts.append(((z, y, x), count))
+            count += 1
+        run.stop = stop
+        yield run
+
+    def _seen(self, pixels: Pixels, y: int, x: int) -> Pixels:
+        (top, left), (_, height, width) = self.origin, self.window
+        return pixels[:, y - top : y - top + height, x - left : x - left + width]
 
 
-def _cut(
-    pixels: npt.NDArray[np.uint8],
-    hull: Box,
-    starts: Sequence[Triple],
-    *,
-    window: Triple,
-    batch: int,
-) -> npt.NDArray[np.uint8]:
-    windows = np.zeros((batch, 1, *window), np.uint8)
-    for index, (z, y, x) in enumerate(starts):
-        box = Box((z, y, x), (z + window[0], y + window[1], x + window[2]))
-        windows[index, 0] = pixels[box.relative_to(hull.start).slices]
-    return windows
+def _one_ahead(
+    runs: Iterator[_Run], predict: Predict, runner: Executor, cancel: Cancellation
+) -> Iterator[tuple[_Run, Probability | None]]:
+    """Yield each run with what the model says; the next one is with the model by then."""
+    before: tuple[_Run, Future[Probability] | None] | None = None
+    for run in runs:
+        cancel.check()
+        future = None if run.pixels is None else runner.submit(predict, run.pixels)
+        if before is not None:
+            yield before[0], _result(before[1])
+        before = run, future
+    if before is not None:
+        yield before[0], _result(before[1])
+
+
+def _result(future: Future[Probability] | None) -> Probability | None:
+    return None if future is None else future.result()
+
+
+@contextmanager
+def _thread() -> Iterator[Executor]:
+    """A thread that does one thing after the other; what it has not begun is dropped at the end."""
+    executor = ThreadPoolExecutor(1, thread_name_prefix="segment")
+    try:
+        yield executor
+    finally:
+        executor.shutdown(cancel_futures=True)

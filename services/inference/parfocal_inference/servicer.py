@@ -12,7 +12,7 @@ from parfocal.inference.v1 import inference_service_pb2_grpc as service_grpc
 from parfocal_inference import convert
 from parfocal_inference.config import InferenceConfig
 from parfocal_inference.propose import propose_candidates
-from parfocal_inference.segmentation import segment_into_store
+from parfocal_inference.segmentation import BlockLimits, segment_into_store
 from parfocal_runtime.models.loaded import LoadedModels
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tasks import CancelFlag, in_thread
@@ -29,6 +29,9 @@ class InferenceServicer(service_grpc.InferenceServiceServicer):
         self._store = store
         self._models = models
         self._config = config
+        self._limits = BlockLimits(
+            windows_per_run=config.windows_per_run, most_bytes=config.max_block_bytes
+        )
         self._blocks = asyncio.Semaphore(config.parallel_blocks)
         # One at a time: the same request sent twice then finds its set complete.
         self._proposals = asyncio.Semaphore(1)
@@ -39,14 +42,13 @@ class InferenceServicer(service_grpc.InferenceServiceServicer):
         """Predict one box of an image."""
         most = self._config.max_block_voxels
         task = convert.block_task_from_pb(request, self._store.resolve, most_voxels=most)
-        batch = self._config.windows_per_run
         async with self._blocks:
             done = await in_thread(
                 segment_into_store,
                 self._store,
                 self._models,
                 task,
-                batch=batch,
+                limits=self._limits,
                 cancel=CancelFlag(),
             )
         return convert.block_done_to_pb(done)

@@ -58,10 +58,14 @@ class WindowGrid:
                 )
 
     @classmethod
-    def overlapping(cls, shape: Triple, window: Triple, *, overlap: float) -> WindowGrid:
+    def overlapping(
+        cls, shape: Triple, window: Triple, *, overlap: float, halo: Triple = (0, 0, 0)
+    ) -> WindowGrid:
         """Return the grid whose neighbouring windows share the fraction `overlap` of their side.
 
-        The stride is rounded half up and is at least one voxel.
+        Where that is less than two halos they share two halos, so that every voxel inside the
+        image lies in some window at least a halo (z, y, x) from its border. The stride is rounded
+        half up and is at least one voxel.
 
         Raises:
             InvalidInput: If `overlap` is not in [0, 1) (`ERROR_REASON_INVALID_FIELD`).
@@ -73,7 +77,10 @@ class WindowGrid:
                 field="overlap",
                 value=overlap,
             )
-        z, y, x = (max(1, math.floor(side * (1 - overlap) + 0.5)) for side in window)
+        z, y, x = (
+            max(1, min(math.floor(side * (1 - overlap) + 0.5), side - 2 * margin))
+            for side, margin in zip(window, halo, strict=True)
+        )
         return cls(shape, window, (z, y, x))
 
     @cached_property

@@ -6,7 +6,7 @@ Every action can be repeated: the services find what is there and do only what i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +17,13 @@ from parfocal.common.v1 import artifact_pb2 as artifacts
 from parfocal.embedding.v1 import embedding_service_pb2 as embedding
 from parfocal.inference.v1 import inference_service_pb2 as inference
 from parfocal.training.v1 import training_service_pb2 as training
+from parfocal_loop.block_runs import Quarantine, run_blocks
 from parfocal_loop.bulk import Bulk
-from parfocal_loop.calls import Call, embed_range, segment_block
+from parfocal_loop.calls import Call, embed_range
 from parfocal_loop.history import PlacedBoxes
 from parfocal_loop.messages import box_to_pb
 from parfocal_loop.peers import Peers
+from parfocal_loop.progress import Counter, Report
 from parfocal_runtime.arrays import open_array
 from parfocal_runtime.box import Box, Triple, require_inside
 from parfocal_runtime.channels import domain_error
@@ -32,8 +34,9 @@ from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tables import read_table
 from parfocal_runtime.tasks import CancelFlag, in_thread
 
-Report = Callable[[float, str], None]
-"""Takes the share that is done, 0 to 1, and a sentence for a person."""
+BLOCK: Triple = (64, 1024, 1024)
+"""Blocks that are predicted if nobody says otherwise: each window that reaches over the face of a
+block runs once more, so they are as large as memory allows."""
 
 _ROWS_PER_CALL = 2048
 _NOTHING_TO_STOP = {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION}
@@ -88,12 +91,33 @@ def blocks(whole: Box, region: Box | None, shape: Triple) -> list[Box]:
 
 
 async def segment(
-    means: Means, requests: list[inference.SegmentBlockRequest], report: Report
+    means: Means,
+    requests: list[inference.SegmentBlockRequest],
+    report: Report,
+    *,
+    quarantine: Quarantine | None = None,
 ) -> None:
-    """Predict blocks, in any number at a time."""
-    address = means.peers.addresses.inference
-    calls = [Call(address, request.SerializeToString()) for request in requests]
-    await _in_bulk(means, segment_block, calls, _counting(report, len(calls), "blocks"))
+    """Predict blocks, in any number at a time.
+
+    Args:
+        means: What to work with.
+        requests: One for each block.
+        report: Told how far it is.
+        quarantine: Gets the blocks that fail again and again; by default none may.
+
+    Raises:
+        DomainError: If blocks cannot be made, with the service's own reason, or more than may be
+            are set aside (`ERROR_REASON_BLOCKS_QUARANTINED`).
+    """
+    await in_thread(
+        run_blocks,
+        means.bulk,
+        means.peers.addresses.inference,
+        requests,
+        quarantine=quarantine or Quarantine(),
+        report=report,
+        cancel=CancelFlag(),
+    )
 
 
 def block_requests(
@@ -101,15 +125,14 @@ def block_requests(
     prediction: str,
     model: artifacts.ModelVersion,
     boxes: Iterable[Box],
-    overlap: float | None,
+    like: inference.SegmentBlockRequest,
 ) -> Iterator[inference.SegmentBlockRequest]:
-    """Yield the request of each block."""
+    """Yield the request of each block; what is not said here is as in `like`."""
     for box in boxes:
         request = inference.SegmentBlockRequest(
             image=image, prediction=prediction, model=model, box=box_to_pb(box)
         )
-        if overlap is not None:
-            request.overlap = overlap
+        request.MergeFrom(like)
         yield request
 
 
@@ -124,7 +147,13 @@ async def embed(means: Means, request: embedding.EmbedCandidatesRequest, report:
         part.CopyFrom(request)
         part.start, part.stop = start, min(start + _ROWS_PER_CALL, stop)
         calls.append(Call(means.peers.addresses.embedding, part.SerializeToString()))
-    await _in_bulk(means, embed_range, calls, _counting(report, len(calls), "ranges"))
+    counter = Counter(len(calls), "ranges")
+
+    def count(answers: Sequence[tuple[int, Any]]) -> None:
+        counter.made(len(answers))
+        report(counter.progress())
+
+    await in_thread(means.bulk.run, embed_range, calls, done=count, cancel=CancelFlag())
 
 
 async def candidate_count(means: Means, candidates: str) -> int:
@@ -204,13 +233,3 @@ def candidate_set_name(project: str, candidates: str) -> str:
             value=candidates,
         )
     return checked_name(name, field="candidates")
-
-
-async def _in_bulk(
-    means: Means, task: Callable[[Call], Any], calls: list[Call], done: Callable[[int], None]
-) -> None:
-    await in_thread(means.bulk.run, task, calls, done=done, cancel=CancelFlag())
-
-
-def _counting(report: Report, total: int, what: str) -> Callable[[int], None]:
-    return lambda done: report(done / max(total, 1), f"{done} of {total} {what}")

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
-from distributed import Client, wait
+from distributed import Client, Future, wait
 
 from parfocal_runtime.tasks import CancelFlag
 
 T = TypeVar("T")
 
 _RETRIES = 2
+_MOST_RUNNING = 1024
+"""Tasks that the scheduler knows of at a time: more than there are workers, for any lab."""
 _POLL_SECONDS = 0.2
 
 
@@ -41,34 +44,43 @@ class Bulk:
         task: Callable[[T], Any],
         arguments: Iterable[T],
         *,
-        done: Callable[[int], None],
+        done: Callable[[Sequence[tuple[int, Any]]], None],
         cancel: CancelFlag,
-    ) -> list[Any]:
-        """Run `task` on every argument and return the results in the order of the arguments.
+    ) -> None:
+        """Run `task` on every argument.
 
         Args:
             task: A function of a module, so that a worker elsewhere can import it.
-            arguments: One per task.
-            done: Called with the number of finished tasks whenever one finishes.
+            arguments: One per task; taken as there is room for them, so there may be any number.
+            done: Called with what finished since it was called last: the number of the argument
+                and the result, in the order of the numbers.
             cancel: Stops the tasks that have not begun, and raises.
 
         Raises:
-            Exception: What the first failing task raised, after Dask's retries.
+            Exception: What the first failing task raised, after Dask's retries, or `done`.
             Cancelled: If `cancel` was set.
         """
         client = self._connected()
+        waiting = enumerate(arguments)
+        running: dict[Future[Any], int] = {}
         with client.as_current():
-            futures = client.map(task, list(arguments), retries=_RETRIES, pure=False)
             try:
-                pending = futures
-                while pending:
+                while True:
                     cancel.check()
+                    if len(running) <= _MOST_RUNNING // 2:
+                        batch = list(islice(waiting, _MOST_RUNNING - len(running)))
+                        values = [value for _, value in batch]
+                        futures = client.map(task, values, retries=_RETRIES, pure=False)
+                        numbers = (number for number, _ in batch)
+                        running.update(zip(futures, numbers, strict=True))
+                    if not running:
+                        return
                     with contextlib.suppress(TimeoutError):
-                        pending = list(wait(pending, _POLL_SECONDS, "FIRST_COMPLETED").not_done)
-                        done(len(futures) - len(pending))
-                return [future.result() for future in futures]
+                        finished = wait(list(running), _POLL_SECONDS, "FIRST_COMPLETED").done
+                        results = [(running.pop(each), each.result()) for each in finished]
+                        done(sorted(results, key=lambda result: result[0]))
             finally:
-                client.cancel(futures, force=True)
+                client.cancel(list(running), force=True)
 
     def _connected(self) -> Client:
         with self._starting:

@@ -7,13 +7,15 @@ import binascii
 import json
 import math
 
+from parfocal.common.v1 import artifact_pb2 as artifacts
 from parfocal.loop.v1 import job_pb2 as jobs
 from parfocal.loop.v1 import loop_service_pb2 as service
 from parfocal.loop.v1 import round_pb2 as rounds
 from parfocal_loop.actions import candidate_set_name
+from parfocal_loop.block_runs import MOST_SET_ASIDE
 from parfocal_loop.messages import box_from_pb, index_from_pb, time_to_pb
 from parfocal_loop.works import Work, WorkKey
-from parfocal_runtime.errors import InvalidInput
+from parfocal_runtime.errors import InvalidInput, WrongState
 from parfocal_runtime.layout import checked_name
 from parfocal_runtime.store import ObjectStore
 
@@ -148,6 +150,12 @@ def job_from_pb(job: jobs.Job, store: ObjectStore) -> jobs.Job:
         checked_name(spec.segment.model.name, field="job.segment.model.name")
         if spec.segment.HasField("region"):
             box_from_pb(spec.segment.region)
+        if not 0 <= spec.segment.tolerated_blocks <= MOST_SET_ASIDE:
+            raise _invalid(
+                "job.segment.tolerated_blocks",
+                spec.segment.tolerated_blocks,
+                f"must be 0 to {MOST_SET_ASIDE}",
+            )
     return spec
 
 
@@ -170,6 +178,23 @@ def job_to_pb(work: Work) -> jobs.Job:
     job.create_time.CopyFrom(time_to_pb(work.create_time))
     job.update_time.CopyFrom(time_to_pb(work.update_time))
     return job
+
+
+def status_to_retry(work: Work) -> jobs.JobStatus:
+    """Return the status with which a job begins again.
+
+    Raises:
+        WrongState: If it is under way or made everything (`ERROR_REASON_NOTHING_TO_RETRY`).
+    """
+    before = jobs.JobStatus.FromString(work.status)
+    succeeded = before.state == artifacts.WORK_STATE_SUCCEEDED
+    if not work.finished or (succeeded and not before.quarantine):
+        raise WrongState(
+            "ERROR_REASON_NOTHING_TO_RETRY",
+            f"{work.key.name} {'made everything' if work.finished else 'is under way'}",
+            name=work.key.name,
+        )
+    return jobs.JobStatus(state=artifacts.WORK_STATE_PENDING, attempts=before.attempts)
 
 
 def page_size_from_pb(size: int) -> int:

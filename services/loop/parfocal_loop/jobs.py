@@ -6,9 +6,11 @@ import time
 from dataclasses import dataclass
 
 from parfocal.common.v1 import artifact_pb2 as artifacts
+from parfocal.inference.v1 import inference_service_pb2 as inference
 from parfocal.loop.v1 import job_pb2 as jobs
 from parfocal.training.v1 import training_service_pb2 as training
 from parfocal_loop.actions import (
+    BLOCK,
     Means,
     block_requests,
     blocks,
@@ -19,10 +21,10 @@ from parfocal_loop.actions import (
     segment,
     train,
 )
-from parfocal_loop.messages import box_from_pb, index_from_pb, time_to_pb
+from parfocal_loop.block_runs import Quarantine
+from parfocal_loop.messages import box_from_pb, index_from_pb, note, time_to_pb
 from parfocal_loop.persistence import Save, persistently
-
-_BLOCK = (32, 512, 512)
+from parfocal_loop.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,9 @@ class Task:
     status: jobs.JobStatus
     means: Means
 
-    def report(self, fraction: float, message: str) -> None:
+    def report(self, progress: Progress) -> None:
         """Note how far the job is."""
-        self.status.fraction = fraction
-        self.status.message = message
+        note(self.status, progress)
 
 
 async def run_job(task: Task, save: Save) -> None:
@@ -62,6 +63,7 @@ async def run_job(task: Task, save: Save) -> None:
     status.artifact = await persistently(lambda: action(task))
     status.end_time.CopyFrom(time_to_pb(time.time()))
     status.fraction = 1.0
+    status.ClearField("remaining_seconds")
     status.state = artifacts.WORK_STATE_SUCCEEDED
 
 
@@ -73,7 +75,7 @@ async def abandon_job(task: Task) -> None:
 
 async def _train(task: Task) -> str:
     def report(run: training.TrainingRun) -> None:
-        task.report(run.iteration / max(run.iterations, 1), run.message)
+        task.report(Progress(run.iteration / max(run.iterations, 1), run.message))
         for name, value in run.metrics.items():
             task.status.metrics[name] = value
 
@@ -85,19 +87,24 @@ async def _train(task: Task) -> str:
 async def _segment(task: Task) -> str:
     wanted = task.spec.segment
     region = box_from_pb(wanted.region) if wanted.HasField("region") else None
-    shape = index_from_pb(wanted.block_shape) if wanted.HasField("block_shape") else _BLOCK
+    shape = index_from_pb(wanted.block_shape) if wanted.HasField("block_shape") else BLOCK
     boxes = blocks(await image_box(task.means, wanted.image), region, shape)
-    overlap = wanted.overlap if wanted.HasField("overlap") else None
     model = await newest(task.means, wanted.model)
-    requests = block_requests(wanted.image, wanted.prediction, model, boxes, overlap)
-    await segment(task.means, list(requests), task.report)
+    like = inference.SegmentBlockRequest(
+        overlap=wanted.overlap if wanted.HasField("overlap") else None,
+        augmentation=wanted.augmentation,
+        empty=wanted.empty if wanted.HasField("empty") else None,
+    )
+    requests = block_requests(wanted.image, wanted.prediction, model, boxes, like)
+    quarantine = Quarantine(task.status.quarantine, tolerated=wanted.tolerated_blocks)
+    await segment(task.means, list(requests), task.report, quarantine=quarantine)
     task.status.model.CopyFrom(model)
     return wanted.prediction
 
 
 async def _propose(task: Task) -> str:
     response = await task.means.peers.inference.ProposeCandidates(task.spec.propose)
-    task.report(1.0, f"{response.count} candidates")
+    task.report(Progress(1.0, f"{response.count} candidates"))
     return response.candidates
 
 

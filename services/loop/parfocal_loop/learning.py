@@ -13,6 +13,7 @@ from parfocal_loop.actions import candidate_set_name, placed_candidates, train
 from parfocal_loop.estimate import wilson
 from parfocal_loop.messages import box_to_pb, estimate_to_pb
 from parfocal_loop.naming import derived
+from parfocal_loop.progress import Progress
 from parfocal_loop.proposing import decided
 from parfocal_loop.turn import Turn
 from parfocal_runtime.box import Box
@@ -38,7 +39,8 @@ async def queue(turn: Turn) -> str:
                 parent=turn.parent, queries=queries[start : start + _QUERIES_PER_CALL]
             )
         )
-        turn.report(rounds.ROUND_STAGE_QUEUE, start / len(queries), "adding queries")
+        progress = Progress(start / len(queries), "adding queries")
+        turn.report(rounds.ROUND_STAGE_QUEUE, progress)
     return turn.parent
 
 
@@ -76,11 +78,9 @@ async def wait_for_labels(turn: Turn) -> str:
         progress = await turn.means.peers.labels.GetProgress(request)
         turn.status.queries = progress.queries
         turn.status.decided = progress.decided
-        turn.report(
-            rounds.ROUND_STAGE_LABEL,
-            progress.decided / max(progress.queries, 1),
-            f"{progress.decided} of {progress.queries} queries are decided",
-        )
+        share = progress.decided / max(progress.queries, 1)
+        message = f"{progress.decided} of {progress.queries} queries are decided"
+        turn.report(rounds.ROUND_STAGE_LABEL, Progress(share, message))
         if progress.decided >= progress.queries:
             break
         await asyncio.sleep(turn.poll_seconds)
@@ -194,7 +194,7 @@ async def _trained(turn: Turn, request: training.TrainRequest) -> training.Train
 
     def report(run: training.TrainingRun) -> None:
         fraction = run.iteration / max(run.iterations, 1)
-        turn.report(rounds.ROUND_STAGE_TRAIN, fraction, f"{request.model}: {run.message}")
+        turn.report(rounds.ROUND_STAGE_TRAIN, Progress(fraction, f"{request.model}: {run.message}"))
 
     try:
         return await train(turn.means, request, report)

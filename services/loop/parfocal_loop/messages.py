@@ -6,8 +6,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from parfocal.common.v1 import artifact_pb2 as artifacts
 from parfocal.common.v1 import geometry_pb2 as geometry
+from parfocal.loop.v1 import job_pb2 as jobs
 from parfocal.loop.v1 import round_pb2 as rounds
 from parfocal_loop.estimate import Estimate
+from parfocal_loop.progress import Progress
 from parfocal_runtime.box import Box, Triple
 from parfocal_runtime.errors import DomainError
 
@@ -49,6 +51,15 @@ def time_to_pb(seconds: float) -> Timestamp:
     stamp = Timestamp()
     stamp.FromNanoseconds(int(seconds * 1e9))
     return stamp
+
+
+def note(status: rounds.StepStatus | jobs.JobStatus, progress: Progress) -> None:
+    """Write into a status how far its work is."""
+    status.fraction = progress.fraction
+    status.message = progress.message
+    status.ClearField("remaining_seconds")
+    if progress.remaining_seconds is not None:
+        status.remaining_seconds = progress.remaining_seconds
 
 
 def failure_to_pb(error: DomainError) -> artifacts.Failure:

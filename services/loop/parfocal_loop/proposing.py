@@ -11,6 +11,7 @@ from parfocal.labels.v1 import label_pb2, labels_service_pb2
 from parfocal.loop.v1 import round_pb2 as rounds
 from parfocal.suggestion.v1 import suggestion_service_pb2 as suggestion
 from parfocal_loop.actions import (
+    BLOCK,
     block_requests,
     blocks,
     candidate_count,
@@ -31,7 +32,6 @@ _STREAMS = {
     "image": embedding.PATCH_STREAM_IMAGE,
     "mask": embedding.PATCH_STREAM_MASK,
 }
-_BLOCK = (32, 512, 512)
 _PAGE = 1000
 
 
@@ -57,15 +57,17 @@ async def segment_images(turn: Turn) -> str:
     if turn.spec.candidates:
         return ""
     proposal = turn.spec.proposal
-    shape = index_from_pb(proposal.block_shape) if proposal.HasField("block_shape") else _BLOCK
-    overlap = proposal.overlap if proposal.HasField("overlap") else None
+    shape = index_from_pb(proposal.block_shape) if proposal.HasField("block_shape") else BLOCK
+    like = inference.SegmentBlockRequest(
+        overlap=proposal.overlap if proposal.HasField("overlap") else None
+    )
     requests: list[inference.SegmentBlockRequest] = []
     for source in turn.spec.images:
         whole = await image_box(turn.means, source.image)
         region = box_from_pb(source.region) if source.HasField("region") else None
         prediction = prediction_of(turn, source.image)
         boxes = blocks(whole, region, shape)
-        requests += block_requests(source.image, prediction, turn.status.base_model, boxes, overlap)
+        requests += block_requests(source.image, prediction, turn.status.base_model, boxes, like)
     await segment(turn.means, requests, partial(turn.report, rounds.ROUND_STAGE_SEGMENT))
     return prediction_of(turn, turn.spec.images[0].image)
 

@@ -91,6 +91,14 @@ class LoopServicer(service_grpc.LoopServiceServicer):
         self._controller.wake()
         return convert.job_to_pb(work)
 
+    async def RetryJob(self, request: service.RetryJobRequest, context: Context) -> jobs.Job:
+        """Begin a job again that did not make everything."""
+        work = await self._works.get(convert.key_from_name(request.name, "job"))
+        status = convert.status_to_retry(work)
+        work = await self._works.reopen(work, status=status.SerializeToString(deterministic=True))
+        self._controller.wake()
+        return convert.job_to_pb(work)
+
     async def WatchJob(
         self, request: service.WatchJobRequest, context: Context
     ) -> AsyncIterator[service.WatchJobResponse]:

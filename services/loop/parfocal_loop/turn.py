@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from parfocal.common.v1 import artifact_pb2 as artifacts
 from parfocal.loop.v1 import round_pb2 as rounds
 from parfocal_loop.actions import Means
-from parfocal_loop.messages import time_to_pb
+from parfocal_loop.messages import note, time_to_pb
+from parfocal_loop.progress import Progress
 
 STAGES = (
     rounds.ROUND_STAGE_SEGMENT,
@@ -65,11 +66,9 @@ class Turn:
                 return step
         return self.status.steps.add(stage=stage, state=artifacts.WORK_STATE_PENDING)
 
-    def report(self, stage: rounds.RoundStage.ValueType, fraction: float, message: str) -> None:
+    def report(self, stage: rounds.RoundStage.ValueType, progress: Progress) -> None:
         """Note how far a step is."""
-        step = self.step(stage)
-        step.fraction = fraction
-        step.message = message
+        note(self.step(stage), progress)
 
     def note(self, text: str) -> None:
         """Note once what could not be done as asked and does not stop the round."""
@@ -95,5 +94,6 @@ def end(step: rounds.StepStatus, artifact: str) -> None:
     """Note that a step is done and what it made."""
     step.state = artifacts.WORK_STATE_SUCCEEDED
     step.fraction = 1.0
+    step.ClearField("remaining_seconds")
     step.artifact = artifact
     step.end_time.CopyFrom(time_to_pb(time.time()))

@@ -163,6 +163,34 @@ class WorkStore:
             )
         return work
 
+    async def reopen(self, work: Work, *, status: bytes) -> Work:
+        """Make a row that is over unfinished again, with this status.
+
+        Raises:
+            Conflict: If it has changed since it was read (`ERROR_REASON_ETAG_MISMATCH`).
+        """
+        async with self._database.write() as connection:
+            changed = await connection.execute(
+                update(WORK)
+                .where(_is(work.key), WORK.c.revision == work.revision)
+                .values(
+                    status=status,
+                    finished=False,
+                    cancel_requested=False,
+                    owner="",
+                    claimed_until=0.0,
+                    revision=WORK.c.revision + 1,
+                    update_time=self._clock(),
+                )
+            )
+        if changed.rowcount != 1:
+            raise Conflict(
+                "ERROR_REASON_ETAG_MISMATCH",
+                f"{work.key.name} has changed meanwhile",
+                name=work.key.name,
+            )
+        return await self.get(work.key)
+
     async def claim(self, owner: str, *, seconds: float) -> list[Work]:
         """Take every unfinished row that nobody is at, and return the ones that were taken."""
         now = self._clock()

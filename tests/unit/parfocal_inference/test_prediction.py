@@ -35,6 +35,11 @@ def opened(store: ObjectStore, **changes: Any) -> Prediction:
     )
 
 
+def fill(prediction: Prediction, value: int = 1) -> None:
+    prediction.write(BOX, np.full(BOX.shape, value, np.uint8))
+    prediction.finish(BOX)
+
+
 def test_a_new_map_has_the_shape_of_the_image_and_holds_nothing(store: ObjectStore) -> None:
     prediction = opened(store)
 
@@ -46,7 +51,7 @@ def test_a_new_map_has_the_shape_of_the_image_and_holds_nothing(store: ObjectSto
 
 
 def test_a_block_that_was_written_is_on_record_for_the_next_opening(store: ObjectStore) -> None:
-    opened(store).write(BOX, np.full(BOX.shape, 7, np.uint8))
+    fill(opened(store), 7)
 
     again = opened(store)
 
@@ -64,19 +69,25 @@ def test_a_block_that_was_written_is_on_record_for_the_next_opening(store: Objec
         (Box((16, 128, 0), (20, 200, 40)), Box((16, 128, 0), (20, 200, 40))),
     ],
 )
-def test_a_box_is_widened_to_whole_chunks(store: ObjectStore, box: Box, widened: Box) -> None:
-    assert opened(store).whole_chunks(box) == widened
+def test_a_box_is_widened_to_whole_chunks(box: Box, widened: Box) -> None:
+    assert Prediction.whole_chunks(box, SHAPE) == widened
+
+
+def test_a_block_that_was_written_but_not_finished_is_not_on_record(store: ObjectStore) -> None:
+    opened(store).write(BOX, np.ones(BOX.shape, np.uint8))
+
+    assert not opened(store).has(BOX)
 
 
 def test_the_record_of_a_deleted_map_does_not_count(store: ObjectStore) -> None:
-    opened(store).write(BOX, np.ones(BOX.shape, np.uint8))
+    fill(opened(store))
     store.delete_prefix(GROUP)
 
     assert not opened(store).has(BOX)
 
 
 def test_the_record_lies_outside_of_the_group(store: ObjectStore) -> None:
-    opened(store).write(BOX, np.ones(BOX.shape, np.uint8))
+    fill(opened(store))
 
     assert set(store.children("projects/demo/predictions/vnc")) == {
         "unet-1.ome.zarr",

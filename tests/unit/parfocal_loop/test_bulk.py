@@ -3,10 +3,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import pytest
 
+import parfocal_loop.bulk as bulk_module
 from parfocal_loop.bulk import Bulk
 from parfocal_runtime.errors import Cancelled, InvalidInput
 from parfocal_runtime.tasks import CancelFlag
@@ -37,18 +39,40 @@ def refused(number: int) -> int:
     raise InvalidInput("ERROR_REASON_INVALID_FIELD", "never", field="number")
 
 
-def test_results_come_in_the_order_of_the_arguments(bulk: Bulk) -> None:
-    seen: list[int] = []
+def run(bulk: Bulk, task: Callable[[int], Any], arguments: Iterable[int]) -> dict[int, Any]:
+    """Return what each argument, by its number, came to."""
+    results: dict[int, Any] = {}
+    bulk.run(task, arguments, done=results.update, cancel=CancelFlag())
+    return results
 
-    results = bulk.run(square, range(20), done=seen.append, cancel=CancelFlag())
 
-    assert results == [n * n for n in range(20)]
-    assert seen[-1] == 20
-    assert seen == sorted(seen)
+def test_every_argument_comes_to_one_result(bulk: Bulk) -> None:
+    assert run(bulk, square, range(20)) == {n: n * n for n in range(20)}
+
+
+def test_arguments_are_taken_as_there_is_room(bulk: Bulk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk_module, "_MOST_RUNNING", 4)
+    taken, finished, ahead = 0, 0, []
+
+    def arguments() -> Iterator[int]:
+        nonlocal taken
+        for number in range(30):
+            taken += 1
+            ahead.append(taken - finished)
+            yield number
+
+    def done(results: Sequence[tuple[int, Any]]) -> None:
+        nonlocal finished
+        finished += len(results)
+
+    bulk.run(square, arguments(), done=done, cancel=CancelFlag())
+
+    assert finished == 30
+    assert max(ahead) <= 4
 
 
 def test_a_task_that_fails_once_is_tried_again(bulk: Bulk) -> None:
-    assert bulk.run(fails_once, [1, 2], done=lambda _: None, cancel=CancelFlag()) == [1, 2]
+    assert run(bulk, fails_once, [1, 2]) == {0: 1, 1: 2}
 
 
 def test_what_a_task_raises_is_raised(bulk: Bulk) -> None:
@@ -66,7 +90,7 @@ def waits(number: int) -> int:
 def test_a_set_flag_stops_the_tasks_that_wait(bulk: Bulk) -> None:
     cancel = CancelFlag()
 
-    def stop_at_first(_: int) -> None:
+    def stop_at_first(_: Sequence[tuple[int, Any]]) -> None:
         cancel.set()
 
     with pytest.raises(Cancelled):

@@ -209,6 +209,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The request waited longer for the model than its timeout allows and was not run.
     DEADLINE_EXCEEDED. Metadata: `model`, `version`, `timeout_us`.
     """
+    ERROR_REASON_BLOCKS_QUARANTINED: _ErrorReason.ValueType  # 70
+    """More blocks of a job failed again and again than it tolerates; its quarantine says which, and
+    why. FAILED_PRECONDITION. Metadata: `blocks`, `tolerated`, `first_reason`.
+    """
+    ERROR_REASON_NOTHING_TO_RETRY: _ErrorReason.ValueType  # 71
+    """The job is under way, or made everything. FAILED_PRECONDITION. Metadata: `name`."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every reason that a Parfocal service gives with a failed call.
@@ -405,4 +411,10 @@ ERROR_REASON_QUEUE_TIMEOUT: ErrorReason.ValueType  # 62
 """The request waited longer for the model than its timeout allows and was not run.
 DEADLINE_EXCEEDED. Metadata: `model`, `version`, `timeout_us`.
 """
+ERROR_REASON_BLOCKS_QUARANTINED: ErrorReason.ValueType  # 70
+"""More blocks of a job failed again and again than it tolerates; its quarantine says which, and
+why. FAILED_PRECONDITION. Metadata: `blocks`, `tolerated`, `first_reason`.
+"""
+ERROR_REASON_NOTHING_TO_RETRY: ErrorReason.ValueType  # 71
+"""The job is under way, or made everything. FAILED_PRECONDITION. Metadata: `name`."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

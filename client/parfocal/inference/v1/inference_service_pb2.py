@@ -26,31 +26,33 @@ from parfocal.common.v1 import artifact_pb2 as parfocal_dot_common_dot_v1_dot_ar
 from parfocal.common.v1 import geometry_pb2 as parfocal_dot_common_dot_v1_dot_geometry__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-parfocal/inference/v1/inference_service.proto\x12\x15parfocal.inference.v1\x1a!parfocal/common/v1/artifact.proto\x1a!parfocal/common/v1/geometry.proto\"\xb1\x01\n\x13SegmentBlockRequest\x12\r\n\x05image\x18\x01 \x01(\t\x12\x12\n\nprediction\x18\x02 \x01(\t\x12$\n\x03\x62ox\x18\x03 \x01(\x0b\x32\x17.parfocal.common.v1.Box\x12/\n\x05model\x18\x04 \x01(\x0b\x32 .parfocal.common.v1.ModelVersion\x12\x14\n\x07overlap\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\n\n\x08_overlap\"\x96\x01\n\x14SegmentBlockResponse\x12/\n\x05model\x18\x01 \x01(\x0b\x32 .parfocal.common.v1.ModelVersion\x12\x0f\n\x07windows\x18\x02 \x01(\x05\x12\x14\n\x0c\x61lready_done\x18\x03 \x01(\x08\x12\x15\n\rmodel_seconds\x18\x04 \x01(\x01\x12\x0f\n\x07seconds\x18\x05 \x01(\x01\"\xc8\x02\n\x18ProposeCandidatesRequest\x12\x12\n\ncandidates\x18\x01 \x01(\t\x12\x37\n\x07sources\x18\x02 \x03(\x0b\x32&.parfocal.inference.v1.CandidateSource\x12\x11\n\tthreshold\x18\x03 \x01(\x01\x12\x39\n\x0c\x63onnectivity\x18\x04 \x01(\x0e\x32#.parfocal.inference.v1.Connectivity\x12\x16\n\x0eminimum_voxels\x18\x05 \x01(\x03\x12\x34\n\nslice_rule\x18\x06 \x01(\x0e\x32 .parfocal.inference.v1.SliceRule\x12\x12\n\npatch_side\x18\x07 \x01(\x05\x12/\n\x0b\x62lock_shape\x18\x08 \x01(\x0b\x32\x1a.parfocal.common.v1.Index3\"\x87\x01\n\x0f\x43\x61ndidateSource\x12\r\n\x05image\x18\x01 \x01(\t\x12\x12\n\nprediction\x18\x02 \x01(\t\x12(\n\x07\x65xclude\x18\x03 \x03(\x0b\x32\x17.parfocal.common.v1.Box\x12\'\n\x06region\x18\x04 \x01(\x0b\x32\x17.parfocal.common.v1.Box\"T\n\x19ProposeCandidatesResponse\x12\x12\n\ncandidates\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x14\n\x0c\x61lready_done\x18\x03 \x01(\x08\"\xb3\x01\n\x14\x44\x65tectPatchesRequest\x12\r\n\x05image\x18\x01 \x01(\t\x12\x12\n\ndetections\x18\x02 \x01(\t\x12$\n\x03\x62ox\x18\x03 \x01(\x0b\x32\x17.parfocal.common.v1.Box\x12/\n\x05model\x18\x04 \x01(\x0b\x32 .parfocal.common.v1.ModelVersion\x12\x0e\n\x06stride\x18\x05 \x01(\x05\x12\x11\n\tthreshold\x18\x06 \x01(\x01\"P\n\x15\x44\x65tectPatchesResponse\x12\x12\n\ndetections\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x14\n\x0c\x61lready_done\x18\x03 \x01(\x08*\xb5\x01\n\x0c\x43onnectivity\x12\x1c\n\x18\x43ONNECTIVITY_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43ONNECTIVITY_PLANAR_4\x10\x01\x12\x19\n\x15\x43ONNECTIVITY_PLANAR_8\x10\x02\x12\x19\n\x15\x43ONNECTIVITY_VOLUME_6\x10\x03\x12\x1a\n\x16\x43ONNECTIVITY_VOLUME_18\x10\x04\x12\x1a\n\x16\x43ONNECTIVITY_VOLUME_26\x10\x05*c\n\tSliceRule\x12\x1a\n\x16SLICE_RULE_UNSPECIFIED\x10\x00\x12\x1b\n\x17SLICE_RULE_LARGEST_AREA\x10\x01\x12\x1d\n\x19SLICE_RULE_NEAREST_CENTER\x10\x02\x32\xdf\x02\n\x10InferenceService\x12g\n\x0cSegmentBlock\x12*.parfocal.inference.v1.SegmentBlockRequest\x1a+.parfocal.inference.v1.SegmentBlockResponse\x12v\n\x11ProposeCandidates\x12/.parfocal.inference.v1.ProposeCandidatesRequest\x1a\x30.parfocal.inference.v1.ProposeCandidatesResponse\x12j\n\rDetectPatches\x12+.parfocal.inference.v1.DetectPatchesRequest\x1a,.parfocal.inference.v1.DetectPatchesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-parfocal/inference/v1/inference_service.proto\x12\x15parfocal.inference.v1\x1a!parfocal/common/v1/artifact.proto\x1a!parfocal/common/v1/geometry.proto\"\xf8\x01\n\x13SegmentBlockRequest\x12\r\n\x05image\x18\x01 \x01(\t\x12\x12\n\nprediction\x18\x02 \x01(\t\x12$\n\x03\x62ox\x18\x03 \x01(\x0b\x32\x17.parfocal.common.v1.Box\x12/\n\x05model\x18\x04 \x01(\x0b\x32 .parfocal.common.v1.ModelVersion\x12\x14\n\x07overlap\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x0c\x61ugmentation\x18\x06 \x01(\x05\x12/\n\x05\x65mpty\x18\x07 \x01(\x0b\x32 .parfocal.inference.v1.EmptyRuleB\n\n\x08_overlap\"\x1d\n\tEmptyRule\x12\x10\n\x08\x63ontrast\x18\x01 \x01(\x05\"\xdc\x01\n\x14SegmentBlockResponse\x12/\n\x05model\x18\x01 \x01(\x0b\x32 .parfocal.common.v1.ModelVersion\x12\x0f\n\x07windows\x18\x02 \x01(\x05\x12\x14\n\x0c\x61lready_done\x18\x03 \x01(\x08\x12\x15\n\rmodel_seconds\x18\x04 \x01(\x01\x12\x0f\n\x07seconds\x18\x05 \x01(\x01\x12\x17\n\x0fwindows_skipped\x18\x06 \x01(\x05\x12\x15\n\rstore_seconds\x18\x07 \x01(\x01\x12\x14\n\x0cmemory_bytes\x18\x08 \x01(\x03\"\xc8\x02\n\x18ProposeCandidatesRequest\x12\x12\n\ncandidates\x18\x01 \x01(\t\x12\x37\n\x07sources\x18\x02 \x03(\x0b\x32&.parfocal.inference.v1.CandidateSource\x12\x11\n\tthreshold\x18\x03 \x01(\x01\x12\x39\n\x0c\x63onnectivity\x18\x04 \x01(\x0e\x32#.parfocal.inference.v1.Connectivity\x12\x16\n\x0eminimum_voxels\x18\x05 \x01(\x03\x12\x34\n\nslice_rule\x18\x06 \x01(\x0e\x32 .parfocal.inference.v1.SliceRule\x12\x12\n\npatch_side\x18\x07 \x01(\x05\x12/\n\x0b\x62lock_shape\x18\x08 \x01(\x0b\x32\x1a.parfocal.common.v1.Index3\"\x87\x01\n\x0f\x43\x61ndidateSource\x12\r\n\x05image\x18\x01 \x01(\t\x12\x12\n\nprediction\x18\x02 \x01(\t\x12(\n\x07\x65xclude\x18\x03 \x03(\x0b\x32\x17.parfocal.common.v1.Box\x12\'\n\x06region\x18\x04 \x01(\x0b\x32\x17.parfocal.common.v1.Box\"T\n\x19ProposeCandidatesResponse\x12\x12\n\ncandidates\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x14\n\x0c\x61lready_done\x18\x03 \x01(\x08\"\xb3\x01\n\x14\x44\x65tectPatchesRequest\x12\r\n\x05image\x18\x01 \x01(\t\x12\x12\n\ndetections\x18\x02 \x01(\t\x12$\n\x03\x62ox\x18\x03 \x01(\x0b\x32\x17.parfocal.common.v1.Box\x12/\n\x05model\x18\x04 \x01(\x0b\x32 .parfocal.common.v1.ModelVersion\x12\x0e\n\x06stride\x18\x05 \x01(\x05\x12\x11\n\tthreshold\x18\x06 \x01(\x01\"P\n\x15\x44\x65tectPatchesResponse\x12\x12\n\ndetections\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x14\n\x0c\x61lready_done\x18\x03 \x01(\x08*\xb5\x01\n\x0c\x43onnectivity\x12\x1c\n\x18\x43ONNECTIVITY_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43ONNECTIVITY_PLANAR_4\x10\x01\x12\x19\n\x15\x43ONNECTIVITY_PLANAR_8\x10\x02\x12\x19\n\x15\x43ONNECTIVITY_VOLUME_6\x10\x03\x12\x1a\n\x16\x43ONNECTIVITY_VOLUME_18\x10\x04\x12\x1a\n\x16\x43ONNECTIVITY_VOLUME_26\x10\x05*c\n\tSliceRule\x12\x1a\n\x16SLICE_RULE_UNSPECIFIED\x10\x00\x12\x1b\n\x17SLICE_RULE_LARGEST_AREA\x10\x01\x12\x1d\n\x19SLICE_RULE_NEAREST_CENTER\x10\x02\x32\xdf\x02\n\x10InferenceService\x12g\n\x0cSegmentBlock\x12*.parfocal.inference.v1.SegmentBlockRequest\x1a+.parfocal.inference.v1.SegmentBlockResponse\x12v\n\x11ProposeCandidates\x12/.parfocal.inference.v1.ProposeCandidatesRequest\x1a\x30.parfocal.inference.v1.ProposeCandidatesResponse\x12j\n\rDetectPatches\x12+.parfocal.inference.v1.DetectPatchesRequest\x1a,.parfocal.inference.v1.DetectPatchesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parfocal.inference.v1.inference_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CONNECTIVITY']._serialized_start=1295
-  _globals['_CONNECTIVITY']._serialized_end=1476
-  _globals['_SLICERULE']._serialized_start=1478
-  _globals['_SLICERULE']._serialized_end=1577
+  _globals['_CONNECTIVITY']._serialized_start=1467
+  _globals['_CONNECTIVITY']._serialized_end=1648
+  _globals['_SLICERULE']._serialized_start=1650
+  _globals['_SLICERULE']._serialized_end=1749
   _globals['_SEGMENTBLOCKREQUEST']._serialized_start=143
-  _globals['_SEGMENTBLOCKREQUEST']._serialized_end=320
-  _globals['_SEGMENTBLOCKRESPONSE']._serialized_start=323
-  _globals['_SEGMENTBLOCKRESPONSE']._serialized_end=473
-  _globals['_PROPOSECANDIDATESREQUEST']._serialized_start=476
-  _globals['_PROPOSECANDIDATESREQUEST']._serialized_end=804
-  _globals['_CANDIDATESOURCE']._serialized_start=807
-  _globals['_CANDIDATESOURCE']._serialized_end=942
-  _globals['_PROPOSECANDIDATESRESPONSE']._serialized_start=944
-  _globals['_PROPOSECANDIDATESRESPONSE']._serialized_end=1028
-  _globals['_DETECTPATCHESREQUEST']._serialized_start=1031
-  _globals['_DETECTPATCHESREQUEST']._serialized_end=1210
-  _globals['_DETECTPATCHESRESPONSE']._serialized_start=1212
-  _globals['_DETECTPATCHESRESPONSE']._serialized_end=1292
-  _globals['_INFERENCESERVICE']._serialized_start=1580
-  _globals['_INFERENCESERVICE']._serialized_end=1931
+  _globals['_SEGMENTBLOCKREQUEST']._serialized_end=391
+  _globals['_EMPTYRULE']._serialized_start=393
+  _globals['_EMPTYRULE']._serialized_end=422
+  _globals['_SEGMENTBLOCKRESPONSE']._serialized_start=425
+  _globals['_SEGMENTBLOCKRESPONSE']._serialized_end=645
+  _globals['_PROPOSECANDIDATESREQUEST']._serialized_start=648
+  _globals['_PROPOSECANDIDATESREQUEST']._serialized_end=976
+  _globals['_CANDIDATESOURCE']._serialized_start=979
+  _globals['_CANDIDATESOURCE']._serialized_end=1114
+  _globals['_PROPOSECANDIDATESRESPONSE']._serialized_start=1116
+  _globals['_PROPOSECANDIDATESRESPONSE']._serialized_end=1200
+  _globals['_DETECTPATCHESREQUEST']._serialized_start=1203
+  _globals['_DETECTPATCHESREQUEST']._serialized_end=1382
+  _globals['_DETECTPATCHESRESPONSE']._serialized_start=1384
+  _globals['_DETECTPATCHESRESPONSE']._serialized_end=1464
+  _globals['_INFERENCESERVICE']._serialized_start=1752
+  _globals['_INFERENCESERVICE']._serialized_end=2103
 # @@protoc_insertion_point(module_scope)

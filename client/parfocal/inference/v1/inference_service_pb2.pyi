@@ -92,6 +92,8 @@ class SegmentBlockRequest(_message.Message):
     BOX_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     OVERLAP_FIELD_NUMBER: _builtins.int
+    AUGMENTATION_FIELD_NUMBER: _builtins.int
+    EMPTY_FIELD_NUMBER: _builtins.int
     image: _builtins.str
     """Required. Path of the image's array (z, y, x), uint8."""
     prediction: _builtins.str
@@ -100,7 +102,13 @@ class SegmentBlockRequest(_message.Message):
     """
     overlap: _builtins.float
     """Share of a window that neighbouring windows have in common, per axis with more than one
-    window; at least 0, below 0.9. Default 0.25.
+    window; at least 0, below 0.9. Default 0.25, and more along axes where the halo on the
+    model's card asks for it: every voxel then lies in some window farther than the halo from
+    its border.
+    """
+    augmentation: _builtins.int
+    """Views of each window that the probability is the mean of: 4 are flips along y and x, 8 are
+    these transposed too, 16 are these flipped along z too. Default 1, the window as it is.
     """
     @_builtins.property
     def box(self) -> _geometry_pb2.Box:
@@ -113,6 +121,10 @@ class SegmentBlockRequest(_message.Message):
     def model(self) -> _artifact_pb2.ModelVersion:
         """Required. The base model."""
 
+    @_builtins.property
+    def empty(self) -> Global___EmptyRule:
+        """Optional. Windows that the model does not run on, whose probability is 0. Unset means none."""
+
     def __init__(
         self,
         *,
@@ -121,16 +133,42 @@ class SegmentBlockRequest(_message.Message):
         box: _geometry_pb2.Box | None = ...,
         model: _artifact_pb2.ModelVersion | None = ...,
         overlap: _builtins.float | None = ...,
+        augmentation: _builtins.int = ...,
+        empty: Global___EmptyRule | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_overlap", b"_overlap", "box", b"box", "model", b"model", "overlap", b"overlap"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_overlap", b"_overlap", "box", b"box", "empty", b"empty", "model", b"model", "overlap", b"overlap"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overlap", b"_overlap", "box", b"box", "image", b"image", "model", b"model", "overlap", b"overlap", "prediction", b"prediction"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overlap", b"_overlap", "augmentation", b"augmentation", "box", b"box", "empty", b"empty", "image", b"image", "model", b"model", "overlap", b"overlap", "prediction", b"prediction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__overlap: _TypeAlias = _typing.Literal["overlap"]  # noqa: Y015
     _WhichOneofArgType__overlap: _TypeAlias = _typing.Literal["_overlap", b"_overlap"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__overlap) -> _WhichOneofReturnType__overlap | None: ...
 
 Global___SegmentBlockRequest: _TypeAlias = SegmentBlockRequest  # noqa: Y015
+
+@_typing.final
+class EmptyRule(_message.Message):
+    """When a window has nothing in it. The rule is kept with the map."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRAST_FIELD_NUMBER: _builtins.int
+    contrast: _builtins.int
+    """A window is empty where its brightest and its darkest voxel differ by at most this many grey
+    values, 0 to 255.
+    """
+    def __init__(
+        self,
+        *,
+        contrast: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contrast", b"contrast"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmptyRule: _TypeAlias = EmptyRule  # noqa: Y015
 
 @_typing.final
 class SegmentBlockResponse(_message.Message):
@@ -143,6 +181,9 @@ class SegmentBlockResponse(_message.Message):
     ALREADY_DONE_FIELD_NUMBER: _builtins.int
     MODEL_SECONDS_FIELD_NUMBER: _builtins.int
     SECONDS_FIELD_NUMBER: _builtins.int
+    WINDOWS_SKIPPED_FIELD_NUMBER: _builtins.int
+    STORE_SECONDS_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     windows: _builtins.int
     """Windows that the model ran on; 0 where the box was there already."""
     already_done: _builtins.bool
@@ -151,6 +192,15 @@ class SegmentBlockResponse(_message.Message):
     """Seconds that the model itself took."""
     seconds: _builtins.float
     """Seconds in all, reading and writing included."""
+    windows_skipped: _builtins.int
+    """Windows that were empty, which the model did not run on."""
+    store_seconds: _builtins.float
+    """Seconds in which the work stood still because voxels were not read or not written yet."""
+    memory_bytes: _builtins.int
+    """Most bytes of memory that the block may have taken, besides what the model itself takes. It
+    follows from the request and the model, not from the size of the image or the depth of the
+    box, and is in the log before the block begins.
+    """
     @_builtins.property
     def model(self) -> _artifact_pb2.ModelVersion:
         """The model version that predicted."""
@@ -163,10 +213,13 @@ class SegmentBlockResponse(_message.Message):
         already_done: _builtins.bool = ...,
         model_seconds: _builtins.float = ...,
         seconds: _builtins.float = ...,
+        windows_skipped: _builtins.int = ...,
+        store_seconds: _builtins.float = ...,
+        memory_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["already_done", b"already_done", "model", b"model", "model_seconds", b"model_seconds", "seconds", b"seconds", "windows", b"windows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["already_done", b"already_done", "memory_bytes", b"memory_bytes", "model", b"model", "model_seconds", b"model_seconds", "seconds", b"seconds", "store_seconds", b"store_seconds", "windows", b"windows", "windows_skipped", b"windows_skipped"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -102,12 +102,23 @@ class SegmentJob(_message.Message):
     REGION_FIELD_NUMBER: _builtins.int
     BLOCK_SHAPE_FIELD_NUMBER: _builtins.int
     OVERLAP_FIELD_NUMBER: _builtins.int
+    AUGMENTATION_FIELD_NUMBER: _builtins.int
+    EMPTY_FIELD_NUMBER: _builtins.int
+    TOLERATED_BLOCKS_FIELD_NUMBER: _builtins.int
     image: _builtins.str
     """Required. Path of the image's array (z, y, x), uint8."""
     prediction: _builtins.str
     """Required. Path of the probability array."""
     overlap: _builtins.float
-    """Share of a window that neighbouring windows have in common. Default 0.25."""
+    """Share of a window that neighbouring windows have in common. Default 0.25, and more along axes
+    where the halo on the model's card asks for it.
+    """
+    augmentation: _builtins.int
+    """Views of each window that the probability is the mean of: 1, 4, 8 or 16. Default 1."""
+    tolerated_blocks: _builtins.int
+    """The job succeeds, without them, if no more than this many blocks had to be set aside. Default
+    0: one makes it fail, after all the others are made. At most 1000.
+    """
     @_builtins.property
     def model(self) -> _artifact_pb2.ModelVersion:
         """Required. The base model."""
@@ -118,7 +129,13 @@ class SegmentJob(_message.Message):
 
     @_builtins.property
     def block_shape(self) -> _geometry_pb2.Index3:
-        """Default 32 x 512 x 512."""
+        """Default 64 x 1024 x 1024. Windows that reach over the faces of a block are run once more for
+        each block that they touch, so large blocks cost least; several replicas need several blocks.
+        """
+
+    @_builtins.property
+    def empty(self) -> _inference_service_pb2.EmptyRule:
+        """Optional. Windows that the model does not run on, whose probability is 0. Unset means none."""
 
     def __init__(
         self,
@@ -129,16 +146,53 @@ class SegmentJob(_message.Message):
         region: _geometry_pb2.Box | None = ...,
         block_shape: _geometry_pb2.Index3 | None = ...,
         overlap: _builtins.float | None = ...,
+        augmentation: _builtins.int = ...,
+        empty: _inference_service_pb2.EmptyRule | None = ...,
+        tolerated_blocks: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_overlap", b"_overlap", "block_shape", b"block_shape", "model", b"model", "overlap", b"overlap", "region", b"region"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_overlap", b"_overlap", "block_shape", b"block_shape", "empty", b"empty", "model", b"model", "overlap", b"overlap", "region", b"region"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overlap", b"_overlap", "block_shape", b"block_shape", "image", b"image", "model", b"model", "overlap", b"overlap", "prediction", b"prediction", "region", b"region"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overlap", b"_overlap", "augmentation", b"augmentation", "block_shape", b"block_shape", "empty", b"empty", "image", b"image", "model", b"model", "overlap", b"overlap", "prediction", b"prediction", "region", b"region", "tolerated_blocks", b"tolerated_blocks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__overlap: _TypeAlias = _typing.Literal["overlap"]  # noqa: Y015
     _WhichOneofArgType__overlap: _TypeAlias = _typing.Literal["_overlap", b"_overlap"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__overlap) -> _WhichOneofReturnType__overlap | None: ...
 
 Global___SegmentJob: _TypeAlias = SegmentJob  # noqa: Y015
+
+@_typing.final
+class QuarantinedBlock(_message.Message):
+    """A block that failed again and again and was set aside, so that the others could be made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOX_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    attempts: _builtins.int
+    """How often it was tried."""
+    @_builtins.property
+    def box(self) -> _geometry_pb2.Box:
+        """The block, in voxels of the image's array."""
+
+    @_builtins.property
+    def failure(self) -> _artifact_pb2.Failure:
+        """Why it failed the last time."""
+
+    def __init__(
+        self,
+        *,
+        box: _geometry_pb2.Box | None = ...,
+        failure: _artifact_pb2.Failure | None = ...,
+        attempts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "failure", b"failure"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "box", b"box", "failure", b"failure"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuarantinedBlock: _TypeAlias = QuarantinedBlock  # noqa: Y015
 
 @_typing.final
 class JobStatus(_message.Message):
@@ -176,6 +230,8 @@ class JobStatus(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    QUARANTINE_FIELD_NUMBER: _builtins.int
+    REMAINING_SECONDS_FIELD_NUMBER: _builtins.int
     state: _artifact_pb2.WorkState.ValueType
     """How far it is."""
     fraction: _builtins.float
@@ -186,6 +242,10 @@ class JobStatus(_message.Message):
     """What it made: a path, or `name/version` of a model."""
     attempts: _builtins.int
     """How often it was begun."""
+    remaining_seconds: _builtins.float
+    """Estimate of the seconds until it is over, from the pace of what it has made since it was last
+    begun. Unset while that is not known.
+    """
     @_builtins.property
     def model(self) -> _artifact_pb2.ModelVersion:
         """The model it published."""
@@ -206,6 +266,10 @@ class JobStatus(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """When it was over."""
 
+    @_builtins.property
+    def quarantine(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuarantinedBlock]:
+        """Blocks that were set aside, of a job that predicts. `RetryJob` tries them again."""
+
     def __init__(
         self,
         *,
@@ -219,11 +283,15 @@ class JobStatus(_message.Message):
         failure: _artifact_pb2.Failure | None = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        quarantine: _abc.Iterable[Global___QuarantinedBlock] | None = ...,
+        remaining_seconds: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "failure", b"failure", "model", b"model", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_remaining_seconds", b"_remaining_seconds", "end_time", b"end_time", "failure", b"failure", "model", b"model", "remaining_seconds", b"remaining_seconds", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "attempts", b"attempts", "end_time", b"end_time", "failure", b"failure", "fraction", b"fraction", "message", b"message", "metrics", b"metrics", "model", b"model", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_remaining_seconds", b"_remaining_seconds", "artifact", b"artifact", "attempts", b"attempts", "end_time", b"end_time", "failure", b"failure", "fraction", b"fraction", "message", b"message", "metrics", b"metrics", "model", b"model", "quarantine", b"quarantine", "remaining_seconds", b"remaining_seconds", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__remaining_seconds: _TypeAlias = _typing.Literal["remaining_seconds"]  # noqa: Y015
+    _WhichOneofArgType__remaining_seconds: _TypeAlias = _typing.Literal["_remaining_seconds", b"_remaining_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__remaining_seconds) -> _WhichOneofReturnType__remaining_seconds | None: ...
 
 Global___JobStatus: _TypeAlias = JobStatus  # noqa: Y015

@@ -82,6 +82,11 @@ class LoopServiceStub(object):
                 request_serializer=parfocal_dot_loop_dot_v1_dot_loop__service__pb2.CancelJobRequest.SerializeToString,
                 response_deserializer=parfocal_dot_loop_dot_v1_dot_job__pb2.Job.FromString,
                 _registered_method=True)
+        self.RetryJob = channel.unary_unary(
+                '/parfocal.loop.v1.LoopService/RetryJob',
+                request_serializer=parfocal_dot_loop_dot_v1_dot_loop__service__pb2.RetryJobRequest.SerializeToString,
+                response_deserializer=parfocal_dot_loop_dot_v1_dot_job__pb2.Job.FromString,
+                _registered_method=True)
         self.WatchJob = channel.unary_stream(
                 '/parfocal.loop.v1.LoopService/WatchJob',
                 request_serializer=parfocal_dot_loop_dot_v1_dot_loop__service__pb2.WatchJobRequest.SerializeToString,
@@ -171,6 +176,17 @@ class LoopServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RetryJob(self, request, context):
+        """Begins a job again that failed, was stopped, or has blocks in quarantine. Role: curator.
+
+        What exists is found and not made again; what was set aside is tried like anything else. Fails
+        with FAILED_PRECONDITION (`ERROR_REASON_NOTHING_TO_RETRY`) while it is under way and if it made
+        everything.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchJob(self, request, context):
         """Streams a job whenever it changes, beginning with how it is now, until it is over.
         Role: viewer.
@@ -225,6 +241,11 @@ def add_LoopServiceServicer_to_server(servicer, server):
             'CancelJob': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelJob,
                     request_deserializer=parfocal_dot_loop_dot_v1_dot_loop__service__pb2.CancelJobRequest.FromString,
+                    response_serializer=parfocal_dot_loop_dot_v1_dot_job__pb2.Job.SerializeToString,
+            ),
+            'RetryJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryJob,
+                    request_deserializer=parfocal_dot_loop_dot_v1_dot_loop__service__pb2.RetryJobRequest.FromString,
                     response_serializer=parfocal_dot_loop_dot_v1_dot_job__pb2.Job.SerializeToString,
             ),
             'WatchJob': grpc.unary_stream_rpc_method_handler(
@@ -476,6 +497,33 @@ class LoopService(object):
             target,
             '/parfocal.loop.v1.LoopService/CancelJob',
             parfocal_dot_loop_dot_v1_dot_loop__service__pb2.CancelJobRequest.SerializeToString,
+            parfocal_dot_loop_dot_v1_dot_job__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parfocal.loop.v1.LoopService/RetryJob',
+            parfocal_dot_loop_dot_v1_dot_loop__service__pb2.RetryJobRequest.SerializeToString,
             parfocal_dot_loop_dot_v1_dot_job__pb2.Job.FromString,
             options,
             channel_credentials,

@@ -75,6 +75,13 @@ class LoopServiceStub:
 
     Fails with FAILED_PRECONDITION (`ERROR_REASON_WORK_FINISHED`) if it is over.
     """
+    RetryJob: _grpc.UnaryUnaryMultiCallable[_loop_service_pb2.RetryJobRequest, _job_pb2.Job]
+    """Begins a job again that failed, was stopped, or has blocks in quarantine. Role: curator.
+
+    What exists is found and not made again; what was set aside is tried like anything else. Fails
+    with FAILED_PRECONDITION (`ERROR_REASON_NOTHING_TO_RETRY`) while it is under way and if it made
+    everything.
+    """
     WatchJob: _grpc.UnaryStreamMultiCallable[_loop_service_pb2.WatchJobRequest, _loop_service_pb2.WatchJobResponse]
     """Streams a job whenever it changes, beginning with how it is now, until it is over.
     Role: viewer.
@@ -124,6 +131,13 @@ class LoopServiceAsyncStub(LoopServiceStub):
     """Stops a job. Role: curator.
 
     Fails with FAILED_PRECONDITION (`ERROR_REASON_WORK_FINISHED`) if it is over.
+    """
+    RetryJob: _aio.UnaryUnaryMultiCallable[_loop_service_pb2.RetryJobRequest, _job_pb2.Job]  # type: ignore[assignment]
+    """Begins a job again that failed, was stopped, or has blocks in quarantine. Role: curator.
+
+    What exists is found and not made again; what was set aside is tried like anything else. Fails
+    with FAILED_PRECONDITION (`ERROR_REASON_NOTHING_TO_RETRY`) while it is under way and if it made
+    everything.
     """
     WatchJob: _aio.UnaryStreamMultiCallable[_loop_service_pb2.WatchJobRequest, _loop_service_pb2.WatchJobResponse]  # type: ignore[assignment]
     """Streams a job whenever it changes, beginning with how it is now, until it is over.
@@ -225,6 +239,19 @@ class LoopServiceServicer(metaclass=_abc_1.ABCMeta):
         """Stops a job. Role: curator.
 
         Fails with FAILED_PRECONDITION (`ERROR_REASON_WORK_FINISHED`) if it is over.
+        """
+
+    @_abc_1.abstractmethod
+    def RetryJob(
+        self,
+        request: _loop_service_pb2.RetryJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_pb2.Job, _abc.Awaitable[_job_pb2.Job]]:
+        """Begins a job again that failed, was stopped, or has blocks in quarantine. Role: curator.
+
+        What exists is found and not made again; what was set aside is tried like anything else. Fails
+        with FAILED_PRECONDITION (`ERROR_REASON_NOTHING_TO_RETRY`) while it is under way and if it made
+        everything.
         """
 
     @_abc_1.abstractmethod

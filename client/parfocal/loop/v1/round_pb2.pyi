@@ -295,7 +295,7 @@ class ProposalSpec(_message.Message):
     """Share of a window that neighbouring windows have in common. Default 0.25."""
     @_builtins.property
     def block_shape(self) -> _geometry_pb2.Index3:
-        """Blocks in which an image is predicted. Default 32 x 512 x 512."""
+        """Blocks in which an image is predicted. Default 64 x 1024 x 1024."""
 
     def __init__(
         self,
@@ -505,6 +505,7 @@ class StepStatus(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    REMAINING_SECONDS_FIELD_NUMBER: _builtins.int
     stage: Global___RoundStage.ValueType
     """Which."""
     state: _artifact_pb2.WorkState.ValueType
@@ -517,6 +518,10 @@ class StepStatus(_message.Message):
     """Path or name of the artifact that it made."""
     attempts: _builtins.int
     """How often it was begun."""
+    remaining_seconds: _builtins.float
+    """Estimate of the seconds until it is over, from the pace of what it has made since it was last
+    begun. Unset while that is not known.
+    """
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When it was first begun."""
@@ -536,12 +541,15 @@ class StepStatus(_message.Message):
         attempts: _builtins.int = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        remaining_seconds: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_remaining_seconds", b"_remaining_seconds", "end_time", b"end_time", "remaining_seconds", b"remaining_seconds", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "attempts", b"attempts", "end_time", b"end_time", "fraction", b"fraction", "message", b"message", "stage", b"stage", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_remaining_seconds", b"_remaining_seconds", "artifact", b"artifact", "attempts", b"attempts", "end_time", b"end_time", "fraction", b"fraction", "message", b"message", "remaining_seconds", b"remaining_seconds", "stage", b"stage", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__remaining_seconds: _TypeAlias = _typing.Literal["remaining_seconds"]  # noqa: Y015
+    _WhichOneofArgType__remaining_seconds: _TypeAlias = _typing.Literal["_remaining_seconds", b"_remaining_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__remaining_seconds) -> _WhichOneofReturnType__remaining_seconds | None: ...
 
 Global___StepStatus: _TypeAlias = StepStatus  # noqa: Y015
 

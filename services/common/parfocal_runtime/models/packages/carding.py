@@ -14,7 +14,8 @@ from parfocal_runtime.models.packages.description import Axis, Description, Tens
 _HALOS_OF_A_WINDOW = 8
 # What a network keeps of a larger one fills the memory of a laptop.
 _MOST_WINDOW_VOXELS = 1 << 22
-_VOLUME = ("batch", "channel", "z", "y", "x")
+# A volume, or a single section of one.
+_IMAGES = (("batch", "channel", "z", "y", "x"), ("batch", "channel", "y", "x"))
 
 
 def card_of_package(
@@ -68,11 +69,12 @@ def _tensor(tensor: Tensor, test: Array, like: dict[str, int] | None = None) -> 
 
 
 def _kind(description: Description, inputs: Sequence[Array], outputs: Sequence[Array]) -> Kind:
-    """Return `base` for what predicts one probability for each voxel of a grey volume."""
-    tensors = (*description.inputs, *description.outputs)
-    if len(tensors) != 2 or any(
-        tuple(axis.id for axis in tensor.axes) != _VOLUME for tensor in tensors
-    ):
+    """Return `base` for what predicts one probability for each voxel of a grey image."""
+    axes = [
+        tuple(axis.id for axis in tensor.axes)
+        for tensor in (*description.inputs, *description.outputs)
+    ]
+    if len(axes) != 2 or axes[0] not in _IMAGES or axes[1] != axes[0]:
         return "other"
     (source,), (result,) = inputs, outputs
     halo = [axis.halo for axis in description.outputs[0].axes[2:]]
