@@ -263,7 +263,7 @@ def main() -> None:
             label = f"chunks decoded / chunks, blocks of {'x'.join(map(str, block))}"
             table.append(row(label, chunks_decoded(store, shape, block), "x"))
         table += memory(service, store)
-        table += sameness(folder, quick=options.quick)
+        table += sameness(folder)
         if options.s3:
             table += in_s3(stack, folder, QUICK, options)
     show(table)

@@ -144,13 +144,18 @@ class Replica:
     def __init__(
         self, store_uri: str, folder: Path, *, threads: int, s3: S3Settings | None
     ) -> None:
-        tokens = folder / f"tokens-{os.urandom(4).hex()}"
-        self.token = write_token(tokens, name="benchmark", role=Role.CURATOR)
+        tokens, secret = folder / "tokens", folder / "token"
+        if not secret.exists():
+            secret.write_text(write_token(tokens, name="benchmark", role=Role.CURATOR))
+        self.token = secret.read_text()
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             "PARFOCAL_INFERENCE_PORT": "0",
             "PARFOCAL_INFERENCE_METRICS_PORT": "0",
+            # Where other work takes the processor away, looking for new models would count for
+            # more than it costs.
+            "PARFOCAL_INFERENCE_MODEL_POLL_SECONDS": "60",
             "PARFOCAL_INFERENCE_SESSION_THREADS": str(threads),
             "PARFOCAL_STORE_URI": store_uri,
             "PARFOCAL_TOKENS_FILE": str(tokens),
@@ -194,7 +199,6 @@ class Replica:
     def kill(self) -> None:
         """End it at once, as a machine that fails does."""
         self.process.kill()
-        self.process.wait()
 
     def close(self) -> None:
         """Hang up and end it."""

@@ -29,6 +29,8 @@ class Segmentation:
         box: Bounds,
         model: str | ModelVersion,
         overlap: float | None = None,
+        augmentation: int = 1,
+        empty_contrast: int | None = None,
         timeout_seconds: float = _LONG_SECONDS,
     ) -> messages.SegmentBlockResponse:
         """Predict one box of an image into its probability map; a box that is there stays.
@@ -38,7 +40,11 @@ class Segmentation:
             prediction: Path of the probability array; it is made if it is missing.
             box: Half-open, two triples (z, y, x), in voxels.
             model: `name` (its latest version) or `name/version`.
-            overlap: Share of a window that neighbours have in common.
+            overlap: Share of a window that neighbours have in common; by default a quarter, and
+                more where the model's halo asks for it.
+            augmentation: Flipped and transposed views whose mean the map is: 1, 4, 8 or 16.
+            empty_contrast: Windows whose grey values differ by at most this are taken for empty:
+                the model does not run on them. By default none is.
             timeout_seconds: How long it may take.
 
         Example:
@@ -54,6 +60,8 @@ class Segmentation:
             box=box_to_pb(box),
             model=model_to_pb(model),
             overlap=overlap,
+            augmentation=augmentation,
+            empty=None if empty_contrast is None else messages.EmptyRule(contrast=empty_contrast),
         )
         return self._connection.call(
             self._stub.SegmentBlock, request, timeout_seconds=timeout_seconds

@@ -13,14 +13,16 @@ from onnx import TensorProto, helper
 from inference_requests import PREDICTION, block, box, failure
 from onnx_graphs import graph
 from parfocal.common.v1 import artifact_pb2, geometry_pb2
+from parfocal.inference.v1 import inference_service_pb2 as pb
 from parfocal.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
-from parfocal_runtime.arrays import create_array, open_array
+from parfocal_runtime.arrays import array_attributes, create_array, open_array
 from parfocal_runtime.models.cards import base_card
 from parfocal_runtime.models.repository import ModelRepository
 from parfocal_runtime.store import ObjectStore
 
 NAN = float("nan")
 SHAPE = (6, 40, 200)
+HALF = "projects/demo/images/half"
 
 
 class Served(Protocol):
@@ -48,6 +50,62 @@ def test_a_map_that_is_made_block_by_block_is_the_map_that_is_made_at_once(
     assert answer.model == artifact_pb2.ModelVersion(name="grey", version=1)
     assert answer.windows == 2 * 9 * 49
     assert 0 < answer.model_seconds < answer.seconds
+    assert 0 < answer.store_seconds < answer.seconds
+    assert 0 < answer.memory_bytes < 2_000_000
+
+
+def test_windows_share_what_the_halo_on_the_card_asks_for(inference: InferenceServiceStub) -> None:
+    request = block()
+    request.ClearField("overlap")
+
+    answer = inference.SegmentBlock(request)
+
+    # Windows 4 x 8 x 8 with a halo of 2 in the plane: every 3 x 4 x 4 voxels, not 3 x 6 x 6.
+    assert answer.windows == 2 * 9 * 49
+
+
+def test_empty_windows_are_left_out_by_a_rule_that_the_map_keeps(
+    store: ObjectStore, inference: InferenceServiceStub, picture: npt.NDArray[np.uint8]
+) -> None:
+    half = picture.copy()
+    half[:, :, 100:] = 80
+    create_array(store, HALF, shape=SHAPE, dtype=np.uint8, chunks=SHAPE).write(half).result()
+    rule = pb.EmptyRule(contrast=0)
+
+    answer = inference.SegmentBlock(block(image=HALF, empty=rule, overlap=0.0))
+    refused = failure(lambda: inference.SegmentBlock(block(image=HALF, overlap=0.0)))
+
+    found = map_of(store)
+    assert np.abs(found - half)[..., :96].max() <= 1
+    assert not found[..., 104:].any()
+    # The column that begins at 96 holds the last pixels that differ.
+    assert (answer.windows, answer.windows_skipped) == (2 * 5 * 13, 2 * 5 * 12)
+    assert array_attributes(store, PREDICTION)["parfocal"]["empty"] == {"contrast": 0}
+    assert refused[1] == "ERROR_REASON_ARTIFACT_EXISTS"
+
+
+def test_an_augmented_map_says_so(
+    store: ObjectStore, inference: InferenceServiceStub, picture: npt.NDArray[np.uint8]
+) -> None:
+    inference.SegmentBlock(block(augmentation=16))
+    refused = failure(lambda: inference.SegmentBlock(block(augmentation=8)))
+
+    assert np.abs(map_of(store) - picture).max() <= 1
+    assert array_attributes(store, PREDICTION)["parfocal"]["augmentation"] == 16
+    assert refused[1] == "ERROR_REASON_ARTIFACT_EXISTS"
+
+
+def test_a_block_that_needs_more_memory_than_it_may_take_is_refused(
+    store: ObjectStore, served: Served
+) -> None:
+    with served(store, max_block_bytes=100_000) as channel:
+        stub = InferenceServiceStub(channel)
+        code, reason, metadata = failure(lambda: stub.SegmentBlock(block()))
+
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "ERROR_REASON_INVALID_FIELD")
+    assert metadata["field"] == "box"
+    assert int(metadata["value"]) > 100_000
+    assert not list(store.list("projects/demo/predictions"))
 
 
 def test_a_block_that_is_there_is_not_computed_again(inference: InferenceServiceStub) -> None:
@@ -134,6 +192,14 @@ def test_a_box_that_cuts_chunks_is_widened_to_them(
         ({"overlap": 0.9}, "INVALID_ARGUMENT", "INVALID_FIELD", "overlap"),
         ({"overlap": -0.1}, "INVALID_ARGUMENT", "INVALID_FIELD", "overlap"),
         ({"overlap": NAN}, "INVALID_ARGUMENT", "INVALID_FIELD", "overlap"),
+        ({"augmentation": 2}, "INVALID_ARGUMENT", "INVALID_FIELD", "augmentation"),
+        ({"augmentation": -1}, "INVALID_ARGUMENT", "INVALID_FIELD", "augmentation"),
+        (
+            {"empty": pb.EmptyRule(contrast=256)},
+            "INVALID_ARGUMENT",
+            "INVALID_FIELD",
+            "empty.contrast",
+        ),
     ],
 )
 def test_a_block_that_can_never_be_predicted_is_refused_with_its_field(

@@ -57,6 +57,30 @@ def test_a_package_predicts_an_image_window_by_window(
     assert np.abs(found - expected).max() <= 1
 
 
+def test_a_package_of_single_sections_predicts_a_volume_section_by_section(
+    store: ObjectStore,
+    inference: InferenceServiceStub,
+    picture: npt.NDArray[np.uint8],
+    tmp_path: Path,
+) -> None:
+    raw = cells_pixels((1, 1, 16, 32))
+    package = package_0_5(
+        affine_graph(("n", 1, 16, 32), gain=1 / 255),
+        raw,
+        raw / np.float32(255),
+        axes=("batch", "channel", "y", "x"),
+    )
+    publish_package(store, "sections", package.as_folder(tmp_path / "sections"))
+    request = block(model=artifact_pb2.ModelVersion(name="sections"), augmentation=4)
+
+    answer = inference.SegmentBlock(request)
+
+    found = np.asarray(open_array(store, PREDICTION).read().result(), np.int64)
+    assert np.abs(found - picture).max() <= 1
+    starts = WindowGrid.overlapping(SHAPE, (1, 16, 32), overlap=0.5).starts
+    assert answer.windows == np.prod([len(axis) for axis in starts])
+
+
 def test_a_package_that_gives_no_probabilities_predicts_no_image(
     store: ObjectStore, inference: InferenceServiceStub, tmp_path: Path
 ) -> None:
