@@ -15,7 +15,7 @@ _LONG_SECONDS = 3600.0
 
 
 class Segmentation:
-    """Probability maps."""
+    """Probability maps, and detections."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -65,6 +65,50 @@ class Segmentation:
         )
         return self._connection.call(
             self._stub.SegmentBlock, request, timeout_seconds=timeout_seconds
+        )
+
+    def detect(
+        self,
+        image: str,
+        detections: str,
+        *,
+        box: Bounds,
+        model: str | ModelVersion,
+        stride: int = 0,
+        threshold: float = 0.0,
+        left_out: Iterable[int] = (),
+        timeout_seconds: float = _LONG_SECONDS,
+    ) -> messages.DetectPatchesResponse:
+        """Find objects in one box of an image with a patch classifier; a table that is there stays.
+
+        Args:
+            image: Path of the image's array in the object store.
+            detections: Path of the table, `projects/{project}/detections/...parquet`.
+            box: Half-open, two triples (z, y, x), in voxels.
+            model: `name` (its latest version) or `name/version`.
+            stride: Pixels between neighbouring patches; 0 is a tenth of a patch.
+            threshold: Least confidence of a detection; 0 is 0.5.
+            left_out: Classes that are nothing to find, such as background.
+            timeout_seconds: How long it may take.
+
+        Example:
+            >>> client.segmentation.detect(  # doctest: +SKIP
+            ...     image.path, "projects/blood/detections/smear.parquet",
+            ...     box=((0, 0, 0), (1, 480, 640)), model="cells",
+            ... ).count
+            21
+        """
+        request = messages.DetectPatchesRequest(
+            image=image,
+            detections=detections,
+            box=box_to_pb(box),
+            model=model_to_pb(model),
+            stride=stride,
+            threshold=threshold,
+            left_out=left_out,
+        )
+        return self._connection.call(
+            self._stub.DetectPatches, request, timeout_seconds=timeout_seconds
         )
 
 

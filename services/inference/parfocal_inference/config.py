@@ -21,6 +21,8 @@ class InferenceConfig(ServerConfig):
     """Seconds between two looks for new model versions."""
     windows_per_run: int = bounded(1, least=1, most=1024)
     """Windows of a block in one run of the model; on a CPU more than one gains nothing."""
+    patches_per_run: int = bounded(64, least=1, most=65536)
+    """Patches in one run of a patch classifier."""
     parallel_blocks: int = bounded(2, least=1, most=1024)
     """Blocks predicted at the same time; other requests wait."""
     max_block_voxels: int = bounded(1 << 27, least=1)

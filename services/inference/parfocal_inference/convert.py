@@ -13,6 +13,7 @@ from parfocal.inference.v1 import inference_service_pb2 as pb
 from parfocal_inference.augmentation import COPIES
 from parfocal_inference.candidates import Eligibility, SliceRule
 from parfocal_inference.components import ComponentRule, Connectivity
+from parfocal_inference.detections import Detected, DetectionTask
 from parfocal_inference.emptiness import LowContrast
 from parfocal_inference.propose import DEFAULT_BLOCK, Proposal, Proposed, Source
 from parfocal_inference.segmentation import BlockDone, BlockTask
@@ -28,6 +29,7 @@ DEFAULT_MINIMUM_VOXELS = 30
 DEFAULT_PATCH_SIDE = 64
 
 _PREDICTION = re.compile(r"projects/([^/]+)/predictions/.+")
+_DETECTIONS = re.compile(r"projects/([^/]+)/detections/.+\.parquet")
 _CANDIDATES = re.compile(r"projects/([^/]+)/candidates/([^/]+)")
 _CONNECTIVITY = {
     pb.CONNECTIVITY_UNSPECIFIED: Connectivity.PLANAR_8,
@@ -122,6 +124,45 @@ def proposed_to_pb(folder: str, proposed: Proposed) -> pb.ProposeCandidatesRespo
     """Write what became of a candidate set."""
     return pb.ProposeCandidatesResponse(
         candidates=folder, count=proposed.count, already_done=proposed.already_done
+    )
+
+
+def detection_from_pb(
+    request: pb.DetectPatchesRequest, resolve: Resolve, *, most_voxels: int
+) -> DetectionTask:
+    """Read a request to detect objects.
+
+    Raises:
+        InvalidInput: If a field has a value that can never work.
+        PermissionDenied: If an array or table lies outside the store.
+    """
+    if not request.HasField("box"):
+        raise _missing("box")
+    box = box_from_pb(request.box, field="box")
+    if box.voxels > most_voxels:
+        raise _invalid("box", box.voxels, f"may have at most {most_voxels} voxels")
+    table = _path_from_pb(request.detections, resolve, field="detections")
+    match = _DETECTIONS.fullmatch(table)
+    if match is None:
+        form = "projects/{project}/detections/....parquet"
+        raise _ill_formed("detections", request.detections, form)
+    checked_name(match[1], field="detections")
+    return DetectionTask(
+        image=_path_from_pb(request.image, resolve, field="image"),
+        table=table,
+        box=box,
+        model=_model_from_pb(request.model),
+        version=request.model.version or None,
+        stride=_within(request.stride, 0, None, field="stride"),
+        threshold=_threshold_from_pb(request.threshold),
+        left_out=tuple(request.left_out),
+    )
+
+
+def detected_to_pb(table: str, detected: Detected) -> pb.DetectPatchesResponse:
+    """Write what became of a detection."""
+    return pb.DetectPatchesResponse(
+        detections=table, count=detected.count, already_done=detected.already_done
     )
 
 

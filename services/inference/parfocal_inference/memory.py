@@ -10,6 +10,7 @@ import numpy.typing as npt
 from parfocal_inference.blending import Blend
 from parfocal_inference.windows import WindowGrid
 from parfocal_runtime.box import Box
+from parfocal_runtime.errors import InvalidInput
 
 _RUNS = 3
 """Runs of the model in memory: one cut out, one with the model, one blended."""
@@ -54,3 +55,19 @@ def block_memory_bytes(
     return (
         _COPIES_READ * read + run + Blend.memory_bytes(box, grid.window) + _COPIES_WRITTEN * written
     )
+
+
+def require_room(needed: int, most: int | None) -> None:
+    """Return if a box may have the memory that it needs; None is any.
+
+    Raises:
+        InvalidInput: If it may not (`ERROR_REASON_INVALID_FIELD`).
+    """
+    if most is not None and needed > most:
+        raise InvalidInput(
+            "ERROR_REASON_INVALID_FIELD",
+            f"the box needs {needed} bytes of memory and may take {most}; a box of fewer rows and "
+            "columns needs less",
+            field="box",
+            value=needed,
+        )

@@ -20,14 +20,13 @@ from parfocal_inference.base_model import BaseModel
 from parfocal_inference.cancellation import UNCANCELLED, Cancellation
 from parfocal_inference.emptiness import LowContrast
 from parfocal_inference.image_arrays import chunk_depth, open_image
-from parfocal_inference.memory import block_memory_bytes
+from parfocal_inference.memory import block_memory_bytes, require_room
 from parfocal_inference.prediction import CHUNKS, Prediction
 from parfocal_inference.segment import Pixels, Tally, segment_sections
 from parfocal_inference.windows import WindowGrid
 from parfocal_inference.write_behind import WriteBehind
 from parfocal_runtime.arrays import read_box
 from parfocal_runtime.box import Box, Triple, require_inside
-from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.logs import get_logger
 from parfocal_runtime.models.loaded import LoadedModels
 from parfocal_runtime.store import ObjectStore
@@ -169,7 +168,7 @@ def segment_into_store(
         dtype=model.dtype,
         is_augmented=task.augmentation > 1,
     )
-    _require_room(memory_bytes, limits.most_bytes)
+    require_room(memory_bytes, limits.most_bytes)
     prediction = Prediction.opened(
         store,
         task.prediction,
@@ -222,14 +221,3 @@ def _write_sections(
             behind.add(piece)
         behind.finish()
     prediction.finish(box)
-
-
-def _require_room(needed: int, most: int | None) -> None:
-    if most is not None and needed > most:
-        raise InvalidInput(
-            "ERROR_REASON_INVALID_FIELD",
-            f"the box needs {needed} bytes of memory and may take {most}; a box of fewer rows and "
-            "columns needs less",
-            field="box",
-            value=needed,
-        )

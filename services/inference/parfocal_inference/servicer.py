@@ -11,6 +11,7 @@ from parfocal.inference.v1 import inference_service_pb2 as pb
 from parfocal.inference.v1 import inference_service_pb2_grpc as service_grpc
 from parfocal_inference import convert
 from parfocal_inference.config import InferenceConfig
+from parfocal_inference.detections import detect_into_store
 from parfocal_inference.propose import propose_candidates
 from parfocal_inference.segmentation import BlockLimits, segment_into_store
 from parfocal_runtime.models.loaded import LoadedModels
@@ -69,5 +70,17 @@ class InferenceServicer(service_grpc.InferenceServiceServicer):
     async def DetectPatches(
         self, request: pb.DetectPatchesRequest, context: Context
     ) -> pb.DetectPatchesResponse:
-        """Refuse: this version has no patch classifier."""
-        raise NotImplementedError
+        """Find objects in one box of an image."""
+        most = self._config.max_block_voxels
+        task = convert.detection_from_pb(request, self._store.resolve, most_voxels=most)
+        async with self._blocks:
+            detected = await in_thread(
+                detect_into_store,
+                self._store,
+                self._models,
+                task,
+                batch=self._config.patches_per_run,
+                most_bytes=self._config.max_block_bytes,
+                cancel=CancelFlag(),
+            )
+        return convert.detected_to_pb(task.table, detected)

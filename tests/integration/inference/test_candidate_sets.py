@@ -197,12 +197,6 @@ def test_more_candidates_than_the_server_allows_are_refused(
     assert metadata["limit"] == "3"
 
 
-def test_detection_is_not_there_yet(inference: InferenceServiceStub) -> None:
-    code, _, _ = failure(lambda: inference.DetectPatches(pb.DetectPatchesRequest()))
-
-    assert code == grpc.StatusCode.UNIMPLEMENTED
-
-
 def test_one_server_answers_the_open_inference_protocol_with_the_same_models(
     store: ObjectStore, served: Served
 ) -> None:

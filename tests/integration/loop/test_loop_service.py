@@ -9,6 +9,7 @@ import pytest
 
 from parfocal.common.v1 import artifact_pb2 as artifacts
 from parfocal.common.v1 import geometry_pb2 as geometry
+from parfocal.inference.v1 import inference_service_pb2 as inference
 from parfocal.loop.v1 import job_pb2 as jobs
 from parfocal.loop.v1 import loop_service_pb2 as service
 from parfocal.loop.v1 import round_pb2 as rounds
@@ -25,6 +26,7 @@ from parfocal_runtime.errors import (
     NotFound,
     PermissionDenied,
     Unauthenticated,
+    WrongState,
 )
 from parfocal_runtime.server import serving_in_thread
 
@@ -213,6 +215,60 @@ def test_a_job_without_a_task_is_refused(loop: Deployment) -> None:
         loop.curator.CreateJob(request)
 
     assert refusal(caught.value).reason == "ERROR_REASON_MISSING_FIELD"
+
+
+def waiting_job(loop: Deployment, name: str) -> str:
+    """Create a job that waits for a service that does not answer; return its name."""
+    wanted = jobs.Job(
+        propose=inference.ProposeCandidatesRequest(candidates="projects/p/candidates/c")
+    )
+    request = service.CreateJobRequest(parent="projects/p", job_id=name, job=wanted)
+    return loop.curator.CreateJob(request).name
+
+
+def test_a_job_that_was_stopped_can_be_begun_again(loop: Deployment) -> None:
+    name = waiting_job(loop, "stopped")
+    loop.curator.CancelJob(service.CancelJobRequest(name=name))
+    for response in loop.viewer.WatchJob(service.WatchJobRequest(name=name), timeout=20):
+        stopped = response.job.status.state
+    retried = loop.curator.RetryJob(service.RetryJobRequest(name=name))
+    for response in loop.viewer.WatchJob(service.WatchJobRequest(name=name), timeout=20):
+        if response.job.status.state == artifacts.WORK_STATE_RUNNING:
+            break
+    loop.curator.CancelJob(service.CancelJobRequest(name=name))
+
+    assert stopped == artifacts.WORK_STATE_CANCELLED
+    assert retried.status.state == artifacts.WORK_STATE_PENDING
+    assert response.job.status.attempts == retried.status.attempts + 1
+
+
+def test_a_job_under_way_has_nothing_to_retry(loop: Deployment) -> None:
+    name = waiting_job(loop, "under-way")
+
+    with pytest.raises(grpc.RpcError) as caught:
+        loop.curator.RetryJob(service.RetryJobRequest(name=name))
+    loop.curator.CancelJob(service.CancelJobRequest(name=name))
+
+    error = refusal(caught.value)
+    assert isinstance(error, WrongState)
+    assert error.reason == "ERROR_REASON_NOTHING_TO_RETRY"
+
+
+def test_more_blocks_cannot_be_tolerated_than_are_ever_set_aside(loop: Deployment) -> None:
+    wanted = jobs.Job(
+        segment=jobs.SegmentJob(
+            image="projects/p/images/i/0",
+            prediction="projects/p/predictions/i/0",
+            model=artifacts.ModelVersion(name="m"),
+            tolerated_blocks=1001,
+        )
+    )
+    request = service.CreateJobRequest(parent="projects/p", job_id="tolerant", job=wanted)
+
+    with pytest.raises(grpc.RpcError) as caught:
+        loop.curator.CreateJob(request)
+
+    assert refusal(caught.value).metadata["field"] == "job.segment.tolerated_blocks"
 
 
 def test_lists_are_paged_and_guard_their_tokens(loop: Deployment) -> None:

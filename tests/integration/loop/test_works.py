@@ -203,3 +203,23 @@ def described(connection: Connection) -> dict[str, object]:
         "indexes": {one["name"] for one in inspector.get_indexes("work")},
         "key": inspector.get_pk_constraint("work")["constrained_columns"],
     }
+
+
+def test_what_is_over_can_be_opened_again_by_whoever_saw_it_last(dsn: str) -> None:
+    async def test(works: WorkStore, clock: Clock) -> None:
+        await works.create(KEY, spec=b"wanted", status=b"")
+        await works.request_cancel(KEY)
+        await works.claim("one", seconds=60)
+        await works.save(KEY, "one", status=b"ended", finished=True)
+        seen = await works.get(KEY)
+
+        opened_again = await works.reopen(seen, status=b"anew")
+        with pytest.raises(Conflict):
+            await works.reopen(seen, status=b"late")
+
+        assert (opened_again.status, opened_again.finished) == (b"anew", False)
+        assert not opened_again.cancel_requested
+        # Nobody is at it, although the claim of the last one has not run out.
+        assert [work.key for work in await works.claim("two", seconds=60)] == [KEY]
+
+    run(dsn, test)

@@ -367,21 +367,33 @@ class DetectPatchesRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     STRIDE_FIELD_NUMBER: _builtins.int
     THRESHOLD_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_FIELD_NUMBER: _builtins.int
     image: _builtins.str
     """Required. Path of the image's array (z, y, x), uint8."""
     detections: _builtins.str
-    """Required. Path of the detection table to write."""
+    """Required. Path of the detection table to write, `projects/{project}/detections/...parquet`.
+    Columns: `detection` (number in the table), `class`, `confidence`, the middle of the patch
+    `cy cx`, and its half-open box `z0 y0 x0 z1 y1 x1`, one section deep.
+    """
     stride: _builtins.int
     """Step of the sliding window in pixels, at least 1. Default: a tenth of the patch."""
     threshold: _builtins.float
-    """Detections below this confidence are dropped, 0 to 1. Default 0.5."""
+    """Detections below this confidence are dropped; above 0, below 1. Default 0.5."""
     @_builtins.property
     def box(self) -> _geometry_pb2.Box:
-        """Required. The box to search."""
+        """Required. The box to search: detections whose middle lies in it are written. Patches lie
+        inside the image as a whole and may reach over the faces of the box.
+        """
 
     @_builtins.property
     def model(self) -> _artifact_pb2.ModelVersion:
-        """Required. The patch classifier."""
+        """Required. The patch classifier: a model with one input (N, 1, H, W) and a first output (N, K)
+        of probabilities.
+        """
+
+    @_builtins.property
+    def left_out(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Classes, from 0, that are nothing to find, such as background."""
 
     def __init__(
         self,
@@ -392,10 +404,11 @@ class DetectPatchesRequest(_message.Message):
         model: _artifact_pb2.ModelVersion | None = ...,
         stride: _builtins.int = ...,
         threshold: _builtins.float = ...,
+        left_out: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "detections", b"detections", "image", b"image", "model", b"model", "stride", b"stride", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "detections", b"detections", "image", b"image", "left_out", b"left_out", "model", b"model", "stride", b"stride", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -86,6 +86,11 @@ class InferenceServiceServicer(object):
 
     def DetectPatches(self, request, context):
         """Slides a patch classifier over a box of an image and writes what it finds. Role: curator.
+
+        Sections are searched one by one, class by class. A detection is a place where the class is
+        at least as likely as `threshold` says and nowhere likelier within half a patch. The detections
+        of boxes that tile an image are those of the whole. The same table from other parameters fails
+        with ALREADY_EXISTS (`ERROR_REASON_ARTIFACT_EXISTS`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

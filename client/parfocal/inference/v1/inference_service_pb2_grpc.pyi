@@ -52,7 +52,13 @@ class InferenceServiceStub:
     set from other parameters fails with ALREADY_EXISTS (`ERROR_REASON_ARTIFACT_EXISTS`).
     """
     DetectPatches: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.DetectPatchesRequest, _inference_service_pb2.DetectPatchesResponse]
-    """Slides a patch classifier over a box of an image and writes what it finds. Role: curator."""
+    """Slides a patch classifier over a box of an image and writes what it finds. Role: curator.
+
+    Sections are searched one by one, class by class. A detection is a place where the class is
+    at least as likely as `threshold` says and nowhere likelier within half a patch. The detections
+    of boxes that tile an image are those of the whole. The same table from other parameters fails
+    with ALREADY_EXISTS (`ERROR_REASON_ARTIFACT_EXISTS`).
+    """
 
 @_typing.type_check_only
 class InferenceServiceAsyncStub(InferenceServiceStub):
@@ -78,7 +84,13 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     set from other parameters fails with ALREADY_EXISTS (`ERROR_REASON_ARTIFACT_EXISTS`).
     """
     DetectPatches: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.DetectPatchesRequest, _inference_service_pb2.DetectPatchesResponse]  # type: ignore[assignment]
-    """Slides a patch classifier over a box of an image and writes what it finds. Role: curator."""
+    """Slides a patch classifier over a box of an image and writes what it finds. Role: curator.
+
+    Sections are searched one by one, class by class. A detection is a place where the class is
+    at least as likely as `threshold` says and nowhere likelier within half a patch. The detections
+    of boxes that tile an image are those of the whole. The same table from other parameters fails
+    with ALREADY_EXISTS (`ERROR_REASON_ARTIFACT_EXISTS`).
+    """
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     """Runs models over images by reference: arrays are named, never sent.
@@ -119,6 +131,12 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_service_pb2.DetectPatchesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_service_pb2.DetectPatchesResponse, _abc.Awaitable[_inference_service_pb2.DetectPatchesResponse]]:
-        """Slides a patch classifier over a box of an image and writes what it finds. Role: curator."""
+        """Slides a patch classifier over a box of an image and writes what it finds. Role: curator.
+
+        Sections are searched one by one, class by class. A detection is a place where the class is
+        at least as likely as `threshold` says and nowhere likelier within half a patch. The detections
+        of boxes that tile an image are those of the whole. The same table from other parameters fails
+        with ALREADY_EXISTS (`ERROR_REASON_ARTIFACT_EXISTS`).
+        """
 
 def add_InferenceServiceServicer_to_server(servicer: InferenceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
