@@ -6,13 +6,15 @@ import grpc.aio
 
 from parfocal.inference.v1 import inference_service_pb2_grpc as service_grpc
 from parfocal_inference.batching import BatchingExecutor
-from parfocal_inference.config import InferenceConfig
+from parfocal_inference.config import PREFIX, InferenceConfig
 from parfocal_inference.oip_servicer import oip_service
 from parfocal_inference.servicer import InferenceServicer
 from parfocal_inference.serving_metrics import InferenceStatistics
+from parfocal_runtime.config import ConfigError
+from parfocal_runtime.errors import WrongState
 from parfocal_runtime.models.loaded import LoadedModels
 from parfocal_runtime.models.repository import ModelRepository
-from parfocal_runtime.models.sessions import SessionOptions
+from parfocal_runtime.models.sessions import SessionOptions, check_providers
 from parfocal_runtime.models.watcher import ModelWatcher
 from parfocal_runtime.server import Service
 from parfocal_runtime.store import ObjectStore, open_store
@@ -28,9 +30,12 @@ def build(config: InferenceConfig, store: ObjectStore | None = None) -> Service:
     Args:
         config: Its settings.
         store: Where models and images are; None opens the store that `config` names.
+
+    Raises:
+        ConfigError: If an execution provider that `config` demands cannot be used here.
     """
     store = store or open_store(config.store_uri, s3=config.s3)
-    options = SessionOptions(providers=config.providers, threads=config.session_threads)
+    options = _session_options(config)
     models = LoadedModels(ModelRepository(store), options=options)
     watcher = ModelWatcher(models, interval_seconds=config.model_poll_seconds)
     statistics = InferenceStatistics(models.loaded)
@@ -54,3 +59,16 @@ def build(config: InferenceConfig, store: ObjectStore | None = None) -> Service:
         ready=protocol.ready,
         collectors=protocol.collectors,
     )
+
+
+def _session_options(config: InferenceConfig) -> SessionOptions:
+    options = SessionOptions(
+        providers=config.providers,
+        threads=config.session_threads,
+        gpu_memory_bytes=config.gpu_memory_bytes,
+    )
+    try:
+        check_providers(options)
+    except WrongState as error:
+        raise ConfigError(f"{PREFIX}_PROVIDERS: {error.message}") from error
+    return options

@@ -67,7 +67,7 @@ class BatchingExecutor:
             lane.close()
 
     def _opened(self, model: LoadedModel) -> Lane:
-        policy = policy_of(model.config, model.session.inputs, model.session.outputs)
+        policy = policy_of(model.config, model.session)
         return Lane(
             model.name, model.version, policy, self._statistics.of(model.name, model.version)
         )

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from parfocal_inference.schedule import Schedule
-from parfocal_runtime.models.sessions import TensorSpec
+from parfocal_runtime.models.buckets import has_rows, row_buckets
+from parfocal_runtime.models.sessions import ModelSession
 from parfocal_runtime.triton.v1 import model_config_pb2 as config_pb
 
 _US = 1000
@@ -50,6 +51,8 @@ class BatchingPolicy:
         default_level: Priority of a request that names none, or none that there is.
         queue: What becomes of requests that wait.
         queues: The same for single priorities.
+        buckets: Numbers of rows, ascending, to the next of which a run is filled up; none where
+            it runs as it is.
     """
 
     max_rows: int | None = None
@@ -61,6 +64,7 @@ class BatchingPolicy:
     default_level: int = 0
     queue: QueuePolicy = QueuePolicy()
     queues: Mapping[int, QueuePolicy] = field(default_factory=dict)
+    buckets: tuple[int, ...] = ()
 
     def level_of(self, schedule: Schedule) -> int:
         """Return the priority that a request has."""
@@ -74,23 +78,15 @@ class BatchingPolicy:
         return self.queues.get(level, self.queue)
 
 
-def policy_of(
-    config: config_pb.ModelConfig, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
-) -> BatchingPolicy:
-    """Return how the requests of a model become runs.
-
-    Args:
-        config: Its configuration.
-        inputs: Inputs of its graph.
-        outputs: Outputs of its graph.
-    """
+def policy_of(config: config_pb.ModelConfig, session: ModelSession) -> BatchingPolicy:
+    """Return how the requests of a model become runs, by its configuration."""
     batching = config.dynamic_batching
-    has_rows = config.max_batch_size > 0 and all(spec.has_batch for spec in (*inputs, *outputs))
+    rows = has_rows(config, session.inputs, session.outputs)
     levels = batching.priority_levels
     default = batching.default_priority_level
     return BatchingPolicy(
-        max_rows=config.max_batch_size if has_rows else None,
-        shares=has_rows and config.HasField("dynamic_batching"),
+        max_rows=config.max_batch_size if rows else None,
+        shares=rows and config.HasField("dynamic_batching"),
         instances=_instances(config.instance_group),
         preferred=frozenset(size for size in batching.preferred_batch_size if size > 0),
         delay_ns=batching.max_queue_delay_microseconds * _US,
@@ -98,6 +94,7 @@ def policy_of(
         default_level=default if 1 <= default <= levels else levels,
         queue=_queue(batching.default_queue_policy),
         queues={level: _queue(policy) for level, policy in batching.priority_queue_policy.items()},
+        buckets=row_buckets(config, session),
     )
 
 

@@ -15,6 +15,8 @@ class InferenceConfig(ServerConfig):
 
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     """Execution providers of ONNX Runtime, all demanded, best first."""
+    gpu_memory_bytes: int = bounded(0, least=0)
+    """Most memory that one model takes for its runs on a GPU; 0 is no limit."""
     session_threads: int = bounded(0, least=0, most=1024)
     """Threads of one run of a model; 0 is the CPUs that the process has."""
     model_poll_seconds: float = bounded(1.0, least=0.05, most=3600)

@@ -10,6 +10,7 @@ from itertools import accumulate
 import numpy as np
 
 from parfocal_runtime.errors import InvalidInput
+from parfocal_runtime.models.buckets import filled_up
 from parfocal_runtime.models.datatypes import Array
 from parfocal_runtime.models.sessions import ModelSession
 
@@ -54,28 +55,31 @@ class RowsLost(Exception):
 
 
 def run_jointly(
-    session: ModelSession, shares: Sequence[Share]
+    session: ModelSession, shares: Sequence[Share], buckets: Sequence[int] = ()
 ) -> tuple[list[dict[str, Array]], StageTimes]:
     """Run a model once and return each share's outputs, in the order it wants them.
 
-    Rows are copied once where there are several shares, and not at all for one. The outputs of
-    several shares are views of the run's.
+    Rows are copied once where there are several shares or rows are filled up, and not at all
+    otherwise. The outputs of several shares are views of the run's.
 
     Args:
         session: The model.
         shares: At least one; of several, all have the same shapes but for their rows.
+        buckets: Numbers of rows, ascending, to the next of which zeros fill the run up.
 
     Raises:
         InvalidInput: If the model cannot run on them.
         RowsLost: If the outputs cannot be divided.
     """
     begun = time.monotonic_ns()
-    inputs = _joined(shares)
+    rows = sum(_length(share) for share in shares) if buckets else 0
+    filled = filled_up(rows, buckets)
+    inputs = _joined(shares) if filled == rows else _filled(shares, filled)
     wanted = list(dict.fromkeys(name for share in shares for name in share.outputs))
     prepared = time.monotonic_ns()
     found = session.run(inputs, wanted)
     ran = time.monotonic_ns()
-    parts = _divided(found, shares)
+    parts = _divided(found, shares, filled=filled if filled != rows else None)
     done = time.monotonic_ns()
     return parts, StageTimes(prepared - begun, ran - prepared, done - ran)
 
@@ -115,16 +119,32 @@ def _joined(shares: Sequence[Share]) -> dict[str, Array]:
     }
 
 
+def _filled(shares: Sequence[Share], rows: int) -> dict[str, Array]:
+    inputs: dict[str, Array] = {}
+    for name, first in shares[0].inputs.items():
+        inputs[name] = batch = np.empty((rows, *first.shape[1:]), first.dtype)
+        end = 0
+        for share in shares:
+            begin, end = end, end + _length(share)
+            batch[begin:end] = _rows_of(share.inputs[name], share)
+        # Rows of nobody: whatever comes of them is cut off.
+        batch[end:] = b"" if batch.dtype.hasobject else 0
+    return inputs
+
+
 def _rows_of(array: Array, share: Share) -> Array:
     return array if share.rows is None else array[share.rows]
 
 
-def _divided(found: Mapping[str, Array], shares: Sequence[Share]) -> list[dict[str, Array]]:
-    if len(shares) == 1 and shares[0].rows is None:
+def _divided(
+    found: Mapping[str, Array], shares: Sequence[Share], *, filled: int | None
+) -> list[dict[str, Array]]:
+    if len(shares) == 1 and shares[0].rows is None and filled is None:
         return [{name: found[name] for name in shares[0].outputs}]
     ends = list(accumulate(_length(share) for share in shares))
+    ran = ends[-1] if filled is None else filled
     for array in found.values():
-        if not array.shape or array.shape[0] != ends[-1]:
+        if not array.shape or array.shape[0] != ran:
             raise RowsLost
     return [
         {name: found[name][start:end] for name in share.outputs}

@@ -224,12 +224,16 @@ class Lane:
                 self._threads -= 1
             return ready_ns is not None
 
+    @property
+    def _buckets(self) -> Sequence[int]:
+        return self._policy.buckets if self._shares else ()
+
     def _run(self, pieces: Sequence[Piece[_Request]]) -> list[_Answer]:
         """Run pieces together, or if that fails each by itself; return what is to be answered."""
         began = time.monotonic_ns()
         session = pieces[0].ticket.request.session
         try:
-            parts, times = run_jointly(session, [_share(piece) for piece in pieces])
+            parts, times = run_jointly(session, [_share(piece) for piece in pieces], self._buckets)
         except Exception as error:
             return self._run_one_by_one(pieces, error)
         self._counted.ran(sum(piece.rows for piece in pieces), times)
@@ -243,7 +247,9 @@ class Lane:
         return [(request, _answer(request)) for request in finished]
 
     def _run_one_by_one(self, pieces: Sequence[Piece[_Request]], error: Exception) -> list[_Answer]:
-        if len(pieces) == 1:
+        # A run that was filled up with rows of nobody was no run of one request alone.
+        may_go_on = len(pieces) > 1 or (isinstance(error, RowsLost) and self._buckets)
+        if not may_go_on:
             return [(pieces[0].ticket.request, self._told(error))]
         if isinstance(error, RowsLost):
             self._stop_sharing()

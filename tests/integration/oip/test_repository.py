@@ -27,6 +27,11 @@ CHANGES = {
 }
 
 
+def accelerators(kind: str, name: str) -> str:
+    return f"""optimization {{ execution_accelerators {{
+        {kind}_execution_accelerator: [ {{ name: "{name}" }} ] }} }}"""
+
+
 def load(oip: Oip, name: str) -> None:
     oip.admin.RepositoryModelLoad(pb.RepositoryModelLoadRequest(model_name=name), timeout=SECONDS)
 
@@ -124,6 +129,45 @@ def test_a_model_that_got_worse_serves_on_as_it_was(oip: Oip) -> None:
     failure(oip.admin.RepositoryModelLoad, pb.RepositoryModelLoadRequest(model_name="worse"))
 
     assert version_served(oip, "worse") == "1"
+
+
+@pytest.mark.parametrize(
+    ("settings", "provider"),
+    [
+        ("instance_group [ { kind: KIND_GPU } ]", "CUDAExecutionProvider"),
+        (accelerators("gpu", "tensorrt"), "TensorrtExecutionProvider"),
+        (accelerators("cpu", "openvino"), "OpenVINOExecutionProvider"),
+    ],
+)
+def test_a_model_that_demands_what_is_not_there_is_refused_and_not_run_on_the_processor(
+    oip: Oip, settings: str, provider: str
+) -> None:
+    name = f"demands-{provider.lower()}"
+    oip.store.write(f"models/{name}/config.pbtxt", settings.encode())
+    oip.publish(name)
+
+    error = failure(oip.admin.RepositoryModelLoad, pb.RepositoryModelLoadRequest(model_name=name))
+
+    assert type(error) is WrongState
+    assert error.reason == "ERROR_REASON_PROVIDER_UNAVAILABLE"
+    assert error.metadata["provider"] == provider
+    assert not is_ready(oip, name)
+    assert index(oip)[name, "1"][0] == "UNAVAILABLE"
+    assert provider in index(oip)[name, "1"][1]
+    refused = failure(oip.stub.ModelInfer, base_request(model=name))
+    assert refused.reason == "ERROR_REASON_PROVIDER_UNAVAILABLE"
+
+
+def test_a_model_whose_accelerator_nobody_knows_is_not_served(oip: Oip) -> None:
+    oip.store.write("models/rocket/config.pbtxt", accelerators("gpu", "rocket").encode())
+    oip.publish("rocket")
+
+    error = failure(
+        oip.admin.RepositoryModelLoad, pb.RepositoryModelLoadRequest(model_name="rocket")
+    )
+
+    assert error.reason == "ERROR_REASON_MODEL_NOT_READY"
+    assert "rocket" in error.message
 
 
 @pytest.mark.parametrize("method", list(CHANGES))

@@ -109,6 +109,38 @@ async def queued(
 
 
 @in_a_loop
+async def test_on_a_gpu_runs_are_filled_up_to_few_sizes() -> None:
+    async with batching() as (executor, statistics):
+        model = loaded()
+        gate_of(model).on_gpu = True
+        tasks = await queued(executor, model, [x(n, rows=n) for n in (1, 2)])
+        gate_of(model).open()
+        found = [(await task).outputs["y"][:, 0].tolist() for task in tasks]
+
+        assert gate_of(model).rows == [1, 4]
+        assert found == [[0], [1], [2] * 2]
+        assert sorted(statistics.of("m", 1).by_rows) == [1, 3]
+
+
+@in_a_loop
+async def test_a_model_that_loses_rows_is_filled_up_no_more() -> None:
+    finding = graph(
+        [helper.make_node("NonZero", ["x"], ["found"]),
+         helper.make_node("Transpose", ["found"], ["y"])],
+        inputs=[("x", TensorProto.FLOAT, ("n", 2))],
+        outputs=[("y", TensorProto.INT64, ("m", 2))],
+    )  # fmt: skip
+    async with batching() as (executor, _):
+        model = loaded(model=finding)
+        gate_of(model).on_gpu = True
+        gate_of(model).open()
+        found = await executor.run(model, x(2, rows=3), ["y"])
+
+        assert gate_of(model).rows == [4, 3]
+        assert found.outputs["y"].shape == (6, 2)
+
+
+@in_a_loop
 async def test_a_lone_request_runs_at_once_and_what_comes_meanwhile_runs_together() -> None:
     async with batching() as (executor, statistics):
         model = loaded()

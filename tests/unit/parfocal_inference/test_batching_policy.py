@@ -10,8 +10,7 @@ from parfocal_runtime.models.sessions import open_session
 
 
 def policy(text: str, model: bytes | None = None) -> BatchingPolicy:
-    session = open_session(model or identity())
-    return policy_of(read_config(text.encode()), session.inputs, session.outputs)
+    return policy_of(read_config(text.encode()), open_session(model or identity()))
 
 
 def test_every_setting_of_dynamic_batching_counts() -> None:
@@ -45,7 +44,7 @@ def test_a_model_that_nobody_tuned_shares_runs_and_adds_no_delay() -> None:
     session = open_session(identity())
     config = default_config("m", session.inputs, session.outputs)
 
-    found = policy_of(config, session.inputs, session.outputs)
+    found = policy_of(config, session)
 
     assert (found.shares, found.instances, found.delay_ns) == (True, 1, 0)
     assert found.max_rows == config.max_batch_size

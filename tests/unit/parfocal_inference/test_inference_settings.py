@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from parfocal_inference.app import build
 from parfocal_inference.config import PREFIX, InferenceConfig
 from parfocal_runtime.config import ConfigError, ServerConfig, from_env
 
@@ -38,3 +39,10 @@ def test_settings_are_read_from_the_environment() -> None:
 def test_no_blocks_at_a_time_are_refused_by_the_variable_s_name() -> None:
     with pytest.raises(ConfigError, match="PARFOCAL_INFERENCE_PARALLEL_BLOCKS"):
         from_env(InferenceConfig, {f"{PREFIX}_PARALLEL_BLOCKS": "0"}, PREFIX)
+
+
+def test_a_service_that_demands_what_is_not_there_does_not_start(tmp_path: Path) -> None:
+    config = InferenceConfig(store_uri=tmp_path.as_uri(), providers=("CUDAExecutionProvider",))
+
+    with pytest.raises(ConfigError, match="PARFOCAL_INFERENCE_PROVIDERS: CUDAExecutionProvider"):
+        build(config)

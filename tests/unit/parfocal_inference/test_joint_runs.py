@@ -101,7 +101,46 @@ def test_outputs_that_are_not_as_many_as_the_rows_are_given_to_nobody() -> None:
         run_jointly(model, [share, share])
     with pytest.raises(RowsLost):
         run_jointly(model, [Share(share.inputs, ["y"], slice(0, 2))])
+    with pytest.raises(RowsLost):
+        run_jointly(model, [share], buckets=(4,))
     assert run_jointly(model, [share])[0][0]["y"].tolist() == [[3, 3]]
+
+
+def test_a_run_is_filled_up_with_rows_that_nobody_gets() -> None:
+    session = Watched(open_session(sum_and_product()))
+    shares = [
+        Share(pair(1, 1), ["sum"]),
+        Share(pair(9, 3), ["product"], slice(4, 6)),
+    ]
+
+    parts, _ = run_jointly(session, shares, buckets=(1, 2, 4, 8))
+
+    assert session.seen[0][0]["a"].tolist() == [[1, 1], [3, 3], [3, 3], [0, 0]]
+    assert parts[0]["sum"].tolist() == [[3, 3]]
+    assert parts[1]["product"].tolist() == [[12, 12]] * 2
+
+
+def test_a_lone_request_is_filled_up_too_and_not_copied_where_it_fits() -> None:
+    session = Watched(open_session(identity()))
+    x = np.arange(8, dtype=np.float32).reshape(4, 2)
+
+    (filled,), _ = run_jointly(session, [Share({"x": x[:3]}, ["y"])], buckets=(4,))
+    (whole,), _ = run_jointly(session, [Share({"x": x}, ["y"])], buckets=(4,))
+    (beyond,), _ = run_jointly(session, [Share({"x": x}, ["y"])], buckets=(2,))
+
+    assert [len(inputs["x"]) for inputs, _ in session.seen] == [4, 4, 4]
+    assert session.seen[1][0]["x"] is x
+    assert [len(part["y"]) for part in (filled, whole, beyond)] == [3, 4, 4]
+
+
+def test_text_is_filled_up_too() -> None:
+    words = np.array([[b"soma", b"axon"]], np.object_)
+
+    (part,), _ = run_jointly(
+        open_session(identity(TensorProto.STRING)), [Share({"x": words}, ["y"])], buckets=(4,)
+    )
+
+    assert part["y"].tolist() == words.tolist()
 
 
 def test_parts_are_put_together_in_order() -> None:

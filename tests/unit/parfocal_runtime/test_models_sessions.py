@@ -10,10 +10,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from onnx_graphs import graph, identity, sum_and_product
-from parfocal_runtime.errors import InvalidInput, WrongState
+from parfocal_runtime.errors import Exhausted, InvalidInput, WrongState
 from parfocal_runtime.models.datatypes import from_bf16_bits, to_bf16_bits
 from parfocal_runtime.models.graph import opset_of
-from parfocal_runtime.models.sessions import SessionOptions, open_session
+from parfocal_runtime.models.providers import CPU, CUDA, OPENVINO, TENSORRT
+from parfocal_runtime.models.sessions import SessionOptions, check_providers, open_session
 
 
 def test_inputs_and_outputs_are_described_in_the_order_of_the_graph() -> None:
@@ -136,14 +137,38 @@ def test_a_failure_inside_the_graph_is_the_inputs_fault() -> None:
     assert caught.value.reason == "ERROR_REASON_INVALID_FIELD"
 
 
-def test_a_provider_that_is_not_there_is_refused_and_not_replaced_by_the_cpu() -> None:
-    options = SessionOptions(providers=("CUDAExecutionProvider", "CPUExecutionProvider"))
+@pytest.mark.parametrize("provider", [CUDA, TENSORRT, OPENVINO])
+def test_a_provider_that_is_not_there_is_refused_and_not_replaced_by_the_cpu(
+    provider: str,
+) -> None:
+    options = SessionOptions(providers=(provider, CPU))
 
-    with pytest.raises(WrongState) as caught:
-        open_session(identity(), options=options)
+    for attempt in (lambda: open_session(identity(), options=options),
+                    lambda: check_providers(options)):  # fmt: skip
+        with pytest.raises(WrongState) as caught:
+            attempt()
 
-    assert caught.value.reason == "ERROR_REASON_PROVIDER_UNAVAILABLE"
-    assert caught.value.metadata["provider"] == "CUDAExecutionProvider"
+        assert caught.value.reason == "ERROR_REASON_PROVIDER_UNAVAILABLE"
+        assert caught.value.metadata["provider"] == provider
+
+
+def test_the_processor_is_always_there() -> None:
+    check_providers(SessionOptions())
+
+
+def test_a_run_that_memory_does_not_suffice_for_is_told_from_one_that_is_wrong() -> None:
+    session = open_session(
+        graph(
+            [helper.make_node("ConstantOfShape", ["shape"], ["y"])],
+            inputs=[("shape", TensorProto.INT64, (1,))],
+            outputs=[("y", TensorProto.FLOAT, ("n",))],
+        )
+    )
+
+    with pytest.raises(Exhausted) as caught:
+        session.run({"shape": np.array([1 << 50], np.int64)})
+
+    assert caught.value.reason == "ERROR_REASON_MODEL_MEMORY"
 
 
 def test_a_graph_with_weights_in_another_file_is_refused() -> None:

@@ -209,6 +209,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The request waited longer for the model than its timeout allows and was not run.
     DEADLINE_EXCEEDED. Metadata: `model`, `version`, `timeout_us`.
     """
+    ERROR_REASON_MODEL_MEMORY: _ErrorReason.ValueType  # 66
+    """There is no memory for the model, or on the device for a run of it. RESOURCE_EXHAUSTED.
+    Metadata: `model`, `version`, `needed`, `limit` in bytes, or `cause`.
+    """
+    ERROR_REASON_VARIANT_INACCURATE: _ErrorReason.ValueType  # 67
+    """A faster variant of a model differs more from it than it may. FAILED_PRECONDITION.
+    Metadata: `model`, `variant`, `difference`, `limit`.
+    """
     ERROR_REASON_BLOCKS_QUARANTINED: _ErrorReason.ValueType  # 70
     """More blocks of a job failed again and again than it tolerates; its quarantine says which, and
     why. FAILED_PRECONDITION. Metadata: `blocks`, `tolerated`, `first_reason`.
@@ -410,6 +418,14 @@ to try again. RESOURCE_EXHAUSTED. Metadata: `model`, `version`, `limit`.
 ERROR_REASON_QUEUE_TIMEOUT: ErrorReason.ValueType  # 62
 """The request waited longer for the model than its timeout allows and was not run.
 DEADLINE_EXCEEDED. Metadata: `model`, `version`, `timeout_us`.
+"""
+ERROR_REASON_MODEL_MEMORY: ErrorReason.ValueType  # 66
+"""There is no memory for the model, or on the device for a run of it. RESOURCE_EXHAUSTED.
+Metadata: `model`, `version`, `needed`, `limit` in bytes, or `cause`.
+"""
+ERROR_REASON_VARIANT_INACCURATE: ErrorReason.ValueType  # 67
+"""A faster variant of a model differs more from it than it may. FAILED_PRECONDITION.
+Metadata: `model`, `variant`, `difference`, `limit`.
 """
 ERROR_REASON_BLOCKS_QUARANTINED: ErrorReason.ValueType  # 70
 """More blocks of a job failed again and again than it tolerates; its quarantine says which, and

@@ -9,8 +9,11 @@ from typing import Any
 from parfocal_runtime.errors import InvalidInput, NotFound, WrongState
 from parfocal_runtime.models.cards import CardFields
 from parfocal_runtime.models.config_pbtxt import default_config
+from parfocal_runtime.models.placement import placements
+from parfocal_runtime.models.providers import SessionOptions
 from parfocal_runtime.models.self_test import disagreement
-from parfocal_runtime.models.sessions import ModelSession, SessionOptions, open_session
+from parfocal_runtime.models.sessions import ModelSession, open_session
+from parfocal_runtime.models.spread import SpreadSession
 from parfocal_runtime.triton.v1 import model_config_pb2 as config_pb
 
 
@@ -57,7 +60,11 @@ class LoadedModel:
 
 
 def load_model(stored: StoredModel, options: SessionOptions | None = None) -> LoadedModel:
-    """Open a session for a version and run its self-test.
+    """Open a session for a version where its configuration says, and run its self-test.
+
+    Args:
+        stored: The version.
+        options: How models run unless their configuration says otherwise.
 
     Raises:
         WrongState: If it cannot be loaded (`ERROR_REASON_MODEL_NOT_READY`), does not reproduce
@@ -65,7 +72,7 @@ def load_model(stored: StoredModel, options: SessionOptions | None = None) -> Lo
             (`ERROR_REASON_PROVIDER_UNAVAILABLE`).
     """
     try:
-        session = open_session(stored.model, options=options)
+        session = _placed(stored, options or SessionOptions())
         cause = disagreement(session, stored.card)
     except InvalidInput as error:
         raise not_ready(stored.name, stored.version, error.message) from error
@@ -73,6 +80,14 @@ def load_model(stored: StoredModel, options: SessionOptions | None = None) -> Lo
         raise self_test_failed(stored.name, stored.version, cause)
     config = stored.config or default_config(stored.name, session.inputs, session.outputs)
     return LoadedModel(stored.name, stored.version, stored.card, session, stored.lineage, config)
+
+
+def _placed(stored: StoredModel, options: SessionOptions) -> ModelSession:
+    places = placements(stored.config or config_pb.ModelConfig(), options)
+    sessions = [
+        (open_session(stored.model, options=place.options), place.instances) for place in places
+    ]
+    return sessions[0][0] if len(sessions) == 1 else SpreadSession(sessions)
 
 
 def self_test_failed(name: str, version: int | None, cause: str) -> WrongState:

@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from parfocal_runtime.errors import InvalidInput, WrongState
+from parfocal_runtime.errors import DomainError, Exhausted, InvalidInput
+from parfocal_runtime.models.bound_runs import BoundOutput, BoundRuns
 from parfocal_runtime.models.datatypes import BF16, BYTES, NUMPY, ONNX, Array
+from parfocal_runtime.models.providers import (
+    CPU,
+    SessionOptions,
+    require,
+    unavailable,
+    with_settings,
+)
 from parfocal_runtime.quota import cpu_threads
 
-CPU = "CPUExecutionProvider"
+__all__ = [
+    "CPU",
+    "ModelSession",
+    "SessionOptions",
+    "TensorSpec",
+    "check_providers",
+    "invalid_model",
+    "open_session",
+]
 
 # ONNX Runtime's errors share no base class; a ValueError says that an input is not there.
 _FAILURES: tuple[type[Exception], ...] = (
@@ -26,18 +45,16 @@ _FAILURES: tuple[type[Exception], ...] = (
         if isinstance(error, type) and issubclass(error, Exception)
     ),
 )
+# A provider that cannot be set up is a RuntimeError of its own.
+_NO_SESSION: tuple[type[Exception], ...] = (*_FAILURES, RuntimeError)
+# What the arena and CUDA say; their errors have no class of their own.
+_NO_MEMORY = (
+    "Failed to allocate memory",
+    "is smaller than requested bytes",
+    "out of memory",
+)
 _ERRORS_ONLY = 3
 _ONNX_BFLOAT16 = 16
-
-
-@dataclass(frozen=True)
-class SessionOptions:
-    """How models run."""
-
-    providers: tuple[str, ...] = (CPU,)
-    """Execution providers of ONNX Runtime, all demanded, best first."""
-    threads: int = 0
-    """Threads of one run; 0 is what the CPU quota gives."""
 
 
 @dataclass(frozen=True)
@@ -84,14 +101,32 @@ class ModelSession:
         inputs: Inputs in the order of the graph.
         outputs: Outputs in the order of the graph.
         providers: Execution providers in use, best first.
+        on_gpu: Whether it runs on a GPU, where each new shape of the inputs costs time and memory.
     """
 
-    def __init__(self, session: ort.InferenceSession) -> None:
+    on_gpu: bool = False
+
+    def __init__(
+        self, session: ort.InferenceSession, options: SessionOptions | None = None
+    ) -> None:
+        options = options or SessionOptions()
         self._session = session
         self.inputs = tuple(_spec(node) for node in session.get_inputs())
         self.outputs = tuple(_spec(node) for node in session.get_outputs())
         self.providers: tuple[str, ...] = tuple(session.get_providers())
-        self._half = any(spec.datatype == BF16 for spec in (*self.inputs, *self.outputs))
+        self.on_gpu = options.on_gpu
+        datatypes = {spec.datatype for spec in (*self.inputs, *self.outputs)}
+        self._half = BF16 in datatypes
+        self._options = _run_options(options)
+        self._bound: BoundRuns | None = None
+        # Neither text nor what numpy has no name for can be bound.
+        if self.on_gpu and not datatypes & {BF16, BYTES}:
+            self._bound = BoundRuns(
+                session,
+                bound_outputs(self.inputs, self.outputs),
+                device=("cuda", options.device),
+                options=self._options,
+            )
 
     def run(
         self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None
@@ -108,6 +143,7 @@ class ModelSession:
 
         Raises:
             InvalidInput: If the graph cannot run on these arrays (`ERROR_REASON_INVALID_FIELD`).
+            Exhausted: If the device has no memory left for them (`ERROR_REASON_MODEL_MEMORY`).
         """
         wanted = [spec.name for spec in self.outputs] if outputs is None else list(outputs)
         types = {spec.name: spec.datatype for spec in (*self.inputs, *self.outputs)}
@@ -118,11 +154,7 @@ class ModelSession:
         try:
             found = self._run(wanted, feed, types)
         except _FAILURES as error:
-            raise InvalidInput(
-                "ERROR_REASON_INVALID_FIELD",
-                f"the model cannot run on these inputs: {_first_line(error)}",
-                field="inputs",
-            ) from error
+            raise _failure(error) from error
         return {
             name: _encoded(array) if types[name] == BYTES else array
             for name, array in zip(wanted, found, strict=True)
@@ -131,10 +163,13 @@ class ModelSession:
     def _run(
         self, wanted: list[str], feed: dict[str, Array], types: Mapping[str, str]
     ) -> list[Array]:
+        if self._bound:
+            return self._bound.run(wanted, feed)
         if not self._half:
-            return list(self._session.run(wanted, feed))
+            return list(self._session.run(wanted, feed, self._options))
         values = {name: _to_value(array, types[name]) for name, array in feed.items()}
-        return [_from_value(value) for value in self._session.run_with_ort_values(wanted, values)]
+        found = self._session.run_with_ort_values(wanted, values, self._options)
+        return [_from_value(value) for value in found]
 
 
 def open_session(model: bytes, *, options: SessionOptions | None = None) -> ModelSession:
@@ -146,15 +181,7 @@ def open_session(model: bytes, *, options: SessionOptions | None = None) -> Mode
             (`ERROR_REASON_PROVIDER_UNAVAILABLE`).
     """
     options = options or SessionOptions()
-    _require(options.providers, ort.get_available_providers())
-    try:
-        session = ort.InferenceSession(
-            model, sess_options=_settings(options), providers=list(options.providers)
-        )
-    except _FAILURES as error:
-        raise invalid_model(_first_line(error)) from error
-    # A provider that cannot start is only logged, and the CPU silently takes its place.
-    _require(options.providers, session.get_providers())
+    session = _opened(model, options)
     unknown = [
         node.name
         for node in (*session.get_inputs(), *session.get_outputs())
@@ -163,9 +190,23 @@ def open_session(model: bytes, *, options: SessionOptions | None = None) -> Mode
     if unknown:
         raise invalid_model(f"these are not dense tensors of a known type: {', '.join(unknown)}")
     try:
-        return ModelSession(session)
+        return ModelSession(session, options)
     except UnicodeDecodeError as error:
         raise invalid_model("its names are not UTF-8") from error
+
+
+def check_providers(options: SessionOptions) -> None:
+    """Open a session for the least graph there is, to see whether models can run so at all.
+
+    Raises:
+        WrongState: If a provider cannot be used (`ERROR_REASON_PROVIDER_UNAVAILABLE`).
+    """
+    from onnx import TensorProto, helper
+
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "least", [x], [y])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    open_session(model.SerializeToString(), options=options)
 
 
 def invalid_model(cause: str) -> InvalidInput:
@@ -178,6 +219,52 @@ def invalid_model(cause: str) -> InvalidInput:
     )
 
 
+def bound_outputs(
+    inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+) -> dict[str, BoundOutput]:
+    """Return what is known of the outputs of a graph before it runs, by name."""
+    rows = {spec.symbols[0] if spec.has_batch else "" for spec in inputs}
+    symbol = rows.pop() if len(rows) == 1 else ""
+    return {
+        spec.name: BoundOutput(spec.dtype, spec.shape[1:])
+        if symbol and spec.has_batch and spec.symbols[0] == symbol and -1 not in spec.shape[1:]
+        else BoundOutput(spec.dtype)
+        for spec in outputs
+    }
+
+
+def _opened(model: bytes, options: SessionOptions) -> ort.InferenceSession:
+    require(options.providers, ort.get_available_providers())
+    if options.on_gpu:
+        _find_libraries()
+    try:
+        # Without `enable_fallback` a provider that fails, now or in a run, is replaced by the CPU.
+        session = ort.InferenceSession(
+            model,
+            sess_options=_settings(options),
+            providers=with_settings(options),
+            enable_fallback=0,
+        )
+    except _NO_SESSION as error:
+        if options.providers != (CPU,):
+            # The model is at fault only if it cannot be opened without the provider either.
+            _opened(model, SessionOptions(threads=options.threads))
+            raise unavailable(options.providers[0], _first_line(error)) from error
+        raise invalid_model(_first_line(error)) from error
+    # A provider that cannot start is only logged, and the CPU silently takes its place.
+    require(options.providers, session.get_providers())
+    return session
+
+
+@cache
+def _find_libraries() -> None:
+    """Load the libraries of CUDA that lie in wheels beside ONNX Runtime's own."""
+    if hasattr(ort, "preload_dlls"):
+        # It prints what it does not find; whether that is missed, the session tells.
+        with redirect_stdout(io.StringIO()):
+            ort.preload_dlls()
+
+
 def _settings(options: SessionOptions) -> ort.SessionOptions:
     settings = ort.SessionOptions()
     settings.intra_op_num_threads = options.threads or cpu_threads()
@@ -188,15 +275,27 @@ def _settings(options: SessionOptions) -> ort.SessionOptions:
     return settings
 
 
-def _require(wanted: Sequence[str], available: Sequence[str]) -> None:
-    for provider in wanted:
-        if provider not in available:
-            raise WrongState(
-                "ERROR_REASON_PROVIDER_UNAVAILABLE",
-                f"{provider} was demanded, only {', '.join(available)} can be used here",
-                provider=provider,
-                available=", ".join(available),
-            )
+def _run_options(options: SessionOptions) -> ort.RunOptions | None:
+    if not (options.shrinks and options.on_gpu):
+        return None
+    settings = ort.RunOptions()
+    settings.add_run_config_entry("memory.enable_memory_arena_shrinkage", f"gpu:{options.device}")
+    return settings
+
+
+def _failure(error: Exception) -> DomainError:
+    cause = _first_line(error)
+    if any(words in str(error) for words in _NO_MEMORY):
+        return Exhausted(
+            "ERROR_REASON_MODEL_MEMORY",
+            f"the device has no memory left for a run on these inputs: {cause}",
+            cause=cause,
+        )
+    return InvalidInput(
+        "ERROR_REASON_INVALID_FIELD",
+        f"the model cannot run on these inputs: {cause}",
+        field="inputs",
+    )
 
 
 def _spec(node: ort.NodeArg) -> TensorSpec:

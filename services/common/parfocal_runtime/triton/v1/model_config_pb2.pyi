@@ -540,6 +540,104 @@ class ModelDynamicBatching(_message.Message):
 Global___ModelDynamicBatching: _TypeAlias = ModelDynamicBatching  # noqa: Y015
 
 @_typing.final
+class ModelOptimizationPolicy(_message.Message):
+    """What makes the model faster."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ExecutionAccelerators(_message.Message):
+        """Other ways to run the graph than that of the instance's kind."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        @_typing.final
+        class Accelerator(_message.Message):
+            """One of them."""
+
+            DESCRIPTOR: _descriptor.Descriptor
+
+            @_typing.final
+            class ParametersEntry(_message.Message):
+                DESCRIPTOR: _descriptor.Descriptor
+
+                KEY_FIELD_NUMBER: _builtins.int
+                VALUE_FIELD_NUMBER: _builtins.int
+                key: _builtins.str
+                value: _builtins.str
+                def __init__(
+                    self,
+                    *,
+                    key: _builtins.str = ...,
+                    value: _builtins.str = ...,
+                ) -> None: ...
+                _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+                def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+                _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+                def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+                def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+            NAME_FIELD_NUMBER: _builtins.int
+            PARAMETERS_FIELD_NUMBER: _builtins.int
+            name: _builtins.str
+            """Its name: `tensorrt` or `cuda` on a GPU, `openvino` on the processor."""
+            @_builtins.property
+            def parameters(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+                """Its settings, by name."""
+
+            def __init__(
+                self,
+                *,
+                name: _builtins.str = ...,
+                parameters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+            ) -> None: ...
+            _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+            def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+            _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "parameters", b"parameters"]  # noqa: Y015
+            def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+            def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+        GPU_EXECUTION_ACCELERATOR_FIELD_NUMBER: _builtins.int
+        CPU_EXECUTION_ACCELERATOR_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def gpu_execution_accelerator(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelOptimizationPolicy.ExecutionAccelerators.Accelerator]:
+            """Those of instances on a GPU, best first."""
+
+        @_builtins.property
+        def cpu_execution_accelerator(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelOptimizationPolicy.ExecutionAccelerators.Accelerator]:
+            """Those of instances on the processor, best first."""
+
+        def __init__(
+            self,
+            *,
+            gpu_execution_accelerator: _abc.Iterable[Global___ModelOptimizationPolicy.ExecutionAccelerators.Accelerator] | None = ...,
+            cpu_execution_accelerator: _abc.Iterable[Global___ModelOptimizationPolicy.ExecutionAccelerators.Accelerator] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_execution_accelerator", b"cpu_execution_accelerator", "gpu_execution_accelerator", b"gpu_execution_accelerator"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    EXECUTION_ACCELERATORS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def execution_accelerators(self) -> Global___ModelOptimizationPolicy.ExecutionAccelerators:
+        """Other ways to run the graph."""
+
+    def __init__(
+        self,
+        *,
+        execution_accelerators: Global___ModelOptimizationPolicy.ExecutionAccelerators | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["execution_accelerators", b"execution_accelerators"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_accelerators", b"execution_accelerators"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelOptimizationPolicy: _TypeAlias = ModelOptimizationPolicy  # noqa: Y015
+
+@_typing.final
 class ModelParameter(_message.Message):
     """A value that the backend reads."""
 
@@ -695,6 +793,7 @@ class ModelConfig(_message.Message):
     INSTANCE_GROUP_FIELD_NUMBER: _builtins.int
     DEFAULT_MODEL_FILENAME_FIELD_NUMBER: _builtins.int
     DYNAMIC_BATCHING_FIELD_NUMBER: _builtins.int
+    OPTIMIZATION_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     MODEL_WARMUP_FIELD_NUMBER: _builtins.int
     name: _builtins.str
@@ -728,6 +827,10 @@ class ModelConfig(_message.Message):
         """Requests of several callers share runs."""
 
     @_builtins.property
+    def optimization(self) -> Global___ModelOptimizationPolicy:
+        """What makes the model faster."""
+
+    @_builtins.property
     def parameters(self) -> _containers.MessageMap[_builtins.str, Global___ModelParameter]:
         """Values that the backend reads, by name."""
 
@@ -748,12 +851,13 @@ class ModelConfig(_message.Message):
         instance_group: _abc.Iterable[Global___ModelInstanceGroup] | None = ...,
         default_model_filename: _builtins.str = ...,
         dynamic_batching: Global___ModelDynamicBatching | None = ...,
+        optimization: Global___ModelOptimizationPolicy | None = ...,
         parameters: _abc.Mapping[_builtins.str, Global___ModelParameter] | None = ...,
         model_warmup: _abc.Iterable[Global___ModelWarmup] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["dynamic_batching", b"dynamic_batching", "scheduling_choice", b"scheduling_choice", "version_policy", b"version_policy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dynamic_batching", b"dynamic_batching", "optimization", b"optimization", "scheduling_choice", b"scheduling_choice", "version_policy", b"version_policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "default_model_filename", b"default_model_filename", "dynamic_batching", b"dynamic_batching", "input", b"input", "instance_group", b"instance_group", "max_batch_size", b"max_batch_size", "model_warmup", b"model_warmup", "name", b"name", "output", b"output", "parameters", b"parameters", "platform", b"platform", "scheduling_choice", b"scheduling_choice", "version_policy", b"version_policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "default_model_filename", b"default_model_filename", "dynamic_batching", b"dynamic_batching", "input", b"input", "instance_group", b"instance_group", "max_batch_size", b"max_batch_size", "model_warmup", b"model_warmup", "name", b"name", "optimization", b"optimization", "output", b"output", "parameters", b"parameters", "platform", b"platform", "scheduling_choice", b"scheduling_choice", "version_policy", b"version_policy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_scheduling_choice: _TypeAlias = _typing.Literal["dynamic_batching"]  # noqa: Y015
     _WhichOneofArgType_scheduling_choice: _TypeAlias = _typing.Literal["scheduling_choice", b"scheduling_choice"]  # noqa: Y015

@@ -1,0 +1,87 @@
+"""Execution providers of ONNX Runtime: their names, their settings, and whether they are there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import onnxruntime as ort
+
+from parfocal_runtime.errors import WrongState
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+OPENVINO = "OpenVINOExecutionProvider"
+TENSORRT = "TensorrtExecutionProvider"
+
+ON_GPU = frozenset({CUDA, TENSORRT})
+"""Providers whose memory is that of an NVIDIA GPU."""
+
+# What holds unless a model says otherwise. The arena grows by what is asked for and not by powers
+# of two, since it never gives anything back; FP32 is FP32 and not the 10 bits of TF32.
+_DEFAULTS: dict[str, dict[str, str]] = {
+    CUDA: {
+        "arena_extend_strategy": "kSameAsRequested",
+        "cudnn_conv_algo_search": "EXHAUSTIVE",
+        "use_tf32": "0",
+    }
+}
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """How models run."""
+
+    providers: tuple[str, ...] = (CPU,)
+    """Execution providers of ONNX Runtime, all demanded, best first."""
+    threads: int = 0
+    """Threads of one run; 0 is what the CPU quota gives."""
+    device: int = 0
+    """Number of the GPU."""
+    gpu_memory_bytes: int = 0
+    """Most memory that the arena of one session takes on a GPU; 0 is no limit."""
+    shrinks: bool = False
+    """Whether the arena on the GPU gives back after each run what it took for it."""
+    settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """More settings of providers, by ONNX Runtime's names."""
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether runs take place in the memory of a GPU."""
+        return any(provider in ON_GPU for provider in self.providers)
+
+
+def with_settings(options: SessionOptions) -> list[tuple[str, dict[str, str]]]:
+    """Return each provider with its settings, as ONNX Runtime takes them."""
+    return [(provider, _settings(provider, options)) for provider in options.providers]
+
+
+def require(wanted: Sequence[str], available: Sequence[str]) -> None:
+    """Check that each provider is among those available.
+
+    Raises:
+        WrongState: If one is not (`ERROR_REASON_PROVIDER_UNAVAILABLE`).
+    """
+    for provider in wanted:
+        if provider not in available:
+            raise unavailable(provider, f"only {', '.join(available)} can be used here")
+
+
+def unavailable(provider: str, cause: str) -> WrongState:
+    """Return the error for a provider that was demanded and cannot be used."""
+    return WrongState(
+        "ERROR_REASON_PROVIDER_UNAVAILABLE",
+        f"{provider} was demanded, and {cause}",
+        provider=provider,
+        available=", ".join(ort.get_available_providers()),
+        cause=cause,
+    )
+
+
+def _settings(provider: str, options: SessionOptions) -> dict[str, str]:
+    settings = dict(_DEFAULTS.get(provider, {}))
+    if provider in ON_GPU:
+        settings["device_id"] = str(options.device)
+    if provider == CUDA and options.gpu_memory_bytes:
+        settings["gpu_mem_limit"] = str(options.gpu_memory_bytes)
+    return {**settings, **options.settings.get(provider, {})}
