@@ -1,4 +1,4 @@
-"""The graphs that `serving.py` measures, with random weights."""
+"""The graphs that `serving.py` and `gpu.py` measure, with random weights."""
 
 from __future__ import annotations
 
@@ -48,30 +48,47 @@ class _Graph:
             inner = self.conv(self.add("Relu", [inner]), (channels, channels), rank=rank)
         return self.add("Relu", [self.add("Add", [x, inner])])
 
+    def grey_values(self, x: str) -> str:
+        """Add what makes uint8 numbers from 0 to 1."""
+        self.weights.append(numpy_helper.from_array(np.float32(1 / 255), "unit"))
+        return self.add("Mul", [self.add("Cast", [x], to=TensorProto.FLOAT), "unit"])
+
     def model(
-        self, result: str, *, image: Sequence[int], output: Sequence[int], element: int
+        self,
+        result: str,
+        *,
+        image: Sequence[int],
+        output: Sequence[int],
+        element: int,
+        names: tuple[str, str] = ("x", "y"),
     ) -> bytes:
-        self.nodes.append(helper.make_node("Identity", [result], ["y"]))
+        self.nodes.append(helper.make_node("Identity", [result], [names[1]]))
         made = helper.make_graph(
             self.nodes,
             "graph",
-            [helper.make_tensor_value_info("x", element, ["n", *image])],
-            [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", *output])],
+            [helper.make_tensor_value_info(names[0], element, ["n", *image])],
+            [helper.make_tensor_value_info(names[1], TensorProto.FLOAT, ["n", *output])],
             self.weights,
         )
         model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
         return bytes(model.SerializeToString())
 
 
-def classifier(*, element: int = TensorProto.FLOAT) -> bytes:
-    """Return a residual network of 310,000 parameters for images (n, 1, 128, 128)."""
+def classifier(*, element: int = TensorProto.FLOAT, wider: int = 0) -> bytes:
+    """Return a residual network for images (n, 1, 128, 128), of 310,000 parameters.
+
+    Args:
+        element: Type of its input.
+        wider: If it is not 0, all channels are so many times as many, and grey values are scaled.
+    """
     graph = _Graph()
-    x = graph.add("Cast", ["x"], to=TensorProto.FLOAT)
+    x = graph.grey_values("x") if wider else graph.add("Cast", ["x"], to=TensorProto.FLOAT)
     channels = 1
-    for wider in (16, 32, 64, 88):
-        x = graph.add("Relu", [graph.conv(x, (channels, wider), rank=2, stride=2)])
-        x = graph.block(x, wider, rank=2)
-        channels = wider
+    for side in (16, 32, 64, 88):
+        width = side * (wider or 1)
+        x = graph.add("Relu", [graph.conv(x, (channels, width), rank=2, stride=2)])
+        x = graph.block(x, width, rank=2)
+        channels = width
     x = graph.add("Flatten", [graph.add("GlobalAveragePool", [x])])
     x = graph.add("MatMul", [x, graph.weight(channels, CLASSES)])
     return graph.model(x, image=IMAGE, output=(CLASSES,), element=element)
@@ -80,9 +97,22 @@ def classifier(*, element: int = TensorProto.FLOAT) -> bytes:
 def unet() -> bytes:
     """Return a U-Net of 8, 16 and 32 channels for volumes (n, 1, 16, 128, 128)."""
     graph = _Graph()
-    x, channels = "x", 1
+    x = _unet(graph, "x", (8, 16, 32))
+    return graph.model(x, image=VOLUME, output=VOLUME, element=TensorProto.FLOAT)
+
+
+def base_unet(channels: Sequence[int]) -> bytes:
+    """Return a base model: a U-Net of uint8 volumes (n, 1, 16, 128, 128)."""
+    graph = _Graph()
+    x = _unet(graph, graph.grey_values("image"), channels)
+    names = ("image", "probability")
+    return graph.model(x, image=VOLUME, output=VOLUME, element=TensorProto.UINT8, names=names)
+
+
+def _unet(graph: _Graph, x: str, levels: Sequence[int]) -> str:
+    channels = 1
     skipped: list[tuple[str, int]] = []
-    for wider in (8, 16, 32):
+    for wider in levels:
         if skipped:
             x = graph.add("MaxPool", [x], kernel_shape=[2] * 3, strides=[2] * 3)
         x = graph.add("Relu", [graph.conv(x, (channels, wider), rank=3)])
@@ -96,8 +126,7 @@ def unet() -> bytes:
         x = graph.add("Relu", [graph.conv(x, (2 * narrower, narrower), rank=3)])
         x = graph.block(x, narrower, rank=3)
         channels = narrower
-    x = graph.add("Sigmoid", [graph.conv(x, (channels, 1), rank=3)])
-    return graph.model(x, image=VOLUME, output=VOLUME, element=TensorProto.FLOAT)
+    return graph.add("Sigmoid", [graph.conv(x, (channels, 1), rank=3)])
 
 
 def small() -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import re
@@ -14,7 +15,7 @@ import numpy as np
 import yaml
 
 from parfocal_runtime.errors import InvalidInput
-from parfocal_runtime.models.cards import AxisCard, AxisType, CardFields, TensorCard
+from parfocal_runtime.models.cards import AxisCard, AxisType, CardFields, TensorCard, VariantCard
 from parfocal_runtime.models.datatypes import Array
 from parfocal_runtime.models.npy import read_npy
 
@@ -107,6 +108,7 @@ def read_card(rdf: bytes, read: Callable[[str], bytes]) -> ReadCard:
         license=str(described.license or ""),
         authors=tuple(author.name for author in described.authors),
         tile=tuple(own.get("tile", ())),
+        variant=_read_variant(own.get("variant")),
     )
     return ReadCard(card, str(described.weights.onnx.sha256 or ""))
 
@@ -125,6 +127,7 @@ def _own_fields(card: CardFields) -> dict[str, Any]:
         "inputs": [tensor.name for tensor in card.inputs],
         "outputs": [tensor.name for tensor in card.outputs],
         **({"tile": list(card.tile)} if card.tile else {}),
+        **({"variant": dataclasses.asdict(card.variant)} if card.variant else {}),
     }
 
 
@@ -275,6 +278,15 @@ def _read_axis(axis: Any, size: int) -> AxisCard:
         least=0 if least == size else least,
         step=step or 1,
     )
+
+
+def _read_variant(own: Any) -> VariantCard | None:
+    if own is None:
+        return None
+    try:
+        return VariantCard(**own)
+    except TypeError as error:
+        raise _refused("what it says of its variant cannot be read") from error
 
 
 def _refused(cause: str) -> InvalidInput:

@@ -13,6 +13,7 @@ from parfocal_runtime.models.datatypes import Array
 Kind = Literal["base", "encoder", "other"]
 Stream = Literal["", "image", "mask"]
 AxisType = Literal["batch", "channel", "index", "space"]
+Precision = Literal["fp16", "int8"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,48 @@ class TensorCard:
 
 
 @dataclass(frozen=True)
+class VariantCard:
+    """What a copy of a model with fewer bits gave up, as measured when it was made.
+
+    Attributes:
+        precision: What it computes with.
+        of: Name and version of the original, `base/3`.
+        rows: How many rows both were run on.
+        max_difference: Largest difference of an output element.
+        mean_difference: Mean difference.
+        difference: Largest difference, as a share of the output's largest value or of 1.
+        changed: Share of voxels whose probability changed sides at one half; None where outputs
+            are no probabilities of voxels.
+    """
+
+    precision: Precision = "fp16"
+    of: str = ""
+    rows: int = 0
+    max_difference: float = 0.0
+    mean_difference: float = 0.0
+    difference: float = 0.0
+    changed: float | None = None
+
+    def figures(self) -> dict[str, float | int | None]:
+        """Return the figures by name."""
+        return {
+            "rows": self.rows,
+            "max_difference": self.max_difference,
+            "mean_difference": self.mean_difference,
+            "difference": self.difference,
+            "changed": self.changed,
+        }
+
+    def sentence(self) -> str:
+        """Return the figures as a sentence for people."""
+        sides = "" if self.changed is None else f", {self.changed:.2%} of voxels change sides at .5"
+        return (
+            f"The {self.precision} variant of {self.of}: on {self.rows} rows it differs by at most "
+            f"{self.max_difference:.3g} and {self.mean_difference:.3g} on average{sides}."
+        )
+
+
+@dataclass(frozen=True)
 class CardFields:
     """A model's card.
 
@@ -68,6 +111,7 @@ class CardFields:
         authors: Names of people.
         tile: Sides along the first input's space axes that a base model looks through, where they
             are not those of its test input.
+        variant: What it gave up, if it is a variant of another model.
     """
 
     description: str
@@ -79,6 +123,7 @@ class CardFields:
     license: str = ""
     authors: tuple[str, ...] = ()
     tile: tuple[int, ...] = ()
+    variant: VariantCard | None = None
 
     @property
     def window(self) -> tuple[int, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from parfocal_runtime.models.sessions import invalid_model
 
 
@@ -11,19 +13,30 @@ def opset_of(model: bytes) -> int:
     Raises:
         InvalidInput: If the bytes are no self-contained ONNX model (`ERROR_REASON_INVALID_MODEL`).
     """
+    versions = [
+        entry.version for entry in parsed(model).opset_import if entry.domain in ("", "ai.onnx")
+    ]
+    if not versions:
+        raise invalid_model("it names no operator set")
+    return int(max(versions))
+
+
+def parsed(model: bytes) -> Any:
+    """Return an ONNX file as its message.
+
+    Raises:
+        InvalidInput: If the bytes are no self-contained ONNX model (`ERROR_REASON_INVALID_MODEL`).
+    """
     import onnx
     from google.protobuf.message import DecodeError
 
     try:
-        parsed = onnx.load_model_from_string(model)
+        message = onnx.load_model_from_string(model)
     except (DecodeError, ValueError) as error:
         raise invalid_model("the file is truncated or no ONNX file") from error
     if any(
-        tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in parsed.graph.initializer
+        tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in message.graph.initializer
     ):
         # It would be read from whatever path the file names.
         raise invalid_model("its weights lie in another file; save them inside the model")
-    versions = [entry.version for entry in parsed.opset_import if entry.domain in ("", "ai.onnx")]
-    if not versions:
-        raise invalid_model("it names no operator set")
-    return int(max(versions))
+    return message

@@ -22,7 +22,7 @@ RELATIVE_TOLERANCE = 1e-3
 ABSOLUTE_TOLERANCE = 1e-4
 """Largest difference of a floating output near zero; execution providers differ by less."""
 HALF_TOLERANCE = 1e-2
-"""Both tolerances where a tensor has 16-bit floats."""
+"""Both tolerances where a tensor has 16-bit floats, or the model computes with fewer bits."""
 
 
 def disagreement(session: ModelSession, card: CardFields) -> str | None:
@@ -39,16 +39,21 @@ def disagreement(session: ModelSession, card: CardFields) -> str | None:
     )
     if cause:
         return cause
-    feed = {
-        spec.name: _as_fed(tensor.test, spec)
-        for spec, tensor in zip(session.inputs, card.inputs, strict=True)
-    }
-    found = session.run(feed)
+    found = session.run(fed(session, card))
     for spec, tensor in zip(session.outputs, card.outputs, strict=True):
-        cause = _difference(spec, found[spec.name], tensor.test)
+        is_half = _is_half(spec) or card.variant is not None
+        cause = _difference(spec, found[spec.name], tensor.test, is_half=is_half)
         if cause:
             return cause
     return None
+
+
+def fed(session: ModelSession, card: CardFields) -> dict[str, Array]:
+    """Return the test inputs of a card as a session of its graph takes them, by name."""
+    return {
+        spec.name: _as_fed(tensor.test, spec)
+        for spec, tensor in zip(session.inputs, card.inputs, strict=True)
+    }
 
 
 def _mismatch(role: str, specs: Sequence[TensorSpec], tensors: Sequence[TensorCard]) -> str | None:
@@ -66,7 +71,7 @@ def _as_fed(test: Array, spec: TensorSpec) -> Array:
     return shaped.astype(spec.dtype, copy=False) if _is_half(spec) else shaped
 
 
-def _difference(spec: TensorSpec, found: Array, expected: Array) -> str | None:
+def _difference(spec: TensorSpec, found: Array, expected: Array, *, is_half: bool) -> str | None:
     values = from_bf16_bits(found) if spec.datatype == BF16 else found
     expected = from_codes(expected) if spec.datatype == BYTES else expected
     # The format of cards has no tensors without axes: a single value is kept as one row.
@@ -76,8 +81,8 @@ def _difference(spec: TensorSpec, found: Array, expected: Array) -> str | None:
     if values.dtype.kind != "f":
         wrong = int(np.count_nonzero(values != expected))
         return f"output {spec.name} differs in {wrong} of {values.size} elements" if wrong else None
-    relative = HALF_TOLERANCE if _is_half(spec) else RELATIVE_TOLERANCE
-    absolute = HALF_TOLERANCE if _is_half(spec) else ABSOLUTE_TOLERANCE
+    relative = HALF_TOLERANCE if is_half else RELATIVE_TOLERANCE
+    absolute = HALF_TOLERANCE if is_half else ABSOLUTE_TOLERANCE
     close = np.isclose(values, expected, rtol=relative, atol=absolute, equal_nan=True)
     if close.all():
         return None
