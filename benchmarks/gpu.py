@@ -43,7 +43,7 @@ from parfocal_inference.oip.v2 import inference_pb2 as pb
 from parfocal_runtime.arrays import create_array
 from parfocal_runtime.models.config_pbtxt import read_config, write_config
 from parfocal_runtime.models.datatypes import Array
-from parfocal_runtime.models.providers import CPU, CUDA
+from parfocal_runtime.models.providers import CPU, CUDA, HALF
 from parfocal_runtime.models.publish import publish_file
 from parfocal_runtime.models.sessions import ModelSession, SessionOptions, open_session
 from parfocal_runtime.models.variants import converted, publish_variant
@@ -134,12 +134,13 @@ class Bench:
                   min(most, 8), 2),
         ]  # fmt: skip
 
-    def options(self, **settings: str) -> SessionOptions:
+    def options(self, bits: str = "fp32", **settings: str) -> SessionOptions:
         """Return how sessions run here, with more settings of CUDA."""
         if not self.on_gpu:
             return SessionOptions()
-        searched = {"cudnn_conv_algo_search": self.search} if self.search else {}
-        return SessionOptions(providers=(CUDA, CPU), settings={CUDA: {**searched, **settings}})
+        chosen = {"cudnn_conv_algo_search": self.search} if self.search else {}
+        chosen |= HALF[CUDA] if bits == "fp16" else {}
+        return SessionOptions(providers=(CUDA, CPU), settings={CUDA: {**chosen, **settings}})
 
     def limit(self, model: Model, bits: str) -> float:
         """Return the items a second of ONNX Runtime alone at its best."""
@@ -194,7 +195,8 @@ class Alone:
 
 def rates(bench: Bench, model: Model, bits: str) -> Iterator[tuple[str, float]]:
     """Yield items a second of ONNX Runtime alone: for each batch, then the best by two threads."""
-    session = open_session(model.half if bits == "fp16" else model.full, options=bench.options())
+    graph = model.half if bits == "fp16" else model.full
+    session = open_session(graph, options=bench.options(bits))
     found: dict[int, float] = {}
     for rows in model.batches:
         found[rows] = rows * per_second(Alone(session, model, rows).run, bench.seconds)
@@ -229,7 +231,7 @@ def check(bench: Bench) -> Table:
             ("tf32", model.full, {"use_tf32": "1"}, None),
             ("fp16", model.half, {}, 5e-2),
         ):
-            session = open_session(graph, options=bench.options(**settings))
+            session = open_session(graph, options=bench.options(bits, **settings))
             began = time.perf_counter()
             found = session.run(batch)[model.result]
             first = time.perf_counter() - began
@@ -272,7 +274,31 @@ def bindings(bench: Bench) -> Table:
         for what, run in (("run()", copied), ("as the service does", bound)):
             rate = per_second(run, bench.seconds) / least
             table.append(row(f"{model.name} batch {model.most}, {what} / bound", rate, "x"))
+        table += switching(bench, session, model)
     return table
+
+
+def switching(bench: Bench, session: ModelSession, model: Model) -> Table:
+    """Measure runs of two sizes in turn, in one session and as the service does."""
+    sizes = (model.most, model.most // 2)
+    feeds = [{model.source: model.batch(rows)} for rows in sizes]
+
+    def in_one_session() -> None:
+        for feed in feeds:
+            session._session.run(None, feed)
+
+    def as_the_service_does() -> None:
+        for feed in feeds:
+            session.run(feed)
+
+    name = f"{model.name} batches {sizes[0]} and {sizes[1]} in turn"
+    return [
+        row(f"{name}, {what}", sum(sizes) * per_second(run, bench.seconds), "1/s")
+        for what, run in (
+            ("one session", in_one_session),
+            ("as the service does", as_the_service_does),
+        )
+    ]
 
 
 def search(bench: Bench) -> Table:
@@ -284,13 +310,14 @@ def search(bench: Bench) -> Table:
                 ("exhaustive", {"cudnn_conv_algo_search": "EXHAUSTIVE"}),
                 ("heuristic", {"cudnn_conv_algo_search": "HEURISTIC"}),
                 ("default", {"cudnn_conv_algo_search": "DEFAULT"}),
+                ("no tf32", {"use_tf32": "0"}),
                 ("tf32", {"use_tf32": "1"}),
-                ("nhwc", {"prefer_nhwc": "1"}),
+                ("nhwc, tf32", {"prefer_nhwc": "1", "use_tf32": "1"}),
                 ("small workspace", {"cudnn_conv_use_max_workspace": "0"}),
             ):
                 name = f"{model.name} {bits} batch {model.most}, {what}"
                 try:
-                    session = open_session(graph, options=bench.options(**settings))
+                    session = open_session(graph, options=bench.options(bits, **settings))
                     run = Alone(session, model, model.most).run
                     began = time.perf_counter()
                     run()

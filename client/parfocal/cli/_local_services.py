@@ -64,6 +64,24 @@ def publish_model(store_uri: str, name: str, file: Path) -> int:
         return publish_file(_store(store_uri), name, file)
 
 
+def publish_variant(
+    store_uri: str, name: str, precision: str, *, version: int | None, limit: float
+) -> dict[str, object]:
+    """Publish a variant of a model; return its name and version, and how much it differs."""
+    with _extra("inference"):
+        from parfocal_runtime.models import variants
+        from parfocal_runtime.models.repository import ModelRepository
+    wanted = variants.checked_precision(precision)
+    with _named_failures():
+        store = _store(store_uri)
+        made = variants.publish_variant(store, name, wanted, version=version, limit=limit)
+        own = variants.variant_name(name, wanted)
+        report = ModelRepository(store).card(own, made).variant
+    if report is None:
+        raise TypeError(f"{own} version {made} is no variant")
+    return {"name": own, "version": made, "description": report.sentence(), **report.figures()}
+
+
 def list_models(store_uri: str) -> list[tuple[str, list[int]]]:
     """Return the models of a repository with their complete versions, by name."""
     with _extra("inference"):

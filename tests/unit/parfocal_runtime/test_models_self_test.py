@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto
 
 from onnx_graphs import base_model, base_model_card, identity
-from parfocal_runtime.models.cards import CardFields
+from parfocal_runtime.models.cards import CardFields, VariantCard
 from parfocal_runtime.models.publish import card_of
 from parfocal_runtime.models.self_test import disagreement
 from parfocal_runtime.models.sessions import open_session
@@ -28,6 +28,14 @@ def test_floats_may_differ_within_the_tolerance(difference: float, agrees: bool)
     cause = disagreement(open_session(base_model()), off_by(base_model_card(), difference))
 
     assert (cause is None) == agrees
+
+
+def test_a_model_with_fewer_bits_may_differ_as_far_as_devices_do() -> None:
+    card = off_by(base_model_card(), 5e-3)
+    variant = replace(card, variant=VariantCard(precision="fp16", of="base/1"))
+
+    assert disagreement(open_session(base_model()), card) is not None
+    assert disagreement(open_session(base_model()), variant) is None
 
 
 @pytest.mark.parametrize(("difference", "agrees"), [(5e-3, True), (5e-2, False)])

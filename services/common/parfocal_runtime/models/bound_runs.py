@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -13,7 +13,8 @@ import onnxruntime as ort
 
 from parfocal_runtime.models.datatypes import Array
 
-_MOST_SHAPES = 16
+MOST_SHAPES = 16
+"""How many shapes of its inputs a graph is kept ready for."""
 
 _Key = tuple[tuple[str, str, tuple[int, ...]], ...]
 
@@ -42,49 +43,67 @@ class _Binding:
 
 @dataclass
 class _Shelf:
-    """The bindings for one shape that no run uses now."""
+    """What there is for one shape: a session of its own, and the buffers that no run uses now."""
 
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    session: ort.InferenceSession | None = None
     idle: list[_Binding] = field(default_factory=list)
 
 
 class BoundRuns:
-    """Runs a session with buffers that are kept for each shape of the inputs.
+    """Runs a graph with a session and buffers of their own for each shape of the inputs.
+
+    cuDNN's plans are kept for the last shape alone, and made anew in a session that sees another
+    one: that takes longer than hundreds of runs. So each shape has its session, made when it is
+    first met; those used last are kept, and what the others took on the device is given back.
 
     A run overwrites every byte of the inputs' buffers, and its outputs are written to arrays of
     their own, so nothing of a run is left for the next. Safe from many threads: runs at the same
-    time have buffers of their own. The buffers of the shapes used last are kept.
+    time have buffers of their own.
 
     Args:
-        session: What runs.
+        first: The session of the shape that is met first.
+        opened: Makes one for each shape after it.
         outputs: What is known of the outputs of its graph, by name.
         device: Kind of memory that inputs are copied to, and its number: `("cuda", 0)`.
         options: How each run is made.
+        most_shapes: How many shapes are kept.
     """
 
     def __init__(
         self,
-        session: ort.InferenceSession,
+        first: ort.InferenceSession,
+        opened: Callable[[], ort.InferenceSession],
         outputs: Mapping[str, BoundOutput],
         *,
         device: tuple[str, int],
         options: ort.RunOptions | None = None,
+        most_shapes: int = MOST_SHAPES,
     ) -> None:
-        self._session = session
+        self._spare: list[ort.InferenceSession] = [first]
+        self._opened = opened
         self._outputs = outputs
         self._device = device
         self._options = options
+        self._most_shapes = most_shapes
         self._lock = threading.Lock()
         self._shelves: OrderedDict[_Key, _Shelf] = OrderedDict()
 
+    def __len__(self) -> int:
+        """Return for how many shapes there are sessions."""
+        return len(self._shelves)
+
     def run(self, wanted: Sequence[str], feed: Mapping[str, Array]) -> list[Array]:
         """Return the outputs wanted, in that order, for the arrays of `feed`."""
-        with self._taken(feed) as taken:
+        shelf = self._shelf(feed)
+        session = self._session(shelf)
+        with self._taken(shelf, session, feed) as taken:
             for name, array in feed.items():
                 taken.values[name].update_inplace(np.asarray(array, order="C"))
             taken.binding.clear_binding_outputs()
             rows = _rows(feed)
             arrays = [self._bound(taken.binding, name, rows) for name in wanted]
-            self._session.run_with_iobinding(taken.binding, self._options)
+            session.run_with_iobinding(taken.binding, self._options)
             known = [array for array in arrays if array is not None]
             return known if len(known) == len(arrays) else taken.binding.copy_outputs_to_cpu()
 
@@ -98,25 +117,39 @@ class BoundRuns:
         binding.bind_output(name, "cpu", 0, output.dtype, array.shape, array.ctypes.data)
         return array
 
-    @contextmanager
-    def _taken(self, feed: Mapping[str, Array]) -> Iterator[_Binding]:
+    def _shelf(self, feed: Mapping[str, Array]) -> _Shelf:
         key = tuple((name, array.dtype.str, array.shape) for name, array in feed.items())
         with self._lock:
             shelf = self._shelves.setdefault(key, _Shelf())
             self._shelves.move_to_end(key)
-            if len(self._shelves) > _MOST_SHAPES:
+            if len(self._shelves) > self._most_shapes:
                 self._shelves.popitem(last=False)
+        return shelf
+
+    def _session(self, shelf: _Shelf) -> ort.InferenceSession:
+        with shelf.lock:
+            if shelf.session is None:
+                with self._lock:
+                    spare = self._spare.pop() if self._spare else None
+                shelf.session = spare or self._opened()
+            return shelf.session
+
+    @contextmanager
+    def _taken(
+        self, shelf: _Shelf, session: ort.InferenceSession, feed: Mapping[str, Array]
+    ) -> Iterator[_Binding]:
+        with shelf.lock:
             taken = shelf.idle.pop() if shelf.idle else None
         if taken is None:
-            taken = self._made(feed)
+            taken = self._made(session, feed)
         yield taken
         # After a failure the buffers are let go: nobody knows what the device does with them.
-        with self._lock:
+        with shelf.lock:
             shelf.idle.append(taken)
 
-    def _made(self, feed: Mapping[str, Array]) -> _Binding:
+    def _made(self, session: ort.InferenceSession, feed: Mapping[str, Array]) -> _Binding:
         kind, number = self._device
-        binding = self._session.io_binding()
+        binding = session.io_binding()
         values = {
             name: ort.OrtValue.ortvalue_from_shape_and_type(array.shape, array.dtype, kind, number)
             for name, array in feed.items()

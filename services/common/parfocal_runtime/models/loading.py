@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from parfocal_runtime.errors import InvalidInput, NotFound, WrongState
 from parfocal_runtime.models.cards import CardFields
 from parfocal_runtime.models.config_pbtxt import default_config
 from parfocal_runtime.models.placement import placements
-from parfocal_runtime.models.providers import SessionOptions
+from parfocal_runtime.models.providers import HALF, SessionOptions
 from parfocal_runtime.models.self_test import disagreement
 from parfocal_runtime.models.sessions import ModelSession, open_session
 from parfocal_runtime.models.spread import SpreadSession
@@ -83,6 +83,9 @@ def load_model(stored: StoredModel, options: SessionOptions | None = None) -> Lo
 
 
 def _placed(stored: StoredModel, options: SessionOptions) -> ModelSession:
+    variant = stored.card.variant
+    if variant and variant.precision == "fp16":
+        options = replace(options, settings={**HALF, **options.settings})
     places = placements(stored.config or config_pb.ModelConfig(), options)
     sessions = [
         (open_session(stored.model, options=place.options), place.instances) for place in places

@@ -17,6 +17,10 @@ TENSORRT = "TensorrtExecutionProvider"
 ON_GPU = frozenset({CUDA, TENSORRT})
 """Providers whose memory is that of an NVIDIA GPU."""
 
+HALF = {CUDA: {"use_tf32": "1"}}
+"""Settings for graphs of 16-bit floats: without it cuDNN leaves out its fastest ways to run them,
+and they have no bits that it could cost."""
+
 # What holds unless a model says otherwise. The arena grows by what is asked for and not by powers
 # of two, since it never gives anything back; FP32 is FP32 and not the 10 bits of TF32.
 _DEFAULTS: dict[str, dict[str, str]] = {
@@ -44,6 +48,12 @@ class SessionOptions:
     """Whether the arena on the GPU gives back after each run what it took for it."""
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """More settings of providers, by ONNX Runtime's names."""
+
+    @property
+    def rounds(self) -> bool:
+        """Whether a GPU computes with fewer bits than the graph says."""
+        coarse = self.settings.get(CUDA, {}).get("use_tf32") == "1"
+        return TENSORRT in self.providers or (CUDA in self.providers and coarse)
 
     @property
     def on_gpu(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cache
@@ -54,6 +54,7 @@ _NO_MEMORY = (
     "out of memory",
 )
 _ERRORS_ONLY = 3
+_FATAL_ONLY = 4
 _ONNX_BFLOAT16 = 16
 
 
@@ -102,12 +103,23 @@ class ModelSession:
         outputs: Outputs in the order of the graph.
         providers: Execution providers in use, best first.
         on_gpu: Whether it runs on a GPU, where each new shape of the inputs costs time and memory.
+        rounds: Whether it computes with fewer bits than the graph says.
+
+    Args:
+        session: The graph, opened.
+        options: How it was opened.
+        reopened: Opens it again: on a GPU there is a session for each shape of the inputs.
     """
 
     on_gpu: bool = False
+    rounds: bool = False
 
     def __init__(
-        self, session: ort.InferenceSession, options: SessionOptions | None = None
+        self,
+        session: ort.InferenceSession,
+        options: SessionOptions | None = None,
+        *,
+        reopened: Callable[[], ort.InferenceSession] | None = None,
     ) -> None:
         options = options or SessionOptions()
         self._session = session
@@ -115,14 +127,16 @@ class ModelSession:
         self.outputs = tuple(_spec(node) for node in session.get_outputs())
         self.providers: tuple[str, ...] = tuple(session.get_providers())
         self.on_gpu = options.on_gpu
+        self.rounds = options.rounds
         datatypes = {spec.datatype for spec in (*self.inputs, *self.outputs)}
         self._half = BF16 in datatypes
         self._options = _run_options(options)
         self._bound: BoundRuns | None = None
         # Neither text nor what numpy has no name for can be bound.
-        if self.on_gpu and not datatypes & {BF16, BYTES}:
+        if reopened and self.on_gpu and not datatypes & {BF16, BYTES}:
             self._bound = BoundRuns(
                 session,
+                reopened,
                 bound_outputs(self.inputs, self.outputs),
                 device=("cuda", options.device),
                 options=self._options,
@@ -190,7 +204,7 @@ def open_session(model: bytes, *, options: SessionOptions | None = None) -> Mode
     if unknown:
         raise invalid_model(f"these are not dense tensors of a known type: {', '.join(unknown)}")
     try:
-        return ModelSession(session, options)
+        return ModelSession(session, options, reopened=lambda: _opened(model, options))
     except UnicodeDecodeError as error:
         raise invalid_model("its names are not UTF-8") from error
 
@@ -253,6 +267,9 @@ def _opened(model: bytes, options: SessionOptions) -> ort.InferenceSession:
         raise invalid_model(_first_line(error)) from error
     # A provider that cannot start is only logged, and the CPU silently takes its place.
     require(options.providers, session.get_providers())
+    if options.on_gpu:
+        # It tells of every plan that cuDNN does not have before it takes one that it has.
+        ort.set_default_logger_severity(_FATAL_ONLY)
     return session
 
 

@@ -24,6 +24,7 @@ class SpreadSession(ModelSession):
             dict.fromkeys(name for session, _ in sessions for name in session.providers)
         )
         self.on_gpu = any(session.on_gpu for session, _ in sessions)
+        self.rounds = any(session.rounds for session, _ in sessions)
         self._sessions = [session for session, _ in sessions]
         self._most = [instances for _, instances in sessions]
         self._running = [0] * len(sessions)

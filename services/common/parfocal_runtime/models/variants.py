@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import numpy as np
 
-from parfocal_runtime.errors import WrongState
+from parfocal_runtime.errors import InvalidInput, WrongState
 from parfocal_runtime.models.cards import CardFields, Precision, TensorCard, VariantCard
 from parfocal_runtime.models.datatypes import Array
 from parfocal_runtime.models.graph import parsed
@@ -31,6 +30,22 @@ _PREPARED = ("onnx.quant.pre_process", "onnxruntime.quant")
 def variant_name(name: str, precision: Precision) -> str:
     """Return the name of the model that is a variant of `name`, such as `base-fp16`."""
     return f"{name}-{precision}"
+
+
+def checked_precision(text: str) -> Precision:
+    """Return `text` as what a variant computes with.
+
+    Raises:
+        InvalidInput: If it is nothing of the kind (`ERROR_REASON_INVALID_FIELD`).
+    """
+    for precision in get_args(Precision):
+        if text == precision:
+            return cast(Precision, precision)
+    raise InvalidInput(
+        "ERROR_REASON_INVALID_FIELD",
+        f"a variant computes with {' or '.join(get_args(Precision))}, not with {text!r}",
+        field="precision",
+    )
 
 
 def publish_variant(
@@ -67,7 +82,9 @@ def publish_variant(
     stored = repository.read(name, version)
     original = open_session(stored.model)
     model = converted(stored.model, precision)
-    variant = open_session(model)
+    variant = (
+        open_session(half_rounded(stored.model)) if precision == "fp16" else open_session(model)
+    )
     tests = fed(original, stored.card)
     report = compared(original, variant, [tests, *held_out], is_base=stored.card.kind == "base")
     origin = f"{name}/{stored.version}"
@@ -96,6 +113,7 @@ def converted(model: bytes, precision: Precision) -> bytes:
         InvalidInput: If the graph cannot be converted (`ERROR_REASON_INVALID_MODEL`).
     """
     graph = parsed(model)
+    before = _kinds(graph)
     convert = {"fp16": _to_half, "int8": _to_int8}[precision]
     try:
         changed = convert(graph)
@@ -103,9 +121,48 @@ def converted(model: bytes, precision: Precision) -> bytes:
     except Exception as error:
         cause = str(error).strip().split("\n", 1)[0][:300]
         raise invalid_model(f"it has no {precision} variant: {cause}") from error
-    if changed == model:
+    if _kinds(changed) == before:
         raise invalid_model(f"it has no {precision} variant: there is nothing to convert")
-    return changed
+    return bytes(changed.SerializeToString())
+
+
+def half_rounded(model: bytes) -> bytes:
+    """Return a graph that gives on the processor what its `fp16` variant gives on a GPU.
+
+    ONNX Runtime has hardly any operators of 16-bit floats for the processor and computes with
+    32 bits from one end to the other, so that nothing rounds and nothing overflows. A GPU adds up
+    in 32 bits and keeps each result in 16: here each result is rounded to 16 bits and back.
+
+    Raises:
+        InvalidInput: If the bytes are no self-contained ONNX model (`ERROR_REASON_INVALID_MODEL`).
+    """
+    from onnx import TensorProto, helper, numpy_helper, shape_inference
+
+    graph = shape_inference.infer_shapes(parsed(model)).graph
+    floats = {
+        value.name
+        for value in (*graph.value_info, *graph.output)
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT
+    }
+    for weight in graph.initializer:
+        if weight.data_type == TensorProto.FLOAT:
+            rounded = _clipped(numpy_helper.to_array(weight)).astype(np.float32)
+            weight.CopyFrom(numpy_helper.from_array(rounded, weight.name))
+    nodes = []
+    for node in graph.node:
+        nodes.append(node)
+        for at, name in enumerate(node.output):
+            if name not in floats:
+                continue
+            exact, half = f"{name}/exact", f"{name}/half"
+            node.output[at] = exact
+            nodes.append(helper.make_node("Cast", [exact], [half], to=TensorProto.FLOAT16))
+            nodes.append(helper.make_node("Cast", [half], [name], to=TensorProto.FLOAT))
+    whole = parsed(model)
+    whole.graph.CopyFrom(graph)
+    del whole.graph.node[:], whole.graph.value_info[:]
+    whole.graph.node.extend(nodes)
+    return bytes(whole.SerializeToString())
 
 
 def compared(
@@ -153,28 +210,36 @@ def compared(
     )
 
 
-def _to_half(graph: Any) -> bytes:
+def _kinds(model: Any) -> tuple[list[str], list[int]]:
+    return (
+        [node.op_type for node in model.graph.node],
+        [weight.data_type for weight in model.graph.initializer],
+    )
+
+
+def _clipped(array: Array) -> Array:
+    """Return 32-bit floats as 16-bit ones; those too large become the largest."""
+    most = np.finfo(np.float16).max
+    return np.clip(array, -most, most).astype(np.float16)
+
+
+def _to_half(graph: Any) -> Any:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    return bytes(convert_float_to_float16(graph, keep_io_types=True).SerializeToString())
+    return convert_float_to_float16(graph, keep_io_types=True)
 
 
-def _to_int8(graph: Any) -> bytes:
+def _to_int8(graph: Any) -> Any:
     from onnx import shape_inference
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     prepared = shape_inference.infer_shapes(graph)
     prepared.metadata_props.add(key=_PREPARED[0], value=_PREPARED[1])
-    with _scratch() as file:
-        quantize_dynamic(prepared, file, weight_type=QuantType.QUInt8)
-        return file.read_bytes()
-
-
-@contextmanager
-def _scratch() -> Iterator[Path]:
-    """Yield the path of a file that is gone afterwards; the quantizer writes nowhere else."""
+    # The quantizer writes nowhere but into a file.
     with tempfile.TemporaryDirectory(prefix="parfocal-variant-") as folder:
-        yield Path(folder) / "model.onnx"
+        file = Path(folder) / "model.onnx"
+        quantize_dynamic(prepared, file, weight_type=QuantType.QUInt8)
+        return parsed(file.read_bytes())
 
 
 def _card(card: CardFields, outputs: Mapping[str, Array], report: VariantCard) -> CardFields:
