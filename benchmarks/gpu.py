@@ -310,9 +310,9 @@ def search(bench: Bench) -> Table:
                 ("exhaustive", {"cudnn_conv_algo_search": "EXHAUSTIVE"}),
                 ("heuristic", {"cudnn_conv_algo_search": "HEURISTIC"}),
                 ("default", {"cudnn_conv_algo_search": "DEFAULT"}),
-                ("no tf32", {"use_tf32": "0"}),
-                ("tf32", {"use_tf32": "1"}),
-                ("nhwc, tf32", {"prefer_nhwc": "1", "use_tf32": "1"}),
+                ("without tf32", {"use_tf32": "0"}),
+                ("tf32", {"use_tf32": "1", "prefer_nhwc": "0"}),
+                ("tf32, channels last", {"use_tf32": "1", "prefer_nhwc": "1"}),
                 ("small workspace", {"cudnn_conv_use_max_workspace": "0"}),
             ):
                 name = f"{model.name} {bits} batch {model.most}, {what}"

@@ -7,6 +7,7 @@ import grpc.aio
 from parfocal.inference.v1 import inference_service_pb2_grpc as service_grpc
 from parfocal_inference.batching import BatchingExecutor
 from parfocal_inference.config import PREFIX, InferenceConfig
+from parfocal_inference.memory_metrics import ModelMemory
 from parfocal_inference.oip_servicer import oip_service
 from parfocal_inference.servicer import InferenceServicer
 from parfocal_inference.serving_metrics import InferenceStatistics
@@ -36,7 +37,9 @@ def build(config: InferenceConfig, store: ObjectStore | None = None) -> Service:
     """
     store = store or open_store(config.store_uri, s3=config.s3)
     options = _session_options(config)
-    models = LoadedModels(ModelRepository(store), options=options)
+    models = LoadedModels(
+        ModelRepository(store), options=options, memory_bytes=config.model_memory_bytes
+    )
     watcher = ModelWatcher(models, interval_seconds=config.model_poll_seconds)
     statistics = InferenceStatistics(models.loaded)
     executor = BatchingExecutor(statistics)
@@ -57,7 +60,7 @@ def build(config: InferenceConfig, store: ObjectStore | None = None) -> Service:
         start=protocol.start,
         stop=stop,
         ready=protocol.ready,
-        collectors=protocol.collectors,
+        collectors=(*protocol.collectors, ModelMemory(models.footprints)),
     )
 
 

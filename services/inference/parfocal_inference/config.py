@@ -15,6 +15,9 @@ class InferenceConfig(ServerConfig):
 
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     """Execution providers of ONNX Runtime, all demanded, best first."""
+    model_memory_bytes: int = bounded(0, least=0)
+    """Most memory that all models take together, as told from their graphs; more are refused.
+    0 is no limit."""
     gpu_memory_bytes: int = bounded(0, least=0)
     """Most memory that one model takes for its runs on a GPU; 0 is no limit."""
     session_threads: int = bounded(0, least=0, most=1024)

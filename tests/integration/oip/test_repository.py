@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
@@ -13,10 +14,22 @@ import pytest
 
 from model_files import spoil_test_output
 from oip_requests import SECONDS, base_request, failure
+from onnx_graphs import base_model, base_model_card
+from parfocal_inference.app import build
+from parfocal_inference.config import InferenceConfig
 from parfocal_inference.oip.v2 import inference_pb2 as pb
 from parfocal_inference.oip.v2 import inference_pb2_grpc as oip_grpc
 from parfocal_runtime.channels import domain_error, sync_channel
-from parfocal_runtime.errors import InvalidInput, NotFound, PermissionDenied, WrongState
+from parfocal_runtime.errors import (
+    Exhausted,
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+    WrongState,
+)
+from parfocal_runtime.models.repository import ModelRepository
+from parfocal_runtime.server import serving_in_thread
+from parfocal_runtime.store import open_store
 
 if TYPE_CHECKING:
     from tests.integration.oip.conftest import Oip
@@ -156,6 +169,33 @@ def test_a_model_that_demands_what_is_not_there_is_refused_and_not_run_on_the_pr
     assert provider in index(oip)[name, "1"][1]
     refused = failure(oip.stub.ModelInfer, base_request(model=name))
     assert refused.reason == "ERROR_REASON_PROVIDER_UNAVAILABLE"
+
+
+def test_a_model_without_room_is_refused_and_others_serve_on(
+    tmp_path: Path,
+) -> None:
+    store = open_store((tmp_path / "store").as_uri())
+    repository = ModelRepository(store)
+    for name in ("large", "small"):
+        repository.publish(name, base_model(), card=base_model_card(), lineage={})
+    store.write("models/small/config.pbtxt", b"max_batch_size: 1")
+    config = InferenceConfig(
+        port=0, store_uri=store.root, anonymous_role="admin", session_threads=1,
+        model_memory_bytes=8192,
+    )  # fmt: skip
+    with (
+        serving_in_thread([build(config)], config) as server,
+        sync_channel(server.address) as channel,
+    ):
+        stub = oip_grpc.GRPCInferenceServiceStub(channel)
+        request = pb.RepositoryModelLoadRequest(model_name="large")
+        error = failure(stub.RepositoryModelLoad, request)
+
+        assert type(error) is Exhausted
+        assert error.reason == "ERROR_REASON_MODEL_MEMORY"
+        assert error.metadata["limit"] == "8192"
+        assert stub.ModelInfer(base_request(model="small"), timeout=SECONDS).model_name == "small"
+        assert failure(stub.ModelInfer, base_request(model="large")).reason == error.reason
 
 
 def test_a_model_whose_accelerator_nobody_knows_is_not_served(oip: Oip) -> None:

@@ -110,7 +110,7 @@ def test_only_the_shapes_used_last_are_kept() -> None:
 
     for rows in (1, 2, 1, 3, 1, 2):
         assert runs.run(["sum"], pair(rows, rows))[0].tolist() == [[2 * rows + 1] * 2] * rows
-        assert len(runs) <= 2
+        assert runs.shapes <= 2
 
 
 def test_a_run_that_fails_leaves_nothing_behind() -> None:

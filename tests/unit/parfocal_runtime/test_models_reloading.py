@@ -14,9 +14,9 @@ from model_files import spoil_test_output
 from onnx_graphs import base_model, base_model_card
 from parfocal_runtime.errors import NotFound, WrongState
 from parfocal_runtime.models.index import ModelState
-from parfocal_runtime.models.loaded import LoadedModel, LoadedModels
+from parfocal_runtime.models.loaded import LoadedModels
+from parfocal_runtime.models.loading import StoredModel
 from parfocal_runtime.models.repository import ModelRepository
-from parfocal_runtime.models.sessions import SessionOptions
 from parfocal_runtime.models.watcher import ModelWatcher
 from parfocal_runtime.store import LocalStore
 
@@ -30,13 +30,11 @@ class SlowRepository(ModelRepository):
         self.began = threading.Event()
         self.may_end = threading.Event()
 
-    def load(
-        self, name: str, version: int | None = None, *, options: SessionOptions | None = None
-    ) -> LoadedModel:
+    def read(self, name: str, version: int | None = None) -> StoredModel:
         if self.slow_version in (None, version):
             self.began.set()
             assert self.may_end.wait(30)
-        return super().load(name, version, options=options)
+        return super().read(name, version)
 
 
 @pytest.fixture

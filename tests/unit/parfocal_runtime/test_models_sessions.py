@@ -3,9 +3,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
@@ -14,7 +16,12 @@ from parfocal_runtime.errors import Exhausted, InvalidInput, WrongState
 from parfocal_runtime.models.datatypes import from_bf16_bits, to_bf16_bits
 from parfocal_runtime.models.graph import opset_of
 from parfocal_runtime.models.providers import CPU, CUDA, OPENVINO, TENSORRT
-from parfocal_runtime.models.sessions import SessionOptions, check_providers, open_session
+from parfocal_runtime.models.sessions import (
+    ModelSession,
+    SessionOptions,
+    check_providers,
+    open_session,
+)
 
 
 def test_inputs_and_outputs_are_described_in_the_order_of_the_graph() -> None:
@@ -169,6 +176,65 @@ def test_a_run_that_memory_does_not_suffice_for_is_told_from_one_that_is_wrong()
         session.run({"shape": np.array([1 << 50], np.int64)})
 
     assert caught.value.reason == "ERROR_REASON_MODEL_MEMORY"
+
+
+@dataclass(frozen=True)
+class OnStandIn(SessionOptions):
+    """Options of a GPU whose memory is the processor's."""
+
+    @property
+    def on_gpu(self) -> bool:
+        return True
+
+    @property
+    def memory(self) -> tuple[str, int]:
+        return "cpu", 0
+
+
+def on_stand_in(model: bytes) -> tuple[ModelSession, list[int]]:
+    """Return a session as on a GPU, and a list that grows with each further one of the graph."""
+    opened: list[int] = []
+
+    def reopened() -> ort.InferenceSession:
+        opened.append(1)
+        return ort.InferenceSession(model, providers=[CPU])
+
+    first = ort.InferenceSession(model, providers=[CPU])
+    return ModelSession(first, OnStandIn(), reopened=reopened), opened
+
+
+def test_on_a_gpu_each_shape_has_a_session_and_meets_it_again() -> None:
+    session, opened = on_stand_in(sum_and_product())
+
+    for count in (0, 1, 1, 1):
+        for rows in (1, 4) if count else (1,):
+            ones = np.ones((rows, 2), np.float32)
+            found = session.run({"a": ones, "b": ones}, ["product", "sum"])
+            assert list(found) == ["product", "sum"]
+            assert found["sum"].tolist() == [[2, 2]] * rows
+        assert len(opened) == count
+    assert session.on_gpu
+
+
+@pytest.mark.parametrize("element", [TensorProto.STRING, TensorProto.BFLOAT16])
+def test_on_a_gpu_what_cannot_be_bound_runs_all_the_same(element: int) -> None:
+    session, opened = on_stand_in(identity(element))
+    x = np.array([[1, 2]], np.uint16 if element == TensorProto.BFLOAT16 else object)
+
+    for rows in (1, 3):
+        assert session.run({"x": np.repeat(x, rows, axis=0)})["y"].shape == (rows, 2)
+
+    assert opened == []
+
+
+def test_on_a_gpu_inputs_that_do_not_fit_are_refused_as_elsewhere() -> None:
+    session, _ = on_stand_in(sum_and_product())
+    ones = np.ones((1, 2), np.float32)
+
+    for inputs in ({"a": ones}, {"a": ones, "b": np.ones((1, 3), np.float32)}):
+        with pytest.raises(InvalidInput, match="cannot run"):
+            session.run(inputs)
+    assert session.run({"a": ones, "b": ones})["sum"].tolist() == [[2, 2]]
 
 
 def test_a_graph_with_weights_in_another_file_is_refused() -> None:

@@ -89,8 +89,9 @@ class BoundRuns:
         self._lock = threading.Lock()
         self._shelves: OrderedDict[_Key, _Shelf] = OrderedDict()
 
-    def __len__(self) -> int:
-        """Return for how many shapes there are sessions."""
+    @property
+    def shapes(self) -> int:
+        """For how many shapes of the inputs there are sessions."""
         return len(self._shelves)
 
     def run(self, wanted: Sequence[str], feed: Mapping[str, Array]) -> list[Array]:

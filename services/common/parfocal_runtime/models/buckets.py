@@ -24,6 +24,11 @@ def row_buckets(config: pb.ModelConfig, session: ModelSession) -> tuple[int, ...
     batched = has_rows(config, session.inputs, session.outputs)
     if not (session.on_gpu and batched and config.HasField("dynamic_batching")):
         return ()
+    return sizes(config)
+
+
+def sizes(config: pb.ModelConfig) -> tuple[int, ...]:
+    """Return the sizes of runs on a GPU that a configuration with batches makes, ascending."""
     most = config.max_batch_size
     powers = (1 << power for power in range(most.bit_length()))
     preferred = config.dynamic_batching.preferred_batch_size

@@ -6,27 +6,48 @@ import threading
 import time
 from collections import OrderedDict
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from parfocal_runtime.errors import DomainError, Unavailable, WrongState
+from parfocal_runtime.errors import (
+    DomainError,
+    Exhausted,
+    InvalidInput,
+    Unavailable,
+    WrongState,
+)
+from parfocal_runtime.models.footprint import Footprint
 from parfocal_runtime.models.index import IndexEntry, ModelState
-from parfocal_runtime.models.loading import LoadedModel, not_found, not_ready
+from parfocal_runtime.models.loading import LoadedModel, load_model, not_found, not_ready
+from parfocal_runtime.models.memory_budget import MemoryBudget, is_memory, needed_by
 from parfocal_runtime.models.repository import ModelRepository
 from parfocal_runtime.models.sessions import SessionOptions
+from parfocal_runtime.models.version_policy import kept, served
+from parfocal_runtime.triton.v1 import model_config_pb2 as config_pb
 
 __all__ = ["LoadedModel", "LoadedModels"]
 
 _Key = tuple[str, int]
+_Refusal = WrongState | Exhausted
 
+_UNREAD = config_pb.ModelVersionPolicy()
 _UNLOADED = "it was unloaded"
 _NOT_IN_MEMORY = "it is not in memory; a request for it loads it"
 
 
 @dataclass
 class _Entry:
-    """What a look at the repository found of one model; `looked_at` is when the look began."""
+    """What a look at the repository found of one model.
+
+    Attributes:
+        versions: Complete versions that may serve, oldest first.
+        kept: Those of them that are kept in memory.
+        complete: All complete versions.
+        looked_at: When the look began.
+    """
 
     versions: tuple[int, ...]
+    kept: tuple[int, ...] = ()
+    complete: tuple[int, ...] = ()
     looked_at: float = field(default_factory=time.monotonic)
 
 
@@ -39,7 +60,10 @@ class LoadedModels:
     Args:
         repository: Where they come from.
         options: How they run.
-        max_idle: Most versions kept that are not the newest of their model.
+        max_idle: Most versions kept that are neither the newest of their model nor kept by its
+            `version_policy`.
+        memory_bytes: Most memory that all models take together, as told from their graphs; 0 is no
+            limit.
         max_age_seconds: How old a look at the repository may be before `get` takes another.
     """
 
@@ -49,17 +73,21 @@ class LoadedModels:
         *,
         options: SessionOptions | None = None,
         max_idle: int = 4,
+        memory_bytes: int = 0,
         max_age_seconds: float = 2.0,
     ) -> None:
         self._repository = repository
         self._options = options
         self._max_idle = max_idle
+        self._budget = MemoryBudget(memory_bytes)
         self._max_age = max_age_seconds
         self._lock = threading.Lock()
         self._loading: dict[_Key, threading.Lock] = {}
         self._loaded: OrderedDict[_Key, LoadedModel] = OrderedDict()
-        self._failed: dict[_Key, WrongState] = {}
+        self._failed: dict[_Key, _Refusal] = {}
         self._known: dict[str, _Entry] = {}
+        self._policies: dict[str, config_pb.ModelVersionPolicy] = {}
+        self._kept: dict[str, tuple[int, ...]] = {}
         self._unloaded: set[str] = set()
 
     def get(self, name: str, version: int | None = None) -> LoadedModel:
@@ -69,17 +97,18 @@ class LoadedModels:
             NotFound: If there is none (`ERROR_REASON_MODEL_NOT_FOUND`).
             WrongState: If it cannot be used (`ERROR_REASON_MODEL_NOT_READY`,
                 `ERROR_REASON_MODEL_SELF_TEST_FAILED`, `ERROR_REASON_PROVIDER_UNAVAILABLE`).
+            Exhausted: If there is no memory for it (`ERROR_REASON_MODEL_MEMORY`).
             Unavailable: If it is not loaded yet and the object store does not answer.
         """
         if version is not None:
             return self._get_version(name, version)
-        failure: WrongState | None = None
+        failure: _Refusal | None = None
         for candidate in reversed(self.versions(name)):
             if self._can_wait_for(name, candidate):
                 continue
             try:
                 return self._load(name, candidate)
-            except WrongState as error:
+            except (WrongState, Exhausted) as error:
                 failure = failure or error
         raise failure or not_found(name, None)
 
@@ -109,7 +138,10 @@ class LoadedModels:
         return True
 
     def versions(self, name: str) -> tuple[int, ...]:
-        """Return the complete versions of a model, oldest first; empty if there is none."""
+        """Return the versions of a model that may serve, oldest first; empty if there is none.
+
+        They are the complete ones, or those of them that its `version_policy` lets serve.
+        """
         entry = self._known.get(name)
         if entry is not None and time.monotonic() - entry.looked_at <= self._max_age:
             return entry.versions
@@ -119,11 +151,13 @@ class LoadedModels:
             if entry is None:
                 raise
             # What is loaded goes on serving while the store is away.
-            self._known[name] = _Entry(entry.versions)
+            self._known[name] = replace(entry, looked_at=time.monotonic())
             return entry.versions
 
     def refresh(self) -> None:
-        """Look at the whole repository once and load the newest version of each model.
+        """Look at the whole repository once and load what it has that is new.
+
+        That is the newest version of each model, or those that its `version_policy` names.
 
         A version becomes the one that `get` returns by default only after it has been loaded, so
         that no request waits for it. Versions that cannot be used are kept with their reason.
@@ -135,34 +169,37 @@ class LoadedModels:
         names = self._repository.folders()
         for name in names:
             found = self._list(name)
-            if found.versions:
-                self._try(name, found.versions[-1])
+            for version in found.kept:
+                self._try(name, version)
             self._remember(name, found)
         for name in set(self._known) - set(names):
             self._remember(name, nothing)
 
     def load(self, name: str) -> LoadedModel:
-        """Load the newest version of a model anew, and let the model be used again.
+        """Load a model anew, and let it be used again; return its newest version.
 
-        The session that served before serves until the new one is ready, and on if that fails.
+        All versions are loaded that are kept in memory. The session that served before serves
+        until the new one is ready, and on if that fails.
 
         Raises:
             NotFound: If there is no such model (`ERROR_REASON_MODEL_NOT_FOUND`).
             WrongState: If it cannot be used (`ERROR_REASON_MODEL_NOT_READY`,
                 `ERROR_REASON_MODEL_SELF_TEST_FAILED`, `ERROR_REASON_PROVIDER_UNAVAILABLE`).
+            Exhausted: If there is no memory for it (`ERROR_REASON_MODEL_MEMORY`).
             Unavailable: If the object store does not answer.
         """
-        versions = self._look_at(name).versions
-        if not versions:
+        self._policies.pop(name, None)
+        found = self._look_at(name)
+        if not found.versions:
             raise not_found(name, None)
-        key = (name, versions[-1])
         with self._lock:
             self._unloaded.discard(name)
             for failed in [k for k in self._failed if k[0] == name]:
                 del self._failed[failed]
-            loading = self._loading.setdefault(key, threading.Lock())
-        with loading:
-            return self._load_now(key)
+        newest = self._load_anew((name, found.versions[-1]))
+        for version in found.kept[:-1]:
+            self._load_anew((name, version))
+        return newest
 
     def unload(self, name: str) -> None:
         """Drop every version of a model; it is not ready until `load`.
@@ -189,7 +226,12 @@ class LoadedModels:
                 self._entry((name, version)) for name in versions for version in versions[name]
             )
 
-    def failures(self) -> dict[_Key, WrongState]:
+    def footprints(self) -> dict[_Key, Footprint]:
+        """Return how much memory each version in memory takes, by name and version, sorted."""
+        with self._lock:
+            return {key: self._loaded[key].footprint for key in sorted(self._loaded)}
+
+    def failures(self) -> dict[_Key, _Refusal]:
         """Return why versions that were tried are not ready, by name and version."""
         with self._lock:
             return dict(self._failed)
@@ -233,8 +275,21 @@ class LoadedModels:
     def _list(self, name: str) -> _Entry:
         began = time.monotonic()
         known = self._known.get(name)
-        before = frozenset(known.versions if known else ())
-        return _Entry(tuple(self._repository.versions(name, known=before)), began)
+        before = known.complete if known else ()
+        complete = tuple(self._repository.versions(name, known=frozenset(before)))
+        policy = self._policies.get(name, _UNREAD)
+        if policy is _UNREAD or complete != before:
+            policy = self._policies[name] = self._policy_of(name)
+        stay = self._kept[name] = kept(complete, policy)
+        return _Entry(served(complete, policy), stay, complete, began)
+
+    def _policy_of(self, name: str) -> config_pb.ModelVersionPolicy:
+        try:
+            config = self._repository.config(name)
+        except InvalidInput:
+            # Loading tells what is wrong with it.
+            config = None
+        return (config or config_pb.ModelConfig()).version_policy
 
     def _remember(self, name: str, entry: _Entry) -> _Entry:
         with self._lock:
@@ -247,6 +302,8 @@ class LoadedModels:
             else:
                 # Names come from callers: one that leads nowhere must not take memory.
                 self._known.pop(name, None)
+                self._policies.pop(name, None)
+                self._kept.pop(name, None)
                 self._unloaded.discard(name)
             gone = [k for k in (*self._loaded, *self._failed) if k[0] == name]
             self._forget([key for key in gone if key[1] not in entry.versions])
@@ -256,10 +313,20 @@ class LoadedModels:
         for key in keys:
             self._loaded.pop(key, None)
             self._failed.pop(key, None)
+        if keys:
+            # What had no room may have it now.
+            for key in [k for k, failure in self._failed.items() if is_memory(failure)]:
+                del self._failed[key]
 
     def _try(self, name: str, version: int) -> None:
-        with suppress(WrongState):
+        with suppress(WrongState, Exhausted):
             self._load(name, version)
+
+    def _load_anew(self, key: _Key) -> LoadedModel:
+        with self._lock:
+            loading = self._loading.setdefault(key, threading.Lock())
+        with loading:
+            return self._load_now(key)
 
     def _load(self, name: str, version: int) -> LoadedModel:
         key = (name, version)
@@ -280,22 +347,23 @@ class LoadedModels:
         if key in self._failed:
             failure = self._failed[key]
             # A copy: an exception that is raised again and again keeps every traceback.
-            raise WrongState(failure.reason, failure.message, (), **failure.metadata)
+            raise type(failure)(failure.reason, failure.message, (), **failure.metadata)
         loaded = self._loaded.get(key)
         if loaded is not None:
             self._loaded.move_to_end(key)
         return loaded
 
     def _load_now(self, key: _Key) -> LoadedModel:
-        outcome: LoadedModel | WrongState
+        outcome: LoadedModel | _Refusal
         try:
-            outcome = self._repository.load(*key, options=self._options)
-        except WrongState as error:
+            outcome = self._opened(key)
+        except (WrongState, Exhausted) as error:
             outcome = error
         with self._lock:
             self._loading.pop(key, None)
+            self._budget.release(key)
             self._require_wanted(key)
-            if isinstance(outcome, WrongState):
+            if not isinstance(outcome, LoadedModel):
                 if key not in self._loaded:
                     self._failed[key] = outcome
                 raise outcome
@@ -304,13 +372,41 @@ class LoadedModels:
             self._drop_idle()
         return outcome
 
+    def _opened(self, key: _Key) -> LoadedModel:
+        stored = self._repository.read(*key)
+        if self._budget:
+            needed = needed_by(stored, self._options)
+            with self._lock:
+                self._make_room(key, needed)
+                self._budget.reserve(key, needed)
+        return load_model(stored, self._options)
+
+    def _make_room(self, key: _Key, needed: int) -> None:
+        """Drop versions that nobody keeps, those first that were not used for longest."""
+        droppable = [each for each in self._idle() if each != key]
+        while not self._budget.has_room(needed, self._taken(key)) and droppable:
+            del self._loaded[droppable.pop(0)]
+        self._budget.require(key, needed, self._taken(key))
+
+    def _taken(self, key: _Key) -> int:
+        # Of a version that is loaded again the former one goes as soon as this one is there.
+        return sum(loaded.footprint.total for other, loaded in self._loaded.items() if other != key)
+
     def _require_wanted(self, key: _Key) -> None:
         # Asked again after loading: somebody may have unloaded the model meanwhile.
         if key[0] in self._unloaded:
             raise not_ready(*key, _UNLOADED)
 
     def _drop_idle(self) -> None:
-        newest = {name: max(v for n, v in self._loaded if n == name) for name, _ in self._loaded}
-        idle = [key for key in self._loaded if key[1] != newest[key[0]]]
+        idle = self._idle()
         for key in idle[: max(0, len(idle) - self._max_idle)]:
             del self._loaded[key]
+
+    def _idle(self) -> list[_Key]:
+        """Return the versions in memory that are not kept there, the least recently used first."""
+        newest = {name: max(v for n, v in self._loaded if n == name) for name, _ in self._loaded}
+        return [key for key in self._loaded if key[1] != newest[key[0]] and not self._keeps(key)]
+
+    def _keeps(self, key: _Key) -> bool:
+        # What a look is about to load is kept before the look is over.
+        return key[1] in self._kept.get(key[0], ())

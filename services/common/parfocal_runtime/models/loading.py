@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from parfocal_runtime.errors import InvalidInput, NotFound, WrongState
 from parfocal_runtime.models.cards import CardFields
 from parfocal_runtime.models.config_pbtxt import default_config
-from parfocal_runtime.models.placement import placements
+from parfocal_runtime.models.footprint import Footprint, footprint
+from parfocal_runtime.models.placement import Placement, placements
 from parfocal_runtime.models.providers import HALF, SessionOptions
-from parfocal_runtime.models.self_test import disagreement
+from parfocal_runtime.models.self_test import disagreement, fed
 from parfocal_runtime.models.sessions import ModelSession, open_session
 from parfocal_runtime.models.spread import SpreadSession
+from parfocal_runtime.models.warm_up import warm_up
 from parfocal_runtime.triton.v1 import model_config_pb2 as config_pb
 
 
@@ -28,6 +30,7 @@ class StoredModel:
         card: Its card with the test tensors.
         lineage: Where it comes from; empty if nothing is known.
         config: How it is to be served; None if the repository does not say.
+        warmup_files: Contents of the files that its configuration names for warm-up.
     """
 
     name: str
@@ -36,11 +39,14 @@ class StoredModel:
     card: CardFields
     lineage: Mapping[str, Any]
     config: config_pb.ModelConfig | None
+    warmup_files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A model version that runs and has reproduced its test tensors; equal to itself alone.
+    """A model version that runs, has reproduced its test tensors and is warm.
+
+    It is equal to itself alone.
 
     Attributes:
         name: Name of the model.
@@ -49,6 +55,7 @@ class LoadedModel:
         session: What runs it.
         lineage: Where it comes from; empty if nothing is known.
         config: How it is to be served.
+        footprint: Memory that it takes.
     """
 
     name: str
@@ -57,10 +64,11 @@ class LoadedModel:
     session: ModelSession
     lineage: Mapping[str, Any]
     config: config_pb.ModelConfig
+    footprint: Footprint = field(default_factory=Footprint)
 
 
 def load_model(stored: StoredModel, options: SessionOptions | None = None) -> LoadedModel:
-    """Open a session for a version where its configuration says, and run its self-test.
+    """Open a version where its configuration says, run its self-test and warm it up.
 
     Args:
         stored: The version.
@@ -70,27 +78,49 @@ def load_model(stored: StoredModel, options: SessionOptions | None = None) -> Lo
         WrongState: If it cannot be loaded (`ERROR_REASON_MODEL_NOT_READY`), does not reproduce
             its test tensors (`ERROR_REASON_MODEL_SELF_TEST_FAILED`), or a provider is missing
             (`ERROR_REASON_PROVIDER_UNAVAILABLE`).
+        Exhausted: If a GPU has no memory for it (`ERROR_REASON_MODEL_MEMORY`).
     """
     try:
         session = _placed(stored, options or SessionOptions())
-        cause = disagreement(session, stored.card)
+        causes = [disagreement(place, stored.card) for place in session.places]
+        for cause in filter(None, causes):
+            raise self_test_failed(stored.name, stored.version, cause)
+        config = stored.config or default_config(stored.name, session.inputs, session.outputs)
+        warm_up(session, config, fed(session, stored.card), stored.warmup_files)
+        taken = memory_of(stored, options)
     except InvalidInput as error:
         raise not_ready(stored.name, stored.version, error.message) from error
-    if cause:
-        raise self_test_failed(stored.name, stored.version, cause)
-    config = stored.config or default_config(stored.name, session.inputs, session.outputs)
-    return LoadedModel(stored.name, stored.version, stored.card, session, stored.lineage, config)
+    return LoadedModel(
+        stored.name, stored.version, stored.card, session, stored.lineage, config, taken
+    )
+
+
+def memory_of(stored: StoredModel, options: SessionOptions | None = None) -> Footprint:
+    """Return how much memory a version takes where its configuration says that it runs.
+
+    Raises:
+        InvalidInput: If the graph or the configuration cannot be read
+            (`ERROR_REASON_INVALID_MODEL`).
+    """
+    shapes = {tensor.name: tensor.test.shape for tensor in stored.card.inputs}
+    return footprint(
+        stored.model, stored.config, _places(stored, options or SessionOptions()), shapes
+    )
 
 
 def _placed(stored: StoredModel, options: SessionOptions) -> ModelSession:
+    sessions = [
+        (open_session(stored.model, options=place.options), place.instances)
+        for place in _places(stored, options)
+    ]
+    return sessions[0][0] if len(sessions) == 1 else SpreadSession(sessions)
+
+
+def _places(stored: StoredModel, options: SessionOptions) -> tuple[Placement, ...]:
     variant = stored.card.variant
     if variant and variant.precision == "fp16":
         options = replace(options, settings={**HALF, **options.settings})
-    places = placements(stored.config or config_pb.ModelConfig(), options)
-    sessions = [
-        (open_session(stored.model, options=place.options), place.instances) for place in places
-    ]
-    return sessions[0][0] if len(sessions) == 1 else SpreadSession(sessions)
+    return placements(stored.config or config_pb.ModelConfig(), options)
 
 
 def self_test_failed(name: str, version: int | None, cause: str) -> WrongState:

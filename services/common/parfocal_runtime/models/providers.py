@@ -17,9 +17,9 @@ TENSORRT = "TensorrtExecutionProvider"
 ON_GPU = frozenset({CUDA, TENSORRT})
 """Providers whose memory is that of an NVIDIA GPU."""
 
-HALF = {CUDA: {"use_tf32": "1"}}
-"""Settings for graphs of 16-bit floats: without it cuDNN leaves out its fastest ways to run them,
-and they have no bits that it could cost."""
+HALF = {CUDA: {"use_tf32": "1", "prefer_nhwc": "1"}}
+"""Settings for graphs of 16-bit floats, whose matrix units want channels last. Without TF32 cuDNN
+leaves out its fastest ways to run them, and they have no bits that it could cost."""
 
 # What holds unless a model says otherwise. The arena grows by what is asked for and not by powers
 # of two, since it never gives anything back; FP32 is FP32 and not the 10 bits of TF32.
@@ -54,6 +54,11 @@ class SessionOptions:
         """Whether a GPU computes with fewer bits than the graph says."""
         coarse = self.settings.get(CUDA, {}).get("use_tf32") == "1"
         return TENSORRT in self.providers or (CUDA in self.providers and coarse)
+
+    @property
+    def memory(self) -> tuple[str, int]:
+        """Kind and number of the memory that inputs are copied to on a GPU."""
+        return "cuda", self.device
 
     @property
     def on_gpu(self) -> bool:

@@ -17,9 +17,9 @@ from parfocal_runtime.models.datatypes import (
     BYTES,
     Array,
     from_bf16_bits,
-    to_bf16_bits,
     to_codes,
 )
+from parfocal_runtime.models.noise import noise
 from parfocal_runtime.models.repository import ModelRepository
 from parfocal_runtime.models.self_test import disagreement
 from parfocal_runtime.models.sessions import (
@@ -112,7 +112,7 @@ def _run_once(session: ModelSession) -> tuple[dict[str, Array], dict[str, Array]
         rng = np.random.default_rng(_SEED)
         known: dict[str, int] = {}
         inputs = {
-            spec.name: _random(spec, _shape(spec, rows=rows, side=side, known=known), rng)
+            spec.name: noise(spec, _shape(spec, rows=rows, side=side, known=known), rng)
             for spec in session.inputs
         }
         try:
@@ -135,22 +135,6 @@ def _shape(spec: TensorSpec, *, rows: int, side: int, known: dict[str, int]) -> 
         free = known.setdefault(symbol, wanted) if symbol else wanted
         shape.append(free if length == -1 else length)
     return tuple(shape)
-
-
-def _random(spec: TensorSpec, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    if spec.datatype == "UINT8":
-        return rng.integers(0, 256, shape, dtype=np.uint8)
-    if spec.datatype == "INT8":
-        return rng.integers(-1, 2, shape, dtype=np.int8)
-    if spec.datatype == BF16:
-        return to_bf16_bits(rng.random(shape, dtype=np.float32))
-    if spec.datatype == BYTES:
-        # Digits are text to most graphs and numbers to those that want numbers.
-        return rng.integers(0, 10, shape).astype(np.str_).astype(np.object_)
-    if spec.dtype.kind == "f":
-        return np.asarray(rng.random(shape)).astype(spec.dtype)
-    # Zeros and ones are valid where whole numbers are indices.
-    return np.asarray(rng.integers(0, 2, shape)).astype(spec.dtype)
 
 
 def _kind(session: ModelSession) -> tuple[Kind, Stream]:

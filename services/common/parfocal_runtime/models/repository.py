@@ -39,13 +39,19 @@ from parfocal_runtime.models.loading import (
     self_test_failed,
 )
 from parfocal_runtime.models.self_test import disagreement
-from parfocal_runtime.models.sessions import ModelSession, SessionOptions, open_session
+from parfocal_runtime.models.sessions import (
+    ModelSession,
+    SessionOptions,
+    invalid_model,
+    open_session,
+)
 from parfocal_runtime.models.versions import CARD_FILE, claimed_versions, complete_versions
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.triton.v1 import model_config_pb2 as config_pb
 
 LINEAGE_FILE = "lineage.json"
 CONFIG_FILE = "config.pbtxt"
+WARMUP_FOLDER = "warmup"
 
 _PUBLICATION = "publication"
 
@@ -122,7 +128,8 @@ class ModelRepository:
         try:
             read = self._card(name, version)
             model = self._store.read(_file(name, version, MODEL_FILE))
-            config = self._config(name)
+            config = self.config(name)
+            files = self._warmup_files(name, config)
         except InvalidInput as error:
             raise not_ready(name, version, error.message) from error
         except NotFound as error:
@@ -131,7 +138,9 @@ class ModelRepository:
             raise not_ready(name, version, error.message) from error
         if sha256(model) != read.model_sha256:
             raise not_ready(name, version, f"{MODEL_FILE} is not the one of its card (sha256)")
-        return StoredModel(name, version, model, read.card, self.lineage(name, version), config)
+        return StoredModel(
+            name, version, model, read.card, self.lineage(name, version), config, files
+        )
 
     def card(self, name: str, version: int) -> CardFields:
         """Return the card of a version, with its test tensors.
@@ -203,11 +212,29 @@ class ModelRepository:
             raise not_found(name, version) from error
         return read_card(rdf, lambda file: self._store.read(_file(name, version, file)))
 
-    def _config(self, name: str) -> config_pb.ModelConfig | None:
+    def config(self, name: str) -> config_pb.ModelConfig | None:
+        """Return how a model is to be served; None if nothing says.
+
+        Raises:
+            InvalidInput: If what says so cannot be read (`ERROR_REASON_INVALID_MODEL`).
+        """
         try:
             return read_config(self._store.read(f"{model_folder(name)}/{CONFIG_FILE}"))
         except NotFound:
             return None
+
+    def _warmup_files(self, name: str, config: config_pb.ModelConfig | None) -> dict[str, bytes]:
+        files = {
+            wanted.input_data_file
+            for warmup in (config.model_warmup if config else ())
+            for wanted in warmup.inputs.values()
+            if wanted.input_data_file
+        }
+        folder = f"{model_folder(name)}/{WARMUP_FOLDER}"
+        for file in files:
+            if "/" in file or file in (".", ".."):
+                raise invalid_model(f"input_data_file must be the name of a file, not {file!r}")
+        return {file: self._store.read(f"{folder}/{file}") for file in files}
 
     def _claimed(self, name: str, version: int) -> dict[str, Any]:
         try:
@@ -250,7 +277,7 @@ class ModelRepository:
         if self._store.create(path, write_config(fresh)):
             return
         # People tune this file: it is touched only where the new graph would make it wrong.
-        existing = self._config(name) or fresh
+        existing = self.config(name) or fresh
         wanted = with_tensors(existing, session.inputs, session.outputs)
         if _tensors(existing) != _tensors(wanted):
             self._store.write(path, write_config(wanted))

@@ -36,17 +36,17 @@ __all__ = [
     "open_session",
 ]
 
-# ONNX Runtime's errors share no base class; a ValueError says that an input is not there.
+# ONNX Runtime's errors share no base class; a ValueError says that an input is not there, and a
+# RuntimeError that a bound run failed or a provider could not be set up.
 _FAILURES: tuple[type[Exception], ...] = (
     ValueError,
+    RuntimeError,
     *(
         error
         for error in vars(ort_errors).values()
         if isinstance(error, type) and issubclass(error, Exception)
     ),
 )
-# A provider that cannot be set up is a RuntimeError of its own.
-_NO_SESSION: tuple[type[Exception], ...] = (*_FAILURES, RuntimeError)
 # What the arena and CUDA say; their errors have no class of their own.
 _NO_MEMORY = (
     "Failed to allocate memory",
@@ -133,14 +133,19 @@ class ModelSession:
         self._options = _run_options(options)
         self._bound: BoundRuns | None = None
         # Neither text nor what numpy has no name for can be bound.
-        if reopened and self.on_gpu and not datatypes & {BF16, BYTES}:
+        if reopened is not None and self.on_gpu and not datatypes & {BF16, BYTES}:
             self._bound = BoundRuns(
                 session,
                 reopened,
                 bound_outputs(self.inputs, self.outputs),
-                device=("cuda", options.device),
+                device=options.memory,
                 options=self._options,
             )
+
+    @property
+    def places(self) -> tuple[ModelSession, ...]:
+        """One session for each place that the model runs in."""
+        return (self,)
 
     def run(
         self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None
@@ -177,7 +182,7 @@ class ModelSession:
     def _run(
         self, wanted: list[str], feed: dict[str, Array], types: Mapping[str, str]
     ) -> list[Array]:
-        if self._bound:
+        if self._bound is not None:
             return self._bound.run(wanted, feed)
         if not self._half:
             return list(self._session.run(wanted, feed, self._options))
@@ -259,7 +264,7 @@ def _opened(model: bytes, options: SessionOptions) -> ort.InferenceSession:
             providers=with_settings(options),
             enable_fallback=0,
         )
-    except _NO_SESSION as error:
+    except _FAILURES as error:
         if options.providers != (CPU,):
             # The model is at fault only if it cannot be opened without the provider either.
             _opened(model, SessionOptions(threads=options.threads))

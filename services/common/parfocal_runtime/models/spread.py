@@ -30,6 +30,11 @@ class SpreadSession(ModelSession):
         self._running = [0] * len(sessions)
         self._lock = threading.Lock()
 
+    @property
+    def places(self) -> tuple[ModelSession, ...]:
+        """One session for each place that the model runs in."""
+        return tuple(self._sessions)
+
     def run(
         self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None
     ) -> dict[str, Array]:
@@ -44,8 +49,3 @@ class SpreadSession(ModelSession):
         finally:
             with self._lock:
                 self._running[place] -= 1
-
-    def run_everywhere(self, inputs: Mapping[str, Array]) -> None:
-        """Run the graph once in each place."""
-        for session in self._sessions:
-            session.run(inputs)

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto
+
+from onnx_graphs import identity, sum_and_product
+from parfocal_runtime.errors import InvalidInput, WrongState
+from parfocal_runtime.models.config_pbtxt import read_config
+from parfocal_runtime.models.datatypes import Array
+from parfocal_runtime.models.publish import publish_file
+from parfocal_runtime.models.repository import ModelRepository
+from parfocal_runtime.models.sessions import ModelSession, open_session
+from parfocal_runtime.models.spread import SpreadSession
+from parfocal_runtime.models.warm_up import warm_up
+from parfocal_runtime.store import ObjectStore, open_store
+
+BATCHED = "max_batch_size: 8 dynamic_batching {}"
+
+
+class Watched(ModelSession):
+    """A session that remembers its inputs: what a warm-up leaves behind cannot be seen."""
+
+    def __init__(self, model: bytes, *, on_gpu: bool = False) -> None:
+        self._inner = open_session(model)
+        self.inputs, self.outputs = self._inner.inputs, self._inner.outputs
+        self.providers = self._inner.providers
+        self.on_gpu = on_gpu
+        self.seen: list[Mapping[str, Array]] = []
+
+    def run(
+        self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None
+    ) -> dict[str, Array]:
+        self.seen.append(inputs)
+        return self._inner.run(inputs, outputs)
+
+
+def warmed(
+    text: str,
+    session: ModelSession,
+    tests: Mapping[str, Array] | None = None,
+    files: Mapping[str, bytes] | None = None,
+) -> int:
+    given = tests or {"x": np.arange(6, dtype=np.float32).reshape(3, 2)}
+    return warm_up(session, read_config(text.encode()), given, files or {})
+
+
+def test_on_a_gpu_every_size_of_a_run_is_made_once_from_the_test_inputs() -> None:
+    session = Watched(identity(), on_gpu=True)
+
+    assert warmed(BATCHED, session) == 4
+
+    assert [len(inputs["x"]) for inputs in session.seen] == [1, 2, 4, 8]
+    assert session.seen[2]["x"][:, 0].tolist() == [0, 2, 4, 0]
+
+
+def test_on_the_processor_the_self_test_is_enough() -> None:
+    session = Watched(identity())
+
+    assert warmed(BATCHED, session) == 0
+    assert session.seen == []
+
+
+def test_every_place_is_warmed() -> None:
+    places = [Watched(identity(), on_gpu=True) for _ in range(2)]
+
+    warmed(BATCHED, SpreadSession([(place, 1) for place in places]))
+
+    assert [len(place.seen) for place in places] == [4, 4]
+
+
+def test_a_warm_up_is_run_as_the_configuration_says() -> None:
+    session = Watched(sum_and_product())
+    text = """max_batch_size: 8 model_warmup [ { name: "w" batch_size: 3 count: 2
+        inputs { key: "a" value { data_type: TYPE_FP32 dims: [ 2 ] zero_data: true } }
+        inputs { key: "b" value { data_type: TYPE_FP32 dims: [ 2 ] random_data: true } } } ]"""
+
+    assert warmed(text, session) == 2
+
+    assert session.seen[0]["a"].tolist() == [[0, 0]] * 3
+    assert session.seen[0]["b"].shape == (3, 2)
+    assert session.seen[0]["b"].any()
+
+
+def test_a_warm_up_may_come_from_a_file_with_one_row_or_all() -> None:
+    text = """max_batch_size: 8 model_warmup [ { name: "w" batch_size: 2
+        inputs { key: "x" value { data_type: TYPE_FP32 dims: [ 2 ] input_data_file: "x" } } } ]"""
+    row = np.array([1, 2], "<f4").tobytes()
+
+    for content, expected in ((row, [[1, 2]] * 2), (row + row[::-1], None)):
+        session = Watched(identity())
+        warmed(text, session, files={"x": content})
+        assert session.seen[0]["x"].shape == (2, 2)
+        assert expected is None or session.seen[0]["x"].tolist() == expected
+    with pytest.raises(InvalidInput, match="does not hold"):
+        warmed(text, Watched(identity()), files={"x": row * 3})
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        "",
+        'inputs { key: "y" value { data_type: TYPE_FP32 dims: [ 2 ] zero_data: true } }',
+        'inputs { key: "x" value { data_type: TYPE_FP16 dims: [ 2 ] zero_data: true } }',
+        'inputs { key: "x" value { data_type: TYPE_FP32 dims: [ 3 ] zero_data: true } }',
+    ],
+)
+def test_a_warm_up_that_does_not_fit_the_model_is_refused(inputs: str) -> None:
+    text = f'max_batch_size: 8 model_warmup [ {{ name: "w" batch_size: 1 {inputs} }} ]'
+
+    with pytest.raises(InvalidInput, match="model_warmup 'w' cannot be run"):
+        warmed(text, Watched(identity()))
+
+
+def test_a_model_without_rows_has_no_batch_to_warm_up() -> None:
+    text = """model_warmup [ { name: "w" batch_size: 4
+        inputs { key: "x" value { data_type: TYPE_FP32 dims: [ 1, 2 ] zero_data: true } } } ]"""
+
+    with pytest.raises(InvalidInput, match="batch_size must be 1"):
+        warmed(text, Watched(identity(shape=(1, 2))))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ObjectStore:
+    store = open_store((tmp_path / "store").as_uri())
+    (tmp_path / "model.onnx").write_bytes(identity(TensorProto.INT64))
+    publish_file(store, "numbers", tmp_path / "model.onnx")
+    return store
+
+
+def configure(store: ObjectStore, file: str) -> None:
+    store.write(
+        "models/numbers/config.pbtxt",
+        f"""max_batch_size: 4 model_warmup [ {{ name: "w" batch_size: 1 inputs {{ key: "x"
+        value {{ data_type: TYPE_INT64 dims: [ 2 ] input_data_file: "{file}" }} }} }} ]""".encode(),
+    )
+
+
+def test_files_for_warm_up_lie_in_tritons_folder_beside_the_versions(store: ObjectStore) -> None:
+    configure(store, "Numbers.bin")
+    repository = ModelRepository(store)
+
+    with pytest.raises(WrongState, match="not ready"):
+        repository.load("numbers")
+    store.write("models/numbers/warmup/Numbers.bin", np.array([1, 2], "<i8").tobytes())
+    assert repository.load("numbers").version == 1
+    assert repository.read("numbers").warmup_files == {
+        "Numbers.bin": bytes([1] + [0] * 7 + [2] + [0] * 7)
+    }
+
+
+@pytest.mark.parametrize("file", ["../1/model.onnx", "..", "a/b"])
+def test_a_warm_up_reads_no_other_file(store: ObjectStore, file: str) -> None:
+    configure(store, file)
+
+    with pytest.raises(WrongState, match="must be the name of a file"):
+        ModelRepository(store).load("numbers")
