@@ -70,16 +70,20 @@ def publish_variant(
     """Publish a variant of a model; return its name and version, and how much it differs."""
     with _extra("inference"):
         from parfocal_runtime.models import variants
-        from parfocal_runtime.models.repository import ModelRepository
-    wanted = variants.checked_precision(precision)
     with _named_failures():
-        store = _store(store_uri)
-        made = variants.publish_variant(store, name, wanted, version=version, limit=limit)
-        own = variants.variant_name(name, wanted)
-        report = ModelRepository(store).card(own, made).variant
-    if report is None:
-        raise TypeError(f"{own} version {made} is no variant")
-    return {"name": own, "version": made, "description": report.sentence(), **report.figures()}
+        made = variants.publish_variant(
+            _store(store_uri),
+            name,
+            variants.checked_precision(precision),
+            version=version,
+            limit=limit,
+        )
+    return {
+        "name": made.name,
+        "version": made.version,
+        "description": made.report.sentence(),
+        **made.report.figures(),
+    }
 
 
 def list_models(store_uri: str) -> list[tuple[str, list[int]]]:

@@ -15,6 +15,7 @@ from parfocal.common.v1 import geometry_pb2 as geometry_pb
 from parfocal.training.v1 import training_service_pb2 as pb
 from parfocal_runtime.box import Box, Triple
 from parfocal_runtime.errors import InvalidInput
+from parfocal_runtime.models.cards import VARIANT_LIMIT, Precision
 from parfocal_training.run_folder import Failure
 from parfocal_training.runs import RunView
 from parfocal_training.spec import (
@@ -32,6 +33,10 @@ from parfocal_training.spec import (
 )
 
 _STREAMS: Mapping[int, str] = {pb.VAE_STREAM_IMAGE: "image", pb.VAE_STREAM_MASK: "mask"}
+_VARIANTS: Mapping[int, Precision] = {
+    pb.MODEL_VARIANT_FP16: "fp16",
+    pb.MODEL_VARIANT_INT8: "int8",
+}
 _LATENT = {"image": 64, "mask": 20}
 _STATES: Mapping[str, artifact_pb.WorkState.ValueType] = {
     "PENDING": artifact_pb.WORK_STATE_PENDING,
@@ -55,7 +60,14 @@ def spec_from_pb(request: pb.TrainRequest) -> RunSpec:
     if kind is None:
         raise _missing("task")
     task = _limited(_task_from_pb(request, kind), request.limits)
-    return RunSpec(run=request.run, model=request.model, task=task, seed=request.seed)
+    return RunSpec(
+        run=request.run,
+        model=request.model,
+        task=task,
+        seed=request.seed,
+        variants=tuple(dict.fromkeys(_variant(variant) for variant in request.variants)),
+        variant_limit=request.variant_limit or VARIANT_LIMIT,
+    )
 
 
 def run_to_pb(view: RunView) -> pb.TrainingRun:
@@ -81,6 +93,17 @@ def run_to_pb(view: RunView) -> pb.TrainingRun:
     if view.failure is not None:
         run.failure.CopyFrom(_failure_to_pb(view.failure))
     return run
+
+
+def _variant(variant: int) -> Precision:
+    if variant not in _VARIANTS:
+        raise InvalidInput(
+            "ERROR_REASON_INVALID_FIELD",
+            f"there is no variant {variant}",
+            field="variants",
+            value=variant,
+        )
+    return _VARIANTS[variant]
 
 
 def _task_from_pb(request: pb.TrainRequest, kind: str) -> Task:

@@ -11,6 +11,7 @@ from typing import Any, cast
 from parfocal_runtime.box import Box, Triple
 from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.layout import checked_name
+from parfocal_runtime.models.cards import VARIANT_LIMIT, Precision
 
 VoxelSize = tuple[float, float, float]
 
@@ -283,17 +284,22 @@ class RunSpec:
         model: The model that gets a new version.
         task: What to train.
         seed: The seed of everything random.
+        variants: What variants of the model compute with: `fp16`, `int8`.
+        variant_limit: Largest difference that a variant may show.
     """
 
     run: str
     model: str
     task: Task
     seed: int = 0
+    variants: tuple[Precision, ...] = ()
+    variant_limit: float = VARIANT_LIMIT
 
     def __post_init__(self) -> None:
         checked_name(self.run, field="run")
         checked_name(self.model, field="model")
         _require(0 <= self.seed < 2**64, "seed", "the seed has 64 bits")
+        _require(self.variant_limit > 0, "variant_limit", "a limit is greater than 0")
 
 
 def spec_to_json(spec: RunSpec) -> bytes:
@@ -306,7 +312,8 @@ def spec_from_json(data: bytes) -> RunSpec:
     """Return the spec that `spec_to_json` wrote."""
     document = json.loads(data)
     task = cast(Task, _built(TASKS[document.pop("kind")], document.pop("task")))
-    return RunSpec(task=task, **document)
+    variants = tuple(document.pop("variants", ()))
+    return RunSpec(task=task, variants=variants, **document)
 
 
 def _built(kind: Any, value: Any) -> Any:

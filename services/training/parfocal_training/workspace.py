@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from parfocal_runtime.errors import Cancelled, NotFound
+from parfocal_runtime.errors import (
+    AlreadyExists,
+    Cancelled,
+    InvalidInput,
+    NotFound,
+    WrongState,
+)
 from parfocal_runtime.models.cards import CardFields
 from parfocal_runtime.models.repository import ModelRepository
+from parfocal_runtime.models.variants import publish_variant
 from parfocal_runtime.store import ObjectStore
 from parfocal_training import checkpoint as checkpoints
 from parfocal_training.checkpoint import Checkpoint
@@ -102,7 +109,26 @@ class Workspace:
             lineage=self._lineage(progress, parent),
             key=f"runs/{self.spec.run}",
         )
-        return TrainResult(self.spec.model, version, progress)
+        return TrainResult(self.spec.model, version, self._with_variants(version, progress))
+
+    def _with_variants(self, version: int, progress: Progress) -> Progress:
+        """Publish the variants that are wanted; return `progress` with how far they differ."""
+        metrics, message = dict(progress.metrics), progress.message
+        for precision in self.spec.variants:
+            try:
+                made = publish_variant(
+                    self.store,
+                    self.spec.model,
+                    precision,
+                    version=version,
+                    limit=self.spec.variant_limit,
+                )
+            # The model itself is there; what it lacks is said and does not undo it.
+            except (AlreadyExists, InvalidInput, WrongState) as error:
+                message = f"{message}; not published: {error.message}"
+            else:
+                metrics[f"{precision}_difference"] = made.report.difference
+        return replace(progress, metrics=metrics, message=message)
 
     def _lineage(self, progress: Progress, parent: ModelRef | None) -> dict[str, Any]:
         return {

@@ -229,6 +229,22 @@ def test_a_published_model_is_listed(parfocal: Any, tmp_path: Path) -> None:
     assert {"name": "listed", "versions": [1]} in json_lines(listed.stdout)
 
 
+def test_a_variant_is_published_with_how_much_it_differs(parfocal: Any, tmp_path: Path) -> None:
+    (tmp_path / "grey.onnx").write_bytes(base_model())
+    parfocal("models", "publish", "halved", tmp_path / "grey.onnx")
+
+    said = parfocal("models", "variant", "halved", "fp16")
+    told = parfocal("models", "variant", "halved", "fp16", "--json")
+    refused = parfocal("models", "variant", "halved", "fp16", "--limit", "0.000001")
+
+    assert said.output.startswith("The fp16 variant of halved/1: on 2 rows it differs by at most ")
+    (made,) = json_lines(told.stdout)
+    assert (made["name"], made["version"]) == ("halved-fp16", 1)
+    assert 0 < made["max_difference"] < 0.01
+    assert refused.exit_code != 0
+    assert "ERROR_REASON_VARIANT_INACCURATE" in refused.stderr
+
+
 def test_publishing_to_the_server_of_this_machine_finds_its_store(
     parfocal: Any, server: Standalone, tmp_path: Path
 ) -> None:

@@ -111,19 +111,21 @@ def worker_of(parent: int) -> int:
 def test_a_run_streams_progress_and_publishes_its_model(
     training: TrainingServiceStub, store: ObjectStore
 ) -> None:
-    runs = [response.run for response in training.Train(base_request())]
+    request = base_request(variants=[pb.MODEL_VARIANT_FP16], variant_limit=0.5)
+    runs = [response.run for response in training.Train(request)]
 
     assert runs[0].state in (artifact.WORK_STATE_PENDING, artifact.WORK_STATE_RUNNING)
     assert runs[-1].state == artifact.WORK_STATE_SUCCEEDED
     assert runs[-1].model == artifact.ModelVersion(name="mito", version=1)
     assert (runs[-1].iteration, runs[-1].iterations, runs[-1].attempts) == (3, 3, 1)
-    assert {"loss", "own_label_accuracy"} <= set(runs[-1].metrics)
+    assert {"loss", "own_label_accuracy", "fp16_difference"} <= set(runs[-1].metrics)
     assert ModelRepository(store).load("mito").version == 1
+    assert ModelRepository(store).load("mito-fp16").version == 1
     assert training.GetRun(pb.GetRunRequest(run="run-1")) == runs[-1]
-    again = [response.run for response in training.Train(base_request())]
+    again = [response.run for response in training.Train(request)]
     assert again == [runs[-1]]
     with refused(AlreadyExists) as caught:
-        last(training.Train(base_request(iterations=4)))
+        last(training.Train(base_request()))
     assert caught.reason == "ERROR_REASON_ARTIFACT_EXISTS"
     with refused(WrongState):
         training.CancelRun(pb.CancelRunRequest(run="run-1"))
@@ -247,6 +249,8 @@ def test_two_runs_at_once_take_turns(training: TrainingServiceStub) -> None:
         (pb.TrainRequest(run="r", model="m"), InvalidInput, "task"),
         (base_request("Not A Name"), InvalidInput, "run"),
         (base_request(limits=pb.TrainingLimits(iterations=-9)), InvalidInput, "limits.iterations"),
+        (base_request(variants=[pb.MODEL_VARIANT_UNSPECIFIED]), InvalidInput, "variants"),
+        (base_request(variant_limit=-1.0), InvalidInput, "variant_limit"),
         (
             base_request(limits=pb.TrainingLimits(seconds=float("nan"))),
             InvalidInput,

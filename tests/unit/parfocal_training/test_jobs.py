@@ -105,6 +105,27 @@ def test_the_lineage_says_how_to_make_the_model_again(store: LocalStore) -> None
     assert {"loss", "own_label_accuracy", "export_difference"} <= set(lineage["metrics"])
 
 
+def test_variants_are_published_beside_the_model_and_one_too_far_off_is_told(
+    store: LocalStore,
+) -> None:
+    near = replace(
+        spec_of(base_task(), run="near", model="near"), variants=("fp16",), variant_limit=0.5
+    )
+    far = replace(
+        spec_of(base_task(), run="far", model="far"), variants=("fp16",), variant_limit=1e-9
+    )
+
+    done, refused = finish(store, near), finish(store, far)
+
+    repository = ModelRepository(store)
+    report = repository.card("near-fp16", 1).variant
+    assert report is not None
+    assert done.metrics["fp16_difference"] == report.difference > 0
+    assert repository.versions("far") == [1]
+    assert repository.versions("far-fp16") == []
+    assert "fp16 variant of far/1 differs by" in refused.message
+
+
 def test_fine_tuning_adds_a_version_that_names_its_parent(store: LocalStore) -> None:
     finish(store, spec_of(fine_tuning(ModelRef("mito")), run="fine"))
 

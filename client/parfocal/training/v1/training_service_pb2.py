@@ -27,7 +27,7 @@ from parfocal.common.v1 import artifact_pb2 as parfocal_dot_common_dot_v1_dot_ar
 from parfocal.common.v1 import geometry_pb2 as parfocal_dot_common_dot_v1_dot_geometry__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+parfocal/training/v1/training_service.proto\x12\x14parfocal.training.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!parfocal/common/v1/artifact.proto\x1a!parfocal/common/v1/geometry.proto\"\xdb\x02\n\x0cTrainRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x35\n\ntrain_base\x18\x03 \x01(\x0b\x32\x1f.parfocal.training.v1.TrainBaseH\x00\x12<\n\x0e\x66ine_tune_base\x18\x04 \x01(\x0b\x32\".parfocal.training.v1.FineTuneBaseH\x00\x12\x33\n\ttrain_vae\x18\x05 \x01(\x0b\x32\x1e.parfocal.training.v1.TrainVaeH\x00\x12\x39\n\x0ctune_encoder\x18\x06 \x01(\x0b\x32!.parfocal.training.v1.TuneEncoderH\x00\x12\x0c\n\x04seed\x18\x07 \x01(\x04\x12\x34\n\x06limits\x18\x08 \x01(\x0b\x32$.parfocal.training.v1.TrainingLimitsB\x06\n\x04task\"5\n\x0eTrainingLimits\x12\x12\n\niterations\x18\x01 \x01(\x03\x12\x0f\n\x07seconds\x18\x02 \x01(\x01\"T\n\x0eLabelledRegion\x12\r\n\x05image\x18\x01 \x01(\t\x12\r\n\x05truth\x18\x02 \x01(\t\x12$\n\x03\x62ox\x18\x03 \x01(\x0b\x32\x17.parfocal.common.v1.Box\"\xb3\x01\n\tTrainBase\x12\x35\n\x07regions\x18\x01 \x03(\x0b\x32$.parfocal.training.v1.LabelledRegion\x12<\n\x0c\x61rchitecture\x18\x02 \x01(\x0b\x32&.parfocal.training.v1.UnetArchitecture\x12\x31\n\nvoxel_size\x18\x03 \x01(\x0b\x32\x1d.parfocal.common.v1.VoxelSize\"a\n\x10UnetArchitecture\x12\x0e\n\x06widths\x18\x01 \x03(\x05\x12\x11\n\tisotropic\x18\x02 \x03(\x08\x12*\n\x06window\x18\x03 \x01(\x0b\x32\x1a.parfocal.common.v1.Index3\"\xc9\x01\n\x0c\x46ineTuneBase\x12\x30\n\x06parent\x18\x01 \x01(\x0b\x32 .parfocal.common.v1.ModelVersion\x12\x11\n\tsnapshots\x18\x02 \x03(\t\x12\x12\n\ncandidates\x18\x03 \x03(\t\x12\x34\n\x06replay\x18\x04 \x03(\x0b\x32$.parfocal.training.v1.LabelledRegion\x12\x19\n\x0creplay_share\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\x0f\n\r_replay_share\"\xa6\x01\n\x08TrainVae\x12/\n\x06stream\x18\x01 \x01(\x0e\x32\x1f.parfocal.training.v1.VaeStream\x12\x0e\n\x06images\x18\x02 \x03(\t\x12\x12\n\ncandidates\x18\x03 \x03(\t\x12\x12\n\npatch_side\x18\x04 \x01(\x05\x12\x0e\n\x06latent\x18\x05 \x01(\x05\x12\x0e\n\x06widths\x18\x06 \x03(\x05\x12\x11\n\tkl_weight\x18\x07 \x01(\x01\"f\n\x0bTuneEncoder\x12\x30\n\x06parent\x18\x01 \x01(\x0b\x32 .parfocal.common.v1.ModelVersion\x12\x11\n\tsnapshots\x18\x02 \x03(\t\x12\x12\n\ncandidates\x18\x03 \x03(\t\"?\n\rTrainResponse\x12.\n\x03run\x18\x01 \x01(\x0b\x32!.parfocal.training.v1.TrainingRun\"\xd2\x03\n\x0bTrainingRun\x12\x0b\n\x03run\x18\x01 \x01(\t\x12,\n\x05state\x18\x02 \x01(\x0e\x32\x1d.parfocal.common.v1.WorkState\x12\x11\n\titeration\x18\x03 \x01(\x03\x12\x12\n\niterations\x18\x04 \x01(\x03\x12\x0f\n\x07seconds\x18\x05 \x01(\x01\x12?\n\x07metrics\x18\x06 \x03(\x0b\x32..parfocal.training.v1.TrainingRun.MetricsEntry\x12\x0f\n\x07message\x18\x07 \x01(\t\x12/\n\x05model\x18\x08 \x01(\x0b\x32 .parfocal.common.v1.ModelVersion\x12,\n\x07\x66\x61ilure\x18\t \x01(\x0b\x32\x1b.parfocal.common.v1.Failure\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61ttempts\x18\x0c \x01(\x05\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x1c\n\rGetRunRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\"\x1f\n\x10\x43\x61ncelRunRequest\x12\x0b\n\x03run\x18\x01 \x01(\t*R\n\tVaeStream\x12\x1a\n\x16VAE_STREAM_UNSPECIFIED\x10\x00\x12\x14\n\x10VAE_STREAM_IMAGE\x10\x01\x12\x13\n\x0fVAE_STREAM_MASK\x10\x02\x32\x8f\x02\n\x0fTrainingService\x12R\n\x05Train\x12\".parfocal.training.v1.TrainRequest\x1a#.parfocal.training.v1.TrainResponse0\x01\x12P\n\x06GetRun\x12#.parfocal.training.v1.GetRunRequest\x1a!.parfocal.training.v1.TrainingRun\x12V\n\tCancelRun\x12&.parfocal.training.v1.CancelRunRequest\x1a!.parfocal.training.v1.TrainingRunb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+parfocal/training/v1/training_service.proto\x12\x14parfocal.training.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!parfocal/common/v1/artifact.proto\x1a!parfocal/common/v1/geometry.proto\"\xa8\x03\n\x0cTrainRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x35\n\ntrain_base\x18\x03 \x01(\x0b\x32\x1f.parfocal.training.v1.TrainBaseH\x00\x12<\n\x0e\x66ine_tune_base\x18\x04 \x01(\x0b\x32\".parfocal.training.v1.FineTuneBaseH\x00\x12\x33\n\ttrain_vae\x18\x05 \x01(\x0b\x32\x1e.parfocal.training.v1.TrainVaeH\x00\x12\x39\n\x0ctune_encoder\x18\x06 \x01(\x0b\x32!.parfocal.training.v1.TuneEncoderH\x00\x12\x0c\n\x04seed\x18\x07 \x01(\x04\x12\x34\n\x06limits\x18\x08 \x01(\x0b\x32$.parfocal.training.v1.TrainingLimits\x12\x34\n\x08variants\x18\t \x03(\x0e\x32\".parfocal.training.v1.ModelVariant\x12\x15\n\rvariant_limit\x18\n \x01(\x01\x42\x06\n\x04task\"5\n\x0eTrainingLimits\x12\x12\n\niterations\x18\x01 \x01(\x03\x12\x0f\n\x07seconds\x18\x02 \x01(\x01\"T\n\x0eLabelledRegion\x12\r\n\x05image\x18\x01 \x01(\t\x12\r\n\x05truth\x18\x02 \x01(\t\x12$\n\x03\x62ox\x18\x03 \x01(\x0b\x32\x17.parfocal.common.v1.Box\"\xb3\x01\n\tTrainBase\x12\x35\n\x07regions\x18\x01 \x03(\x0b\x32$.parfocal.training.v1.LabelledRegion\x12<\n\x0c\x61rchitecture\x18\x02 \x01(\x0b\x32&.parfocal.training.v1.UnetArchitecture\x12\x31\n\nvoxel_size\x18\x03 \x01(\x0b\x32\x1d.parfocal.common.v1.VoxelSize\"a\n\x10UnetArchitecture\x12\x0e\n\x06widths\x18\x01 \x03(\x05\x12\x11\n\tisotropic\x18\x02 \x03(\x08\x12*\n\x06window\x18\x03 \x01(\x0b\x32\x1a.parfocal.common.v1.Index3\"\xc9\x01\n\x0c\x46ineTuneBase\x12\x30\n\x06parent\x18\x01 \x01(\x0b\x32 .parfocal.common.v1.ModelVersion\x12\x11\n\tsnapshots\x18\x02 \x03(\t\x12\x12\n\ncandidates\x18\x03 \x03(\t\x12\x34\n\x06replay\x18\x04 \x03(\x0b\x32$.parfocal.training.v1.LabelledRegion\x12\x19\n\x0creplay_share\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\x0f\n\r_replay_share\"\xa6\x01\n\x08TrainVae\x12/\n\x06stream\x18\x01 \x01(\x0e\x32\x1f.parfocal.training.v1.VaeStream\x12\x0e\n\x06images\x18\x02 \x03(\t\x12\x12\n\ncandidates\x18\x03 \x03(\t\x12\x12\n\npatch_side\x18\x04 \x01(\x05\x12\x0e\n\x06latent\x18\x05 \x01(\x05\x12\x0e\n\x06widths\x18\x06 \x03(\x05\x12\x11\n\tkl_weight\x18\x07 \x01(\x01\"f\n\x0bTuneEncoder\x12\x30\n\x06parent\x18\x01 \x01(\x0b\x32 .parfocal.common.v1.ModelVersion\x12\x11\n\tsnapshots\x18\x02 \x03(\t\x12\x12\n\ncandidates\x18\x03 \x03(\t\"?\n\rTrainResponse\x12.\n\x03run\x18\x01 \x01(\x0b\x32!.parfocal.training.v1.TrainingRun\"\xd2\x03\n\x0bTrainingRun\x12\x0b\n\x03run\x18\x01 \x01(\t\x12,\n\x05state\x18\x02 \x01(\x0e\x32\x1d.parfocal.common.v1.WorkState\x12\x11\n\titeration\x18\x03 \x01(\x03\x12\x12\n\niterations\x18\x04 \x01(\x03\x12\x0f\n\x07seconds\x18\x05 \x01(\x01\x12?\n\x07metrics\x18\x06 \x03(\x0b\x32..parfocal.training.v1.TrainingRun.MetricsEntry\x12\x0f\n\x07message\x18\x07 \x01(\t\x12/\n\x05model\x18\x08 \x01(\x0b\x32 .parfocal.common.v1.ModelVersion\x12,\n\x07\x66\x61ilure\x18\t \x01(\x0b\x32\x1b.parfocal.common.v1.Failure\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61ttempts\x18\x0c \x01(\x05\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x1c\n\rGetRunRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\"\x1f\n\x10\x43\x61ncelRunRequest\x12\x0b\n\x03run\x18\x01 \x01(\t*]\n\x0cModelVariant\x12\x1d\n\x19MODEL_VARIANT_UNSPECIFIED\x10\x00\x12\x16\n\x12MODEL_VARIANT_FP16\x10\x01\x12\x16\n\x12MODEL_VARIANT_INT8\x10\x02*R\n\tVaeStream\x12\x1a\n\x16VAE_STREAM_UNSPECIFIED\x10\x00\x12\x14\n\x10VAE_STREAM_IMAGE\x10\x01\x12\x13\n\x0fVAE_STREAM_MASK\x10\x02\x32\x8f\x02\n\x0fTrainingService\x12R\n\x05Train\x12\".parfocal.training.v1.TrainRequest\x1a#.parfocal.training.v1.TrainResponse0\x01\x12P\n\x06GetRun\x12#.parfocal.training.v1.GetRunRequest\x1a!.parfocal.training.v1.TrainingRun\x12V\n\tCancelRun\x12&.parfocal.training.v1.CancelRunRequest\x1a!.parfocal.training.v1.TrainingRunb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,34 +36,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TRAININGRUN_METRICSENTRY']._loaded_options = None
   _globals['_TRAININGRUN_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_VAESTREAM']._serialized_start=2018
-  _globals['_VAESTREAM']._serialized_end=2100
+  _globals['_MODELVARIANT']._serialized_start=2095
+  _globals['_MODELVARIANT']._serialized_end=2188
+  _globals['_VAESTREAM']._serialized_start=2190
+  _globals['_VAESTREAM']._serialized_end=2272
   _globals['_TRAINREQUEST']._serialized_start=173
-  _globals['_TRAINREQUEST']._serialized_end=520
-  _globals['_TRAININGLIMITS']._serialized_start=522
-  _globals['_TRAININGLIMITS']._serialized_end=575
-  _globals['_LABELLEDREGION']._serialized_start=577
-  _globals['_LABELLEDREGION']._serialized_end=661
-  _globals['_TRAINBASE']._serialized_start=664
-  _globals['_TRAINBASE']._serialized_end=843
-  _globals['_UNETARCHITECTURE']._serialized_start=845
-  _globals['_UNETARCHITECTURE']._serialized_end=942
-  _globals['_FINETUNEBASE']._serialized_start=945
-  _globals['_FINETUNEBASE']._serialized_end=1146
-  _globals['_TRAINVAE']._serialized_start=1149
-  _globals['_TRAINVAE']._serialized_end=1315
-  _globals['_TUNEENCODER']._serialized_start=1317
-  _globals['_TUNEENCODER']._serialized_end=1419
-  _globals['_TRAINRESPONSE']._serialized_start=1421
-  _globals['_TRAINRESPONSE']._serialized_end=1484
-  _globals['_TRAININGRUN']._serialized_start=1487
-  _globals['_TRAININGRUN']._serialized_end=1953
-  _globals['_TRAININGRUN_METRICSENTRY']._serialized_start=1907
-  _globals['_TRAININGRUN_METRICSENTRY']._serialized_end=1953
-  _globals['_GETRUNREQUEST']._serialized_start=1955
-  _globals['_GETRUNREQUEST']._serialized_end=1983
-  _globals['_CANCELRUNREQUEST']._serialized_start=1985
-  _globals['_CANCELRUNREQUEST']._serialized_end=2016
-  _globals['_TRAININGSERVICE']._serialized_start=2103
-  _globals['_TRAININGSERVICE']._serialized_end=2374
+  _globals['_TRAINREQUEST']._serialized_end=597
+  _globals['_TRAININGLIMITS']._serialized_start=599
+  _globals['_TRAININGLIMITS']._serialized_end=652
+  _globals['_LABELLEDREGION']._serialized_start=654
+  _globals['_LABELLEDREGION']._serialized_end=738
+  _globals['_TRAINBASE']._serialized_start=741
+  _globals['_TRAINBASE']._serialized_end=920
+  _globals['_UNETARCHITECTURE']._serialized_start=922
+  _globals['_UNETARCHITECTURE']._serialized_end=1019
+  _globals['_FINETUNEBASE']._serialized_start=1022
+  _globals['_FINETUNEBASE']._serialized_end=1223
+  _globals['_TRAINVAE']._serialized_start=1226
+  _globals['_TRAINVAE']._serialized_end=1392
+  _globals['_TUNEENCODER']._serialized_start=1394
+  _globals['_TUNEENCODER']._serialized_end=1496
+  _globals['_TRAINRESPONSE']._serialized_start=1498
+  _globals['_TRAINRESPONSE']._serialized_end=1561
+  _globals['_TRAININGRUN']._serialized_start=1564
+  _globals['_TRAININGRUN']._serialized_end=2030
+  _globals['_TRAININGRUN_METRICSENTRY']._serialized_start=1984
+  _globals['_TRAININGRUN_METRICSENTRY']._serialized_end=2030
+  _globals['_GETRUNREQUEST']._serialized_start=2032
+  _globals['_GETRUNREQUEST']._serialized_end=2060
+  _globals['_CANCELRUNREQUEST']._serialized_start=2062
+  _globals['_CANCELRUNREQUEST']._serialized_end=2093
+  _globals['_TRAININGSERVICE']._serialized_start=2275
+  _globals['_TRAININGSERVICE']._serialized_end=2546
 # @@protoc_insertion_point(module_scope)

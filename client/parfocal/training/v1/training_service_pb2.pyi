@@ -22,6 +22,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _ModelVariant:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ModelVariantEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelVariant.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MODEL_VARIANT_UNSPECIFIED: _ModelVariant.ValueType  # 0
+    """Do not use."""
+    MODEL_VARIANT_FP16: _ModelVariant.ValueType  # 1
+    """16-bit floats: about half the memory, and the matrix units of a GPU."""
+    MODEL_VARIANT_INT8: _ModelVariant.ValueType  # 2
+    """Weights of 8 bits, and activations cut to 8 bits where they meet them: a quarter of the size."""
+
+class ModelVariant(_ModelVariant, metaclass=_ModelVariantEnumTypeWrapper):
+    """What a variant of a model computes with."""
+
+MODEL_VARIANT_UNSPECIFIED: ModelVariant.ValueType  # 0
+"""Do not use."""
+MODEL_VARIANT_FP16: ModelVariant.ValueType  # 1
+"""16-bit floats: about half the memory, and the matrix units of a GPU."""
+MODEL_VARIANT_INT8: ModelVariant.ValueType  # 2
+"""Weights of 8 bits, and activations cut to 8 bits where they meet them: a quarter of the size."""
+Global___ModelVariant: _TypeAlias = ModelVariant  # noqa: Y015
+
 class _VaeStream:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -60,12 +84,18 @@ class TrainRequest(_message.Message):
     TUNE_ENCODER_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    VARIANTS_FIELD_NUMBER: _builtins.int
+    VARIANT_LIMIT_FIELD_NUMBER: _builtins.int
     run: _builtins.str
     """Required. Name of the run: 1 to 63 of a-z, 0-9, `.`, `_`, `-`."""
     model: _builtins.str
     """Required. Name of the model that gets a new version."""
     seed: _builtins.int
     """The seed of everything random."""
+    variant_limit: _builtins.float
+    """Largest difference that a variant may show on the test inputs, as a share of the output's
+    largest value or of 1, whichever is more. 0 means 0.05.
+    """
     @_builtins.property
     def train_base(self) -> Global___TrainBase:
         """A base model from labelled boxes."""
@@ -86,6 +116,13 @@ class TrainRequest(_message.Message):
     def limits(self) -> Global___TrainingLimits:
         """When to stop."""
 
+    @_builtins.property
+    def variants(self) -> _containers.RepeatedScalarFieldContainer[Global___ModelVariant.ValueType]:
+        """Variants of the new version that compute with fewer bits. Each is published beside it as a
+        model of its own, `{model}-fp16` or `{model}-int8`, with the same version. One that differs too
+        much is not; the run's message says so, and the run succeeds all the same.
+        """
+
     def __init__(
         self,
         *,
@@ -97,10 +134,12 @@ class TrainRequest(_message.Message):
         tune_encoder: Global___TuneEncoder | None = ...,
         seed: _builtins.int = ...,
         limits: Global___TrainingLimits | None = ...,
+        variants: _abc.Iterable[Global___ModelVariant.ValueType] | None = ...,
+        variant_limit: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fine_tune_base", b"fine_tune_base", "limits", b"limits", "task", b"task", "train_base", b"train_base", "train_vae", b"train_vae", "tune_encoder", b"tune_encoder"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fine_tune_base", b"fine_tune_base", "limits", b"limits", "model", b"model", "run", b"run", "seed", b"seed", "task", b"task", "train_base", b"train_base", "train_vae", b"train_vae", "tune_encoder", b"tune_encoder"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fine_tune_base", b"fine_tune_base", "limits", b"limits", "model", b"model", "run", b"run", "seed", b"seed", "task", b"task", "train_base", b"train_base", "train_vae", b"train_vae", "tune_encoder", b"tune_encoder", "variant_limit", b"variant_limit", "variants", b"variants"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_task: _TypeAlias = _typing.Literal["train_base", "fine_tune_base", "train_vae", "tune_encoder"]  # noqa: Y015
     _WhichOneofArgType_task: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015

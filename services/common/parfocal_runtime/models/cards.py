@@ -15,6 +15,9 @@ Stream = Literal["", "image", "mask"]
 AxisType = Literal["batch", "channel", "index", "space"]
 Precision = Literal["fp16", "int8"]
 
+VARIANT_LIMIT = 0.05
+"""Largest difference that a variant may show, unless somebody says otherwise."""
+
 
 @dataclass(frozen=True)
 class AxisCard:

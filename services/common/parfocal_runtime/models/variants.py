@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
 import numpy as np
 
 from parfocal_runtime.errors import InvalidInput, WrongState
-from parfocal_runtime.models.cards import CardFields, Precision, TensorCard, VariantCard
+from parfocal_runtime.models.cards import (
+    VARIANT_LIMIT,
+    CardFields,
+    Precision,
+    TensorCard,
+    VariantCard,
+)
 from parfocal_runtime.models.datatypes import Array
 from parfocal_runtime.models.graph import parsed
 from parfocal_runtime.models.repository import ModelRepository
@@ -19,12 +25,24 @@ from parfocal_runtime.models.self_test import fed
 from parfocal_runtime.models.sessions import ModelSession, invalid_model, open_session
 from parfocal_runtime.store import ObjectStore
 
-DEFAULT_LIMIT = 0.05
-"""Largest difference that a variant may show, unless somebody says otherwise."""
-
 _HALF = 0.5
 # What the quantizer looks for to know that shapes were inferred; it warns otherwise.
 _PREPARED = ("onnx.quant.pre_process", "onnxruntime.quant")
+
+
+@dataclass(frozen=True)
+class PublishedVariant:
+    """A variant in the repository.
+
+    Attributes:
+        name: Its name.
+        version: Its version, which is that of the original.
+        report: How much it differs.
+    """
+
+    name: str
+    version: int
+    report: VariantCard
 
 
 def variant_name(name: str, precision: Precision) -> str:
@@ -54,10 +72,10 @@ def publish_variant(
     precision: Precision,
     *,
     version: int | None = None,
-    limit: float = DEFAULT_LIMIT,
+    limit: float = VARIANT_LIMIT,
     held_out: Sequence[Mapping[str, Array]] = (),
-) -> int:
-    """Publish a variant of a model version and return its number, which is that of the original.
+) -> PublishedVariant:
+    """Publish a variant of a model version.
 
     The variant is a model of its own, `variant_name`, so whoever calls names it like any other,
     and it has a `config.pbtxt` of its own. Its card and lineage tell how much it differs.
@@ -91,8 +109,9 @@ def publish_variant(
     if not report.difference <= limit:
         raise _inaccurate(origin, precision, report, limit)
     report = replace(report, precision=precision, of=origin)
-    return repository.publish(
-        variant_name(name, precision),
+    own = variant_name(name, precision)
+    number = repository.publish(
+        own,
         model,
         card=_card(stored.card, variant.run(tests), report),
         lineage={
@@ -101,6 +120,7 @@ def publish_variant(
         },
         version=stored.version,
     )
+    return PublishedVariant(own, number, report)
 
 
 def converted(model: bytes, precision: Precision) -> bytes:
