@@ -332,18 +332,26 @@ def search(bench: Bench) -> Table:
 
 @contextmanager
 def service_with_models(bench: Bench) -> Iterator[Service]:
-    """Yield the service with every model, its variant and a copy that shares no runs."""
+    """Yield the service with every model, its variant and two copies of other settings.
+
+    One copy shares no runs, the other has one instance.
+    """
     store = open_store((bench.folder / "store").as_uri())
     names = []
     for model in bench.models:
         file = bench.folder / "model.onnx"
         file.write_bytes(model.full)
-        for name in (model.name, f"{model.name}-alone"):
-            publish_file(store, name, file)
-            configure(store, bench, name, model, shares=name == model.name)
-        publish_variant(store, model.name, "fp16", limit=math.inf)
-        configure(store, bench, f"{model.name}-fp16", model, shares=True)
-        names += [model.name, f"{model.name}-alone", f"{model.name}-fp16"]
+        own = [model.name, f"{model.name}-alone", f"{model.name}-one", f"{model.name}-fp16"]
+        for name in own:
+            if name.endswith("-fp16"):
+                publish_variant(store, model.name, "fp16", limit=math.inf)
+            else:
+                publish_file(store, name, file)
+            instances = 1 if name.endswith("-one") else model.instances
+            configure(
+                store, bench, name, model, shares=not name.endswith("-alone"), instances=instances
+            )
+        names += own
     settings = {
         "PARFOCAL_INFERENCE_PROVIDERS": f"{CUDA},{CPU}" if bench.on_gpu else CPU,
         "PARFOCAL_INFERENCE_WINDOWS_PER_RUN": str(bench.models[-1].most),
@@ -358,14 +366,16 @@ def service_with_models(bench: Bench) -> Iterator[Service]:
         yield service
 
 
-def configure(store: Any, bench: Bench, name: str, model: Model, *, shares: bool) -> None:
+def configure(
+    store: Any, bench: Bench, name: str, model: Model, *, shares: bool, instances: int
+) -> None:
     """Write how a model is served."""
     place = f"models/{name}/config.pbtxt"
     config = read_config(store.read(place))
     config.max_batch_size = model.most
     if not shares:
         config.ClearField("dynamic_batching")
-    group = config.instance_group.add(count=model.instances)
+    group = config.instance_group.add(count=instances)
     group.kind = group.KIND_GPU if bench.on_gpu else group.KIND_CPU
     if bench.on_gpu and bench.search:
         accelerators = config.optimization.execution_accelerators
@@ -406,16 +416,23 @@ def cases(model: Model) -> list[tuple[int, int]]:
 
 
 def batching(bench: Bench) -> Table:
-    """Measure what sharing runs gains where many call with one item each."""
+    """Measure what sharing runs and a second instance gain where each call brings one item."""
     table: Table = []
     for model in bench.models:
-        single, shared = (
-            bench.load(name, model.request(name, 1), callers=32).per_second
-            for name in (f"{model.name}-alone", model.name)
-        )
-        if single:
-            name = f"{model.name}, 32 callers, shared runs / single ones"
-            table.append(row(name, shared / single, "x"))
+        rates = {
+            (name, callers): bench.load(
+                f"{model.name}{name}", model.request(f"{model.name}{name}", 1), callers=callers
+            ).per_second
+            for name, callers in product(("", "-alone", "-one"), (8, 32))
+        }
+        for callers in (8, 32):
+            for what, other in (
+                ("shared runs / single ones", "-alone"),
+                ("two instances / one", "-one"),
+            ):
+                if rates[other, callers]:
+                    gain = rates["", callers] / rates[other, callers]
+                    table.append(row(f"{model.name}, {callers} callers, {what}", gain, "x"))
     return table
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import grpc.aio
 
 from parfocal.embedding.v1 import embedding_service_pb2_grpc as service_grpc
-from parfocal_embedding.config import EmbeddingConfig
+from parfocal_embedding.config import PREFIX, EmbeddingConfig
 from parfocal_embedding.servicer import EmbeddingServicer
 from parfocal_runtime.models.loaded import LoadedModels
 from parfocal_runtime.models.repository import ModelRepository
 from parfocal_runtime.models.sessions import SessionOptions
+from parfocal_runtime.models.start_up import usable
 from parfocal_runtime.server import Service
 from parfocal_runtime.store import ObjectStore, open_store
 
@@ -25,6 +26,7 @@ def build(config: EmbeddingConfig, store: ObjectStore | None = None) -> Service:
     """
     store = store or open_store(config.store_uri, s3=config.s3)
     options = SessionOptions(providers=config.providers, threads=config.session_threads)
+    usable(options, variable=f"{PREFIX}_PROVIDERS")
     servicer = EmbeddingServicer(store, LoadedModels(ModelRepository(store), options=options))
 
     def register(server: grpc.aio.Server) -> None:

@@ -11,11 +11,10 @@ from parfocal_inference.memory_metrics import ModelMemory
 from parfocal_inference.oip_servicer import oip_service
 from parfocal_inference.servicer import InferenceServicer
 from parfocal_inference.serving_metrics import InferenceStatistics
-from parfocal_runtime.config import ConfigError
-from parfocal_runtime.errors import WrongState
 from parfocal_runtime.models.loaded import LoadedModels
 from parfocal_runtime.models.repository import ModelRepository
-from parfocal_runtime.models.sessions import SessionOptions, check_providers
+from parfocal_runtime.models.sessions import SessionOptions
+from parfocal_runtime.models.start_up import usable
 from parfocal_runtime.models.watcher import ModelWatcher
 from parfocal_runtime.server import Service
 from parfocal_runtime.store import ObjectStore, open_store
@@ -36,7 +35,12 @@ def build(config: InferenceConfig, store: ObjectStore | None = None) -> Service:
         ConfigError: If an execution provider that `config` demands cannot be used here.
     """
     store = store or open_store(config.store_uri, s3=config.s3)
-    options = _session_options(config)
+    options = SessionOptions(
+        providers=config.providers,
+        threads=config.session_threads,
+        gpu_memory_bytes=config.gpu_memory_bytes,
+    )
+    usable(options, variable=f"{PREFIX}_PROVIDERS")
     models = LoadedModels(
         ModelRepository(store), options=options, memory_bytes=config.model_memory_bytes
     )
@@ -62,16 +66,3 @@ def build(config: InferenceConfig, store: ObjectStore | None = None) -> Service:
         ready=protocol.ready,
         collectors=(*protocol.collectors, ModelMemory(models.footprints)),
     )
-
-
-def _session_options(config: InferenceConfig) -> SessionOptions:
-    options = SessionOptions(
-        providers=config.providers,
-        threads=config.session_threads,
-        gpu_memory_bytes=config.gpu_memory_bytes,
-    )
-    try:
-        check_providers(options)
-    except WrongState as error:
-        raise ConfigError(f"{PREFIX}_PROVIDERS: {error.message}") from error
-    return options

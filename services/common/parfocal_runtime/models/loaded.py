@@ -29,7 +29,6 @@ __all__ = ["LoadedModel", "LoadedModels"]
 _Key = tuple[str, int]
 _Refusal = WrongState | Exhausted
 
-_UNREAD = config_pb.ModelVersionPolicy()
 _UNLOADED = "it was unloaded"
 _NOT_IN_MEMORY = "it is not in memory; a request for it loads it"
 
@@ -277,8 +276,10 @@ class LoadedModels:
         known = self._known.get(name)
         before = known.complete if known else ()
         complete = tuple(self._repository.versions(name, known=frozenset(before)))
-        policy = self._policies.get(name, _UNREAD)
-        if policy is _UNREAD or complete != before:
+        if not complete:
+            return _Entry((), looked_at=began)
+        policy = self._policies.get(name)
+        if policy is None or complete != before:
             policy = self._policies[name] = self._policy_of(name)
         stay = self._kept[name] = kept(complete, policy)
         return _Entry(served(complete, policy), stay, complete, began)
