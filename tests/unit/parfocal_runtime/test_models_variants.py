@@ -128,6 +128,22 @@ def test_every_result_is_rounded_as_a_gpu_keeps_it() -> None:
     assert np.abs(found - x).max() > 0.05
 
 
+@pytest.mark.parametrize("as_node", [False, True])
+def test_sizes_are_not_rounded(as_node: bool) -> None:
+    third = helper.make_tensor("scales", TensorProto.FLOAT, [2], [1.0, 1 / 3])
+    model = graph(
+        [*([helper.make_node("Constant", [], ["scales"], value=third)] if as_node else []),
+         helper.make_node("Resize", ["x", "", "scales"], ["y"], mode="nearest")],
+        inputs=[("x", TensorProto.FLOAT, ("n", 9))],
+        outputs=[("y", TensorProto.FLOAT, ("n", "m"))],
+        constants=[] if as_node else [third],
+    )  # fmt: skip
+    x = {"x": np.arange(9, dtype=np.float32).reshape(1, 9)}
+
+    # A third of 16 bits is a little less than a third.
+    assert open_session(half_rounded(model)).run(x)["y"].shape == (1, 3)
+
+
 def test_a_precision_that_there_is_not_is_refused() -> None:
     with pytest.raises(InvalidInput, match="fp16 or int8"):
         checked_precision("fp8")

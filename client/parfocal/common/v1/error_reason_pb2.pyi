@@ -112,8 +112,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: `model`, `version`, `cause`.
     """
     ERROR_REASON_PROVIDER_UNAVAILABLE: _ErrorReason.ValueType  # 30
-    """The execution provider that was demanded is not there. FAILED_PRECONDITION.
-    Metadata: `provider`, `available`.
+    """The execution provider that was demanded is not there, or cannot run the model.
+    FAILED_PRECONDITION. Metadata: `provider`, `available`, `cause`.
     """
     ERROR_REASON_FEATURES_NOT_FINITE: _ErrorReason.ValueType  # 31
     """A feature matrix holds NaN or infinity. INVALID_ARGUMENT.
@@ -322,8 +322,8 @@ ERROR_REASON_MODEL_SELF_TEST_FAILED: ErrorReason.ValueType  # 29
 Metadata: `model`, `version`, `cause`.
 """
 ERROR_REASON_PROVIDER_UNAVAILABLE: ErrorReason.ValueType  # 30
-"""The execution provider that was demanded is not there. FAILED_PRECONDITION.
-Metadata: `provider`, `available`.
+"""The execution provider that was demanded is not there, or cannot run the model.
+FAILED_PRECONDITION. Metadata: `provider`, `available`, `cause`.
 """
 ERROR_REASON_FEATURES_NOT_FINITE: ErrorReason.ValueType  # 31
 """A feature matrix holds NaN or infinity. INVALID_ARGUMENT.

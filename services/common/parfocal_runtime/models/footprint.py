@@ -55,18 +55,24 @@ def footprint(
     """
     message = parsed(model)
     weights = sum(_nbytes(each.data_type, each.dims) for each in message.graph.initializer)
-    is_batched = _name_rows(message.graph)
-    most = (config.max_batch_size if config else DEFAULT_MAX_BATCH_SIZE) if is_batched else 0
+    config = config or _default()
+    most = config.max_batch_size if _name_rows(message.graph) else 0
     each_row = _peak(message, shapes, is_batched=most > 0)
     sessions, rows = 0, 0
     for place in places:
         runs: tuple[int, ...] = (max(1, most),)
-        if place.options.on_gpu and config and config.HasField("dynamic_batching") and most:
+        if place.options.on_gpu and config.HasField("dynamic_batching") and most:
             # Each size of a run has a session of its own there.
             runs = sizes(config)
         sessions += len(runs)
         rows += sum(runs) * place.instances
     return Footprint(weights * sessions, each_row * rows)
+
+
+def _default() -> pb.ModelConfig:
+    config = pb.ModelConfig(max_batch_size=DEFAULT_MAX_BATCH_SIZE)
+    config.dynamic_batching.SetInParent()
+    return config
 
 
 def _name_rows(graph: Any) -> bool:

@@ -26,6 +26,8 @@ from parfocal_runtime.models.sessions import ModelSession, invalid_model, open_s
 from parfocal_runtime.store import ObjectStore
 
 _HALF = 0.5
+# Operators whose inputs but the first say how large the output is.
+_SIZED = ("Resize", "Upsample")
 # What the quantizer looks for to know that shapes were inferred; it warns otherwise.
 _PREPARED = ("onnx.quant.pre_process", "onnxruntime.quant")
 
@@ -159,13 +161,15 @@ def half_rounded(model: bytes) -> bytes:
     from onnx import TensorProto, helper, numpy_helper, shape_inference
 
     graph = shape_inference.infer_shapes(parsed(model)).graph
+    # Sizes are computed from these, and stay floats of 32 bits in the variant too.
+    exact_names = {name for node in graph.node if node.op_type in _SIZED for name in node.input[1:]}
     floats = {
         value.name
         for value in (*graph.value_info, *graph.output)
         if value.type.tensor_type.elem_type == TensorProto.FLOAT
-    }
+    } - exact_names
     for weight in graph.initializer:
-        if weight.data_type == TensorProto.FLOAT:
+        if weight.data_type == TensorProto.FLOAT and weight.name not in exact_names:
             rounded = _clipped(numpy_helper.to_array(weight)).astype(np.float32)
             weight.CopyFrom(numpy_helper.from_array(rounded, weight.name))
     nodes = []
