@@ -19,7 +19,7 @@ class InferenceConfig(ServerConfig):
     """Most memory that all models take together, as told from their graphs; more are refused.
     0 is no limit."""
     gpu_memory_bytes: int = bounded(0, least=0)
-    """Most memory that one model takes for its runs on a GPU; 0 is no limit."""
+    """Most memory that the arena of one session takes on a GPU; 0 is no limit."""
     session_threads: int = bounded(0, least=0, most=1024)
     """Threads of one run of a model; 0 is the CPUs that the process has."""
     model_poll_seconds: float = bounded(1.0, least=0.05, most=3600)
