@@ -4,8 +4,11 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
+
+from parfocal_embedding.app import build
 from parfocal_embedding.config import PREFIX, EmbeddingConfig
-from parfocal_runtime.config import ServerConfig
+from parfocal_runtime.config import ConfigError, ServerConfig
 
 README = Path(__file__).parents[3] / "services" / "embedding" / "README.md"
 
@@ -21,3 +24,10 @@ def test_the_readme_lists_every_setting_of_the_service() -> None:
         for each in own
     }
     assert {name: default.strip() for name, default in rows} == defaults
+
+
+def test_a_service_that_demands_what_is_not_there_does_not_start(tmp_path: Path) -> None:
+    config = EmbeddingConfig(store_uri=tmp_path.as_uri(), providers=("CUDAExecutionProvider",))
+
+    with pytest.raises(ConfigError, match="PARFOCAL_EMBEDDING_PROVIDERS: CUDAExecutionProvider"):
+        build(config)

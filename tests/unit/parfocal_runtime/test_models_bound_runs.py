@@ -126,4 +126,5 @@ def test_a_run_that_fails_leaves_nothing_behind() -> None:
         with pytest.raises(Exception, match="b"):
             runs.run(["sum"], {"a": np.ones((1, 2), np.float32)})
 
+    assert runs.shapes == 0
     assert runs.run(["sum"], pair(1, 1))[0].tolist() == [[3, 3]]

@@ -8,7 +8,8 @@ import pytest
 from onnx import TensorProto
 
 from onnx_graphs import identity, sum_and_product
-from parfocal_runtime.errors import InvalidInput, WrongState
+from parfocal_runtime.errors import Exhausted, InvalidInput, WrongState
+from parfocal_runtime.models import loading
 from parfocal_runtime.models.config_pbtxt import read_config
 from parfocal_runtime.models.datatypes import Array
 from parfocal_runtime.models.publish import publish_file
@@ -43,7 +44,7 @@ def warmed(
     session: ModelSession,
     tests: Mapping[str, Array] | None = None,
     files: Mapping[str, bytes] | None = None,
-) -> int:
+) -> int | None:
     given = tests or {"x": np.arange(6, dtype=np.float32).reshape(3, 2)}
     return warm_up(session, read_config(text.encode()), given, files or {})
 
@@ -51,7 +52,7 @@ def warmed(
 def test_on_a_gpu_every_size_of_a_run_is_made_once_from_the_test_inputs() -> None:
     session = Watched(identity(), on_gpu=True)
 
-    assert warmed(BATCHED, session) == 4
+    assert warmed(BATCHED, session) is None
 
     assert [len(inputs["x"]) for inputs in session.seen] == [1, 2, 4, 8]
     assert session.seen[2]["x"][:, 0].tolist() == [0, 2, 4, 0]
@@ -60,8 +61,38 @@ def test_on_a_gpu_every_size_of_a_run_is_made_once_from_the_test_inputs() -> Non
 def test_on_the_processor_the_self_test_is_enough() -> None:
     session = Watched(identity())
 
-    assert warmed(BATCHED, session) == 0
+    assert warmed(BATCHED, session) is None
     assert session.seen == []
+
+
+class Small(Watched):
+    """A session on a GPU that has memory for so many rows."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(identity(), on_gpu=True)
+        self._most = most
+
+    def run(
+        self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None
+    ) -> dict[str, Array]:
+        if len(inputs["x"]) > self._most:
+            raise Exhausted("ERROR_REASON_MODEL_MEMORY", "there is no memory")
+        return super().run(inputs, outputs)
+
+
+def test_the_largest_run_that_memory_suffices_for_is_told() -> None:
+    assert warmed(BATCHED, Small(5)) == 4
+    assert warmed(BATCHED, Small(8)) is None
+    with pytest.raises(Exhausted):
+        warmed(BATCHED, Small(0))
+
+
+def test_a_warm_up_that_somebody_asked_for_must_fit() -> None:
+    text = """max_batch_size: 8 model_warmup [ { name: "w" batch_size: 6
+        inputs { key: "x" value { data_type: TYPE_FP32 dims: [ 2 ] zero_data: true } } } ]"""
+
+    with pytest.raises(Exhausted):
+        warmed(text, Small(5))
 
 
 def test_every_place_is_warmed() -> None:
@@ -78,8 +109,9 @@ def test_a_warm_up_is_run_as_the_configuration_says() -> None:
         inputs { key: "a" value { data_type: TYPE_FP32 dims: [ 2 ] zero_data: true } }
         inputs { key: "b" value { data_type: TYPE_FP32 dims: [ 2 ] random_data: true } } } ]"""
 
-    assert warmed(text, session) == 2
+    warmed(text, session)
 
+    assert len(session.seen) == 2
     assert session.seen[0]["a"].tolist() == [[0, 0]] * 3
     assert session.seen[0]["b"].shape == (3, 2)
     assert session.seen[0]["b"].any()
@@ -137,6 +169,18 @@ def configure(store: ObjectStore, file: str) -> None:
         f"""max_batch_size: 4 model_warmup [ {{ name: "w" batch_size: 1 inputs {{ key: "x"
         value {{ data_type: TYPE_INT64 dims: [ 2 ] input_data_file: "{file}" }} }} }} ]""".encode(),
     )
+
+
+def test_a_model_gets_no_larger_runs_than_memory_suffices_for(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No device here runs out of memory.
+    monkeypatch.setattr(loading, "warm_up", lambda *given: 2)
+
+    model = ModelRepository(store).load("numbers")
+
+    assert model.config.max_batch_size == 2
+    assert ModelRepository(store).config("numbers") != model.config
 
 
 def test_files_for_warm_up_lie_in_tritons_folder_beside_the_versions(store: ObjectStore) -> None:

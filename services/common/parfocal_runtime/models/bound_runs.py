@@ -96,7 +96,16 @@ class BoundRuns:
 
     def run(self, wanted: Sequence[str], feed: Mapping[str, Array]) -> list[Array]:
         """Return the outputs wanted, in that order, for the arrays of `feed`."""
-        shelf = self._shelf(feed)
+        key = tuple((name, array.dtype.str, array.shape) for name, array in feed.items())
+        try:
+            return self._run(wanted, feed, self._shelf(key))
+        except Exception:
+            # What failed may hold memory that others need, and a shape that cannot run needs none.
+            with self._lock:
+                self._shelves.pop(key, None)
+            raise
+
+    def _run(self, wanted: Sequence[str], feed: Mapping[str, Array], shelf: _Shelf) -> list[Array]:
         session = self._session(shelf)
         with self._taken(shelf, session, feed) as taken:
             for name, array in feed.items():
@@ -118,8 +127,7 @@ class BoundRuns:
         binding.bind_output(name, "cpu", 0, output.dtype, array.shape, array.ctypes.data)
         return array
 
-    def _shelf(self, feed: Mapping[str, Array]) -> _Shelf:
-        key = tuple((name, array.dtype.str, array.shape) for name, array in feed.items())
+    def _shelf(self, key: _Key) -> _Shelf:
         with self._lock:
             shelf = self._shelves.setdefault(key, _Shelf())
             self._shelves.move_to_end(key)
@@ -144,7 +152,6 @@ class BoundRuns:
         if taken is None:
             taken = self._made(session, feed)
         yield taken
-        # After a failure the buffers are let go: nobody knows what the device does with them.
         with shelf.lock:
             shelf.idle.append(taken)
 

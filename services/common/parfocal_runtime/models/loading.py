@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from parfocal_runtime.errors import InvalidInput, NotFound, WrongState
+from parfocal_runtime.logs import get_logger
 from parfocal_runtime.models.cards import CardFields
 from parfocal_runtime.models.config_pbtxt import default_config
 from parfocal_runtime.models.footprint import Footprint, footprint
@@ -17,6 +18,8 @@ from parfocal_runtime.models.sessions import ModelSession, open_session
 from parfocal_runtime.models.spread import SpreadSession
 from parfocal_runtime.models.warm_up import warm_up
 from parfocal_runtime.triton.v1 import model_config_pb2 as config_pb
+
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -86,13 +89,28 @@ def load_model(stored: StoredModel, options: SessionOptions | None = None) -> Lo
         for cause in filter(None, causes):
             raise self_test_failed(stored.name, stored.version, cause)
         config = stored.config or default_config(stored.name, session.inputs, session.outputs)
-        warm_up(session, config, fed(session, stored.card), stored.warmup_files)
+        fits = warm_up(session, config, fed(session, stored.card), stored.warmup_files)
+        if fits is not None:
+            config = _with_smaller_runs(config, fits)
         taken = memory_of(stored, options)
     except InvalidInput as error:
         raise not_ready(stored.name, stored.version, error.message) from error
     return LoadedModel(
         stored.name, stored.version, stored.card, session, stored.lineage, config, taken
     )
+
+
+def _with_smaller_runs(config: config_pb.ModelConfig, rows: int) -> config_pb.ModelConfig:
+    _log.warning(
+        "a GPU has no memory for the largest runs of a model; they get smaller",
+        model=config.name,
+        max_batch_size=config.max_batch_size,
+        fits=rows,
+    )
+    smaller = config_pb.ModelConfig()
+    smaller.CopyFrom(config)
+    smaller.max_batch_size = rows
+    return smaller
 
 
 def memory_of(stored: StoredModel, options: SessionOptions | None = None) -> Footprint:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
-from parfocal_runtime.errors import InvalidInput
+from parfocal_runtime.errors import Exhausted, InvalidInput
 from parfocal_runtime.models.buckets import has_rows, row_buckets
 from parfocal_runtime.models.datatypes import BYTES, Array, triton_name
 from parfocal_runtime.models.noise import noise
@@ -23,12 +23,12 @@ def warm_up(
     config: pb.ModelConfig,
     tests: Mapping[str, Array],
     files: Mapping[str, bytes],
-) -> int:
-    """Run a model before it takes requests, in every place that it has; return how often.
+) -> int | None:
+    """Run a model before it takes requests, in every place that it has.
 
     The configuration's `model_warmup` says with what. Where it says nothing, a model on a GPU runs
-    once with each number of rows that its runs are filled up to; the self-test has already run
-    all others.
+    once with each number of rows that its runs are filled up to, as far as memory goes; the
+    self-test has already run all others.
 
     Args:
         session: The model.
@@ -36,32 +36,36 @@ def warm_up(
         tests: Its test inputs, as the session takes them.
         files: Contents of the files that `model_warmup` names.
 
+    Returns:
+        The most rows that a GPU has memory for; None where that is no limit.
+
     Raises:
         InvalidInput: If `model_warmup` does not fit the graph, or the model cannot run on it
             (`ERROR_REASON_INVALID_MODEL`, `ERROR_REASON_INVALID_FIELD`).
-        Exhausted: If a GPU has no memory left for such a run (`ERROR_REASON_MODEL_MEMORY`).
+        Exhausted: If a GPU has no memory for what `model_warmup` says, or for the fewest rows
+            (`ERROR_REASON_MODEL_MEMORY`).
     """
-    runs = 0
-    for feed in _feeds(session, config, tests, files):
-        for place in session.places:
-            place.run(feed)
-            runs += 1
-    return runs
-
-
-def _feeds(
-    session: ModelSession,
-    config: pb.ModelConfig,
-    tests: Mapping[str, Array],
-    files: Mapping[str, bytes],
-) -> Iterator[Feed]:
     for warmup in config.model_warmup:
         feed = _feed(session, config, warmup, files)
         for _ in range(max(1, warmup.count)):
-            yield feed
-    if not config.model_warmup:
-        for rows in row_buckets(config, session):
-            yield {name: _with_rows(test, rows) for name, test in tests.items()}
+            _run_everywhere(session, feed)
+    if config.model_warmup:
+        return None
+    fits: int | None = None
+    for rows in row_buckets(config, session):
+        try:
+            _run_everywhere(session, {name: _with_rows(test, rows) for name, test in tests.items()})
+        except Exhausted:
+            if fits is None:
+                raise
+            return fits
+        fits = rows
+    return None
+
+
+def _run_everywhere(session: ModelSession, feed: Feed) -> None:
+    for place in session.places:
+        place.run(feed)
 
 
 def _with_rows(array: Array, rows: int) -> Array:
