@@ -93,7 +93,7 @@ def segment_block(call: Call) -> BlockAnswer:
     try:
         response = InferenceServiceStub(channel).SegmentBlock(request)
     except grpc.RpcError as error:
-        return BlockAnswer(trouble=_trouble(error))
+        return BlockAnswer(trouble=trouble_of(error))
     return BlockAnswer(already_done=response.already_done)
 
 
@@ -103,7 +103,8 @@ def embed_range(call: Call) -> embedding.EmbedCandidatesResponse:
     return stub.EmbedCandidates(embedding.EmbedCandidatesRequest.FromString(call.request))
 
 
-def _trouble(error: Any) -> Trouble:
+def trouble_of(error: Any) -> Trouble:
+    """Return what a failed call (`grpc.RpcError`) says of its block."""
     found = domain_error(error)
     explained = any(key == DETAILS_KEY for key, _ in error.trailing_metadata() or ())
     # A replica that was lost explains nothing. It may have been killed by this very block.
