@@ -1,15 +1,16 @@
 """Blocks of an image, predicted by any number of replicas; what fails again and again is set aside.
 
-All blocks are asked for, those that failed are asked for again, and so on. A failure that passes,
-such as a store that does not answer, is waited for without end. A request that can never work ends
-the job. Any other failure counts against its block, be it a damaged chunk or a replica that was
-lost while at it; after a few of them the block is set aside, and the others go on.
+Blocks are asked for by the thousand, those that failed again with the next ones, and so on. A
+failure that passes, such as a store that does not answer, is waited for without end. A request that
+can never work ends the job. Any other failure counts against its block, be it a damaged chunk or a
+replica that was lost while at it; after a few of them the block is set aside, and the others go on.
 """
 
 from __future__ import annotations
 
 from collections.abc import MutableSequence, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from parfocal.inference.v1 import inference_service_pb2 as inference
 from parfocal.loop.v1 import job_pb2 as jobs
@@ -26,6 +27,7 @@ ATTEMPTS = 3
 MOST_SET_ASIDE = 1000
 """With more, something is wrong that is not about single blocks."""
 
+_MOST_ASKED = 4096
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 
@@ -72,53 +74,68 @@ def run_blocks(
             (`ERROR_REASON_BLOCKS_QUARANTINED`).
         Cancelled: If `cancel` was set.
     """
-    run = _Run(requests, quarantine)
+    run = _Run(requests, quarantine, report)
     pause = _FIRST_PAUSE
     while run.open:
-        run.is_waiting = False
-        calls = [Call(address, requests[place].SerializeToString()) for place in run.open]
-        places = list(run.open)
-
-        def take(answers: Sequence[tuple[int, BlockAnswer]], places: list[int] = places) -> None:
-            for number, answer in answers:
-                run.take(places[number], answer)
-            report(run.counter.progress())
-
-        bulk.run(segment_block, calls, done=take, cancel=cancel)
-        if run.open:
+        run.ask(bulk, address, cancel)
+        if run.has_failed:
             cancel.wait(pause)
             cancel.check()
-            pause = min(2 * pause, _LONGEST_PAUSE) if run.is_waiting else _FIRST_PAUSE
+        pause = min(2 * pause, _LONGEST_PAUSE) if run.is_waiting else _FIRST_PAUSE
     run.judge()
 
 
 class _Run:
-    """Blocks that are not made yet, and how often each has failed."""
+    """Blocks that are not made yet, and how often each has failed.
+
+    Attributes:
+        open: Number of failures of each block that is not made, by its place in the requests.
+        has_failed: Whether a block failed when blocks were last asked for.
+        is_waiting: Whether one failed for a reason that passes.
+    """
 
     def __init__(
-        self, requests: Sequence[inference.SegmentBlockRequest], quarantine: Quarantine
+        self,
+        requests: Sequence[inference.SegmentBlockRequest],
+        quarantine: Quarantine,
+        report: Report,
     ) -> None:
         known = {box_from_pb(each.box) for each in quarantine.blocks}
         self._requests = requests
         self._quarantine = quarantine
+        self._report = report
         self._made = 0
         self.open: dict[int, int] = {
             place: 0
             for place, request in enumerate(requests)
             if box_from_pb(request.box) not in known
         }
-        self.is_waiting = False
-        self.counter = Counter(len(requests), "blocks")
-        self.counter.set_aside(len(requests) - len(self.open))
+        self.has_failed = self.is_waiting = False
+        self._counter = Counter(len(requests), "blocks")
+        self._counter.set_aside(len(requests) - len(self.open))
 
-    def take(self, place: int, answer: BlockAnswer) -> None:
-        """Take note of what became of a block."""
+    def ask(self, bulk: Bulk, address: Address, cancel: CancelFlag) -> None:
+        """Ask once for blocks that are not made, the first ones of many."""
+        places = list(islice(self.open, _MOST_ASKED))
+        calls = [Call(address, self._requests[place].SerializeToString()) for place in places]
+        self.has_failed = self.is_waiting = False
+
+        def take(answers: Sequence[tuple[int, BlockAnswer]]) -> None:
+            for number, answer in answers:
+                self._take(places[number], answer)
+            self._report(self._counter.progress())
+
+        bulk.run(segment_block, calls, done=take, cancel=cancel)
+
+    def _take(self, place: int, answer: BlockAnswer) -> None:
         trouble = answer.trouble
         if trouble is None:
             del self.open[place]
             self._made += 1
-            (self.counter.found if answer.already_done else self.counter.made)()
-        elif trouble.passes:
+            (self._counter.found if answer.already_done else self._counter.made)()
+            return
+        self.has_failed = True
+        if trouble.passes:
             self.is_waiting = True
         elif trouble.is_final:
             raise _refused(trouble)
@@ -147,7 +164,7 @@ class _Run:
 
     def _set_aside(self, place: int, trouble: Trouble) -> None:
         attempts = self.open.pop(place)
-        self.counter.set_aside()
+        self._counter.set_aside()
         self._quarantine.blocks.append(
             jobs.QuarantinedBlock(
                 box=self._requests[place].box, failure=trouble.failure(), attempts=attempts

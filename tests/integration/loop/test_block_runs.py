@@ -160,6 +160,18 @@ def test_what_is_in_quarantine_is_not_tried(bulk: Bulk) -> None:
     assert sorted(service.calls) == [0, 1, 2, 3, 5]
 
 
+def test_many_blocks_are_asked_for_some_at_a_time(
+    bulk: Bulk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("parfocal_loop.block_runs._MOST_ASKED", 4)
+    quarantine = Quarantine(tolerated=1)
+    with served(lambda number, _: DAMAGED if number == 1 else None) as (service, address):
+        *_, last = run(bulk, address, count=10, quarantine=quarantine)
+
+    assert service.calls == {number: ATTEMPTS if number == 1 else 1 for number in range(10)}
+    assert (last.fraction, last.message) == (1.0, "9 of 10 blocks, 1 set aside")
+
+
 def test_a_block_that_fails_once_is_made_in_the_end(bulk: Bulk) -> None:
     oops = DomainError("ERROR_REASON_INTERNAL", "oops")
     with served(lambda _, attempt: oops if attempt == 1 else None) as (service, address):
