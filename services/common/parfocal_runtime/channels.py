@@ -50,7 +50,7 @@ def aio_channel(
         _AioStreamUnary(add),
         _AioStreamStream(add),
     ]
-    options = _options(max_message_bytes)
+    options = channel_options(max_message_bytes)
     credentials = _credentials(ca_file, certificate_file, key_file)
     if credentials is None:
         return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
@@ -67,7 +67,7 @@ def sync_channel(
     max_message_bytes: int = 64 * MEBIBYTE,
 ) -> grpc.Channel:
     """Open a channel for use in threads; the arguments are those of `aio_channel`."""
-    options = _options(max_message_bytes)
+    options = channel_options(max_message_bytes)
     credentials = _credentials(ca_file, certificate_file, key_file)
     channel = (
         grpc.insecure_channel(target, options=options)
@@ -75,6 +75,18 @@ def sync_channel(
         else grpc.secure_channel(target, credentials, options=options)
     )
     return grpc.intercept_channel(channel, _Sync(_adder(token)))
+
+
+def channel_options(max_message_bytes: int) -> list[tuple[str, Any]]:
+    """Return the channel arguments of a channel: limits, spread of calls, keep-alive."""
+    return [
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.service_config", _SERVICE_CONFIG),
+        # A server that was killed is noticed although it closed nothing.
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+    ]
 
 
 def domain_error(error: grpc.RpcError) -> DomainError:
@@ -85,17 +97,6 @@ def domain_error(error: grpc.RpcError) -> DomainError:
     metadata = call.trailing_metadata() or ()
     details = next((value for key, value in metadata if key == DETAILS_KEY), None)
     return error_from_status(call.code(), call.details() or "", details)
-
-
-def _options(max_message_bytes: int) -> list[tuple[str, Any]]:
-    return [
-        ("grpc.max_receive_message_length", max_message_bytes),
-        ("grpc.max_send_message_length", max_message_bytes),
-        ("grpc.service_config", _SERVICE_CONFIG),
-        # A server that was killed is noticed although it closed nothing.
-        ("grpc.keepalive_time_ms", 30_000),
-        ("grpc.keepalive_timeout_ms", 10_000),
-    ]
 
 
 def _credentials(
