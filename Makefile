@@ -10,7 +10,7 @@ TRUTH ?=
 SPLIT ?=
 OUT ?= runs/demo
 PROOFS := $(addprefix tests/integration/labels/test_label_,crash.py replicas.py memory.py fuzz.py model.py) \
-          tests/integration/inference/test_no_cross_talk.py tests/integration/oip/test_beside_mlserver.py
+          tests/integration/inference/test_no_cross_talk.py
 DEMO := $(if $(IMAGES),--images $(IMAGES)) $(if $(TRUTH),--truth $(TRUTH)) $(if $(SPLIT),--split $(SPLIT))
 
 .PHONY: demo test checks install install-check clients fmt lint type protos protos-check test-unit test-integration proofs images k8s-check clean
@@ -31,7 +31,6 @@ test-integration: install ## real servers, stores, databases
 	$(BIN)/python -m pytest tests/integration tests/e2e $(PYTEST)
 
 proofs: install ## services under kills, soak and chance: all of it, half an hour
-	PARFOCAL_PROOFS=all tests/components/client_venvs.sh
 	PARFOCAL_PROOFS=all $(BIN)/python -m pytest -rP $(PROOFS) $(PYTEST)
 
 install: $(VENV)/dev ## the environment for development

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Makes environments with other people's clients of the Open Inference Protocol: NVIDIA's, and the
-# stubs of KServe and MLServer without the servers around them. Each brings a protobuf file of the
-# same name as ours, so none can live beside us. Without a network there are none, and the tests
-# that need them skip; in CI (CI=true) that is an error.
+# Makes environments with other people's ends of the Open Inference Protocol: NVIDIA's client, the
+# stubs of KServe without the server around them, and MLServer, stubs and server. Each brings a
+# protobuf file of the same name as ours, so none can live beside us. Without a network there are
+# none, and the tests that need them skip; in CI (CI=true) that is an error.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -24,11 +24,7 @@ make_venv() {
     [ "${CI:-}" != true ]
 }
 
-stubs="grpcio==1.76.0 protobuf==6.33.6 numpy"
+# MLServer does not start with uvloop 0.22 or later.
 make_venv tritonclient "tritonclient[grpc]==2.73.0" "" &&
-    make_venv kserve "$stubs" "kserve==0.21.0" &&
-    make_venv mlserver "$stubs" "mlserver==1.7.1" || exit
-# The server itself, which is large; it does not start with uvloop 0.22 or later.
-if [ "${PARFOCAL_PROOFS:-}" = all ]; then
-    make_venv mlserver-server "mlserver==1.7.1 uvloop<0.22 onnxruntime" ""
-fi
+    make_venv kserve "grpcio==1.76.0 protobuf==6.33.6 numpy" "kserve==0.21.0" &&
+    make_venv mlserver "mlserver==1.7.1 uvloop<0.22 onnxruntime" ""

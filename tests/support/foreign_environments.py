@@ -15,21 +15,21 @@ _SCRIPTS = _ROOT / "tests/integration/oip"
 _INSTALL = "tests/components/client_venvs.sh"
 
 
-def environment(name: str) -> Path:
-    """The interpreter of an environment, which may not be there."""
-    return _ROOT / f".venv-{name}" / "bin" / "python"
-
-
-def printed_by(client: str, script: str, *arguments: str) -> Any:
-    """What a script beside the tests of the protocol prints in the environment of a client."""
-    python = environment(client)
+def interpreter(client: str) -> Path:
+    """The interpreter of a client's environment; the test that asks is skipped if there is none."""
+    python = _ROOT / f".venv-{client}" / "bin" / "python"
     if not python.exists():
         message = f"needs {client} in .venv-{client}: run {_INSTALL}"
         if os.environ.get("CI") == "true":
             pytest.fail(message)
         pytest.skip(message)
+    return python
+
+
+def printed_by(client: str, script: str, *arguments: str) -> Any:
+    """What a script beside the tests of the protocol prints in the environment of a client."""
     done = subprocess.run(
-        [python, _SCRIPTS / script, *arguments],
+        [interpreter(client), _SCRIPTS / script, *arguments],
         capture_output=True,
         text=True,
         timeout=120,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from foreign_environments import environment
+from foreign_environments import interpreter
 from mlserver_process import mlserver
 from onnx_graphs import graph
 from parfocal_inference.app import build
@@ -24,13 +24,8 @@ from parfocal_runtime.models.publish import publish_file
 from parfocal_runtime.server import serving_in_thread
 from parfocal_runtime.store import LocalStore
 
-PYTHON = environment("mlserver-server")
 SECONDS = 60.0
 NUMPY = {"FP32": np.float32, "INT64": np.int64}
-
-pytestmark = pytest.mark.skipif(
-    not PYTHON.exists(), reason=f"needs {PYTHON}, which `make proofs` installs"
-)
 
 
 def mixed() -> bytes:
@@ -67,7 +62,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, 
     publish_file(store, "mixed", folder / "model.onnx")
     config = InferenceConfig(port=0, anonymous_role="viewer", session_threads=1)
     with (
-        mlserver(PYTHON, folder / "mlserver", {"mixed": mixed()}) as theirs,
+        mlserver(interpreter("mlserver"), folder / "mlserver", {"mixed": mixed()}) as theirs,
         serving_in_thread([build(config, store)], config) as ours,
     ):
         both = Server(f"127.0.0.1:{theirs.port}"), Server(ours.address)
