@@ -13,19 +13,19 @@ import grpc
 from google.protobuf import descriptor_pool
 from prometheus_client import (
     CollectorRegistry,
-    Counter,
-    Histogram,
     ProcessCollector,
     disable_created_metrics,
     make_wsgi_app,
 )
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from parfocal_runtime.histograms import Histogram, add_histogram
 
 # Buckets of Go's client library, which the usual dashboards expect.
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 # How soon the endpoint notices that it should close.
 _POLL_SECONDS = 0.05
-_METHOD = ("grpc_type", "grpc_service", "grpc_method")
-
 _GO_NAMES = {
     code: "OK" if code is grpc.StatusCode.OK else code.name.title().replace("_", "")
     for code in grpc.StatusCode
@@ -53,53 +53,20 @@ def call_type(*, client_streams: bool, server_streams: bool) -> str:
     return "server_stream" if server_streams else "unary"
 
 
-class GrpcMetrics:
-    """The metrics of a gRPC server."""
+class GrpcMetrics(Collector):
+    """The metrics of a gRPC server.
+
+    The client library's counters take a lock and several calls each; there are five to a call, and
+    all of a server's calls are counted by the thread of its event loop.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._started = Counter(
-            "grpc_server_started_total", "Calls started on the server.", _METHOD, registry=registry
-        )
-        self._handled = Counter(
-            "grpc_server_handled_total",
-            "Calls completed on the server, by code.",
-            (*_METHOD, "grpc_code"),
-            registry=registry,
-        )
-        self._received = Counter(
-            "grpc_server_msg_received_total",
-            "Messages received by the server.",
-            _METHOD,
-            registry=registry,
-        )
-        self._sent = Counter(
-            "grpc_server_msg_sent_total", "Messages sent by the server.", _METHOD, registry=registry
-        )
-        self._seconds = Histogram(
-            "grpc_server_handling_seconds",
-            "Seconds from the start of a call to its end.",
-            _METHOD,
-            buckets=_BUCKETS,
-            registry=registry,
-        )
         self._methods: dict[tuple[str, str], MethodMetrics] = {}
+        registry.register(self)
 
     def method(self, full_method: str, kind: str) -> MethodMetrics:
         """Return the metrics of one method, at zero if it was never called."""
-        key = (full_method, kind)
-        if key not in self._methods:
-            service, _, method = full_method.removeprefix("/").rpartition("/")
-            labels = (kind, service, method)
-            self._methods[key] = MethodMetrics(
-                started=self._started.labels(*labels),
-                received=self._received.labels(*labels),
-                sent=self._sent.labels(*labels),
-                seconds=self._seconds.labels(*labels),
-                handled={
-                    code: self._handled.labels(*labels, go_code(code)) for code in grpc.StatusCode
-                },
-            )
-        return self._methods[key]
+        return self._methods.setdefault((full_method, kind), MethodMetrics())
 
     def register_services(self, names: Iterable[str]) -> None:
         """Put every method of the services there at zero, as far as their descriptors are known."""
@@ -115,29 +82,70 @@ class GrpcMetrics:
                 )
                 self.method(f"/{name}/{method.name}", kind)
 
+    def collect(self) -> Iterable[Metric]:
+        """Return the counts of all methods."""
+        started = Metric("grpc_server_started", "Calls started on the server.", "counter")
+        handled = Metric(
+            "grpc_server_handled", "Calls completed on the server, by code.", "counter"
+        )
+        received = Metric("grpc_server_msg_received", "Messages received by the server.", "counter")
+        sent = Metric("grpc_server_msg_sent", "Messages sent by the server.", "counter")
+        seconds = Metric(
+            "grpc_server_handling_seconds",
+            "Seconds from the start of a call to its end.",
+            "histogram",
+        )
+        # A copy: the event loop may meet a new method meanwhile.
+        for (full_method, kind), counted in list(self._methods.items()):
+            service, _, method = full_method.removeprefix("/").rpartition("/")
+            labels = {"grpc_type": kind, "grpc_service": service, "grpc_method": method}
+            started.add_sample("grpc_server_started_total", labels, counted.calls)
+            received.add_sample("grpc_server_msg_received_total", labels, counted.messages_received)
+            sent.add_sample("grpc_server_msg_sent_total", labels, counted.messages_sent)
+            for code, count in counted.by_code.items():
+                coded = {**labels, "grpc_code": go_code(code)}
+                handled.add_sample("grpc_server_handled_total", coded, count)
+            add_histogram(seconds, labels, counted.histogram.cumulated(), counted.seconds)
+        return started, handled, received, sent, seconds
+
 
 class MethodMetrics:
-    """The metrics of one method; counting costs no look-up of labels."""
+    """The counts of one method.
 
-    def __init__(
-        self,
-        *,
-        started: Counter,
-        received: Counter,
-        sent: Counter,
-        seconds: Histogram,
-        handled: dict[grpc.StatusCode, Counter],
-    ) -> None:
-        self.started = started.inc
-        self.received = received.inc
-        self.sent = sent.inc
-        self._seconds = seconds
-        self._handled = handled
+    Attributes:
+        calls: Calls that started.
+        messages_received: Messages from callers.
+        messages_sent: Messages to callers.
+        by_code: Calls that ended, by their code.
+        seconds: How long all of them took.
+        histogram: How long each took, in seconds.
+    """
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.messages_received = 0
+        self.messages_sent = 0
+        self.by_code = dict.fromkeys(grpc.StatusCode, 0)
+        self.seconds = 0.0
+        self.histogram = Histogram(_BUCKETS)
+
+    def started(self) -> None:
+        """Count a call that starts."""
+        self.calls += 1
+
+    def received(self) -> None:
+        """Count a message from the caller."""
+        self.messages_received += 1
+
+    def sent(self) -> None:
+        """Count a message to the caller."""
+        self.messages_sent += 1
 
     def finished(self, code: grpc.StatusCode, seconds: float) -> None:
         """Count a call that ended."""
-        self._handled[code].inc()
-        self._seconds.observe(seconds)
+        self.by_code[code] += 1
+        self.seconds += seconds
+        self.histogram.add(seconds)
 
 
 @contextmanager

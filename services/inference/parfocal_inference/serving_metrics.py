@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from parfocal_inference.histograms import Histogram, add_histogram
 from parfocal_inference.joint_runs import StageTimes
+from parfocal_runtime.histograms import Histogram, add_histogram
 
 FAILURES = ("BACKEND", "CANCELED", "OTHER", "REJECTED")
 """Why requests fail, in Triton's words."""
