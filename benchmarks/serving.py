@@ -10,10 +10,10 @@ figures are the median of several rounds. `unet` runs one volume at a time, `une
 wait.
 
 `gRPC alone` is a server of grpc.aio that answers each request of the same size with ten numbers and
-does nothing: what is over bare there, no service in Python gets below. `around a call` is what the
-service does for a call besides: interceptors, metrics, unpacking, validation and packing, without
-gRPC, batcher and model. `no batcher` is the same service with each request in a thread of its own.
-The accelerator is simulated: an engine that takes 5 ms for a run of any size.
+does nothing; `if gRPC were all` is what `cpu/bare` would be with that cost and no other. `around a
+call` is what the service does for a call besides: interceptors, metrics, unpacking, validation and
+packing, without gRPC, batcher and model. `no batcher` is the same service with each request in a
+thread of its own. The accelerator is simulated: an engine that takes 5 ms for a run of any size.
 
 With `--mlserver-python`, an interpreter with mlserver 1.7.1, onnxruntime and uvloop < 0.22,
 MLServer serves the same models too, without its workers: with and without its batching, whichever
@@ -233,17 +233,20 @@ async def overhead(
 async def grpc_alone(
     echo: Service, model: Model, *, callers: Sequence[int], rounds: int
 ) -> list[dict[str, Any]]:
-    """Return what gRPC takes for a call that does nothing."""
-    request = model.request(1)
+    """Return what gRPC takes for a call that does nothing, and what that leaves of bare speed."""
+    bare, request = Bare(model), model.request(1)
     await echo.ready(request)
     table = []
     for count in callers:
-        found = [
-            await echo.round(request, callers=count, calls=model.items // count, rows=1)
-            for _ in range(rounds)
-        ]
-        spent = 1e6 * statistics.median(each.cpu_seconds for each in found)
-        table.append(row(f"gRPC alone, {count} callers", spent, "us"))
+        spent, ratios = [], []
+        for _ in range(rounds):
+            alone = bare.seconds()
+            found = await echo.round(request, callers=count, calls=model.items // count, rows=1)
+            spent.append(1e6 * found.cpu_seconds)
+            ratios.append(alone / (alone + found.cpu_seconds))
+        table.append(row(f"gRPC alone, {count} callers", statistics.median(spent), "us"))
+        name = f"{model.name} 1 per call, {count} callers cpu/bare if gRPC were all"
+        table.append(row(name, statistics.median(ratios), "x"))
     return table
 
 
