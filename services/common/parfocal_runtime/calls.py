@@ -46,7 +46,7 @@ class Method:
         return self.name.removeprefix("/").rpartition("/")[0]
 
 
-@dataclass
+@dataclass(slots=True)
 class Call:
     """One call in progress.
 

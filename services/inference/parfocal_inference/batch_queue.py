@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from parfocal_inference.batching_policy import BatchingPolicy
 from parfocal_inference.schedule import DEFAULT, Schedule
@@ -57,8 +57,7 @@ class Ticket(Generic[T]):
         return self.arrived_ns + self.timeout_ns
 
 
-@dataclass(frozen=True, eq=False)
-class Piece(Generic[T]):
+class Piece(NamedTuple, Generic[T]):
     """Rows `start` to `stop` of a request, which run together; `number` is its place in line."""
 
     ticket: Ticket[T]
@@ -77,8 +76,7 @@ class Piece(Generic[T]):
         return self.rows == self.ticket.rows
 
 
-@dataclass(frozen=True)
-class Taken(Generic[T]):
+class Taken(NamedTuple, Generic[T]):
     """What `take` took from the queue.
 
     Attributes:
@@ -191,6 +189,8 @@ class BatchQueue(Generic[T]):
 
     def take(self, now_ns: int) -> Taken[T]:
         """Take what is to run now, as an instance of the model is idle."""
+        if not self._lines:
+            return Taken(())
         lapsed: list[Ticket[T]] = []
         while True:
             pieces = self._gathered()
@@ -245,10 +245,9 @@ class BatchQueue(Generic[T]):
         if not pieces:
             return []
         delay = self._policy.delay_ns
-        oldest = min(piece.ticket.arrived_ns for piece in pieces)
-        if delay and now_ns >= oldest + delay:
+        if delay and now_ns >= min(piece.ticket.arrived_ns for piece in pieces) + delay:
             return pieces
-        if preferred := self._up_to_preferred(pieces):
+        if self._policy.preferred and (preferred := self._up_to_preferred(pieces)):
             return preferred
         return [] if delay and self._may_wait(pieces) else pieces
 

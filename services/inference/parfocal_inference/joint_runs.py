@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,8 +15,7 @@ from parfocal_runtime.models.datatypes import Array
 from parfocal_runtime.models.sessions import ModelSession
 
 
-@dataclass(frozen=True)
-class Share:
+class Share(NamedTuple):
     """What one request has in a run.
 
     Attributes:
@@ -31,15 +30,15 @@ class Share:
     rows: slice | None = None
 
 
-@dataclass(frozen=True)
-class StageTimes:
+class StageTimes(NamedTuple):
     """How long the stages of a run took, in nanoseconds."""
 
     input_ns: int
     infer_ns: int
     output_ns: int
 
-    def __add__(self, other: StageTimes) -> StageTimes:
+    def plus(self, other: StageTimes) -> StageTimes:
+        """Return the times of two runs together."""
         return StageTimes(
             self.input_ns + other.input_ns,
             self.infer_ns + other.infer_ns,

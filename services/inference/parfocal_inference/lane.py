@@ -302,7 +302,7 @@ def _is_complete(
         request.queue_ns = began_ns - request.asked_ns
     request.parts[piece.start] = part
     request.rows_done += piece.rows
-    request.times = request.times + times
+    request.times = request.times.plus(times)
     return request.rows_done == piece.ticket.rows
 
 

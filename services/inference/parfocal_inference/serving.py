@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from parfocal_inference.schedule import DEFAULT, Schedule
 from parfocal_inference.serving_metrics import InferenceStatistics, RunTimes
@@ -17,8 +16,7 @@ from parfocal_runtime.models.loaded import LoadedModel
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a run gave.
 
     Attributes:
