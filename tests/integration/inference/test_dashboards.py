@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -86,6 +87,7 @@ def prometheus(program: str, folder: Path, target: str) -> Iterator[Query]:
     with log.open("w") as lines, subprocess.Popen(command, stderr=lines) as running:
         try:
             address = listening(log)
+            wait_until_ready(address)
             yield lambda text: asked(address, text)
         finally:
             running.kill()
@@ -98,6 +100,18 @@ def listening(log: Path) -> str:
         assert time.monotonic() < end, log.read_text()
         time.sleep(0.02)
     return found[1]
+
+
+def wait_until_ready(address: str) -> None:
+    """Return when a Prometheus answers queries; it listens before it has opened its data."""
+    end = time.monotonic() + SECONDS
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://{address}/-/ready", timeout=10):
+                return
+        except urllib.error.URLError:
+            assert time.monotonic() < end
+            time.sleep(0.02)
 
 
 def asked(address: str, text: str) -> list[dict[str, Any]]:
