@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, TextIO
 
+from parfocal_runtime.allocator import keep_large_buffers
 from parfocal_runtime.errors import Cancelled, DomainError, Exhausted, Unavailable
 from parfocal_runtime.quota import cpu_threads
 from parfocal_runtime.store import ObjectStore, S3Settings, open_store
@@ -97,6 +98,8 @@ def main() -> int:
     order = WorkOrder.from_json(sys.stdin.readline())
     _die_with(sys.stdin)
     output = _claim_stdout()
+    # Each step makes and drops the same arrays.
+    keep_large_buffers()
     store = open_store(order.store_uri, s3=order.s3)
     return work(order, store, output)
 
