@@ -235,6 +235,8 @@ def _channel(endpoint: Endpoint) -> grpc.Channel:
         # Retries are made here, where their deadline is known.
         ("grpc.enable_retries", 0),
         ("grpc.max_reconnect_backoff_ms", 1000),
+        # A new connection does not wait for what an older one waits for.
+        ("grpc.use_local_subchannel_pool", 1),
     ]
     if not endpoint.tls:
         return grpc.insecure_channel(endpoint.address, options=options)

@@ -78,7 +78,7 @@ def sync_channel(
 
 
 def channel_options(max_message_bytes: int) -> list[tuple[str, Any]]:
-    """Return the channel arguments of a channel: limits, spread of calls, keep-alive."""
+    """Return the channel arguments of a channel: limits, spread of calls, its own connection."""
     return [
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", max_message_bytes),
@@ -86,6 +86,9 @@ def channel_options(max_message_bytes: int) -> list[tuple[str, Any]]:
         # A server that was killed is noticed although it closed nothing.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
+        # Shared, a connection that waits before it tries again would refuse the first call of a
+        # new channel to a server that is back.
+        ("grpc.use_local_subchannel_pool", 1),
     ]
 
 

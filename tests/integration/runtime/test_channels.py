@@ -76,6 +76,22 @@ def test_the_token_goes_with_calls_from_threads(
     assert answers == [b"loop CURATOR"] * 4
 
 
+def test_a_new_channel_reaches_a_server_that_is_back(echo: Any, config: ServerConfig) -> None:
+    with serving_in_thread([echo.service()], config, rules=RULES) as running:
+        older: Any = sync_channel(running.address)
+        older.unary_unary("/tests.Echo/Unary")(b"who")
+    with pytest.raises(grpc.RpcError):
+        older.unary_unary("/tests.Echo/Unary")(b"who")
+
+    again = replace(config, port=int(running.address.rpartition(":")[2]))
+    with serving_in_thread([echo.service()], again, rules=RULES):
+        newer: Any = sync_channel(running.address)
+        with older, newer:
+            answer = newer.unary_unary("/tests.Echo/Unary")(b"who")
+
+    assert answer == b"anonymous VIEWER"
+
+
 class Relay:
     """A service that asks another one."""
 
