@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from parfocal.suggestion.v1 import strategy_pb2 as pb
@@ -11,36 +11,6 @@ from parfocal_suggestion.selection import Strategy
 from parfocal_suggestion.strategies import strategy_of
 
 MOST_STARTS = 100
-
-# Name in the message -> name of the parameter, for each field of the oneof.
-_FIELDS: Mapping[str, Mapping[str, str]] = {
-    "random": {},
-    "core_set": {"stream": "stream"},
-    "entropy": {},
-    "late_fusion": {
-        "first_stream": "first",
-        "second_stream": "second",
-        "queries_per_cell": "queries",
-        "raw_scale": "raw",
-        "cells": "cells",
-        "starts": "n_init",
-    },
-    "two_stream": {
-        "first_stream": "first",
-        "second_stream": "second",
-        "first_clusters": "clusters",
-        "second_clusters": "cells_per_cluster",
-        "queries_per_cell": "queries",
-        "starts": "n_init",
-    },
-}
-_MESSAGES: Mapping[str, Callable[..., Any]] = {
-    "random": pb.RandomStrategy,
-    "core_set": pb.CoreSetStrategy,
-    "entropy": pb.EntropyStrategy,
-    "late_fusion": pb.LateFusionStrategy,
-    "two_stream": pb.TwoStreamStrategy,
-}
 
 
 def strategy_from_pb(message: pb.Strategy) -> Strategy:
@@ -52,18 +22,21 @@ def strategy_from_pb(message: pb.Strategy) -> Strategy:
     kind = message.WhichOneof("strategy")
     if kind is None:
         return strategy_of("", {})
-    given = getattr(message, kind)
-    values = {name: getattr(given, name) for name in _FIELDS[kind]}
-    for name, value in values.items():
+    given = {field.name: value for field, value in getattr(message, kind).ListFields()}
+    for name, value in given.items():
         _check_number(f"strategy.{kind}.{name}", value, most=MOST_STARTS if name == "starts" else 0)
-    return strategy_of(_dashed(kind), {_FIELDS[kind][k]: v for k, v in values.items() if v})
+    return strategy_of(kind.replace("_", "-"), given)
 
 
 def strategy_to_pb(name: str, parameters: Mapping[str, Any]) -> pb.Strategy:
-    """Write a strategy from its stored name and parameters."""
-    kind = name.replace("-", "_")
-    values = {field: parameters[parameter] for field, parameter in _FIELDS[kind].items()}
-    return pb.Strategy(**{kind: _MESSAGES[kind](**values)})
+    """Write a strategy from its stored name and parameters, which are named as its fields."""
+    message = pb.Strategy()
+    field = getattr(message, name.replace("-", "_"))
+    # Also where nothing is set in it.
+    field.SetInParent()
+    for parameter, value in parameters.items():
+        setattr(field, parameter, value)
+    return message
 
 
 def descriptions_to_pb(strategies: Mapping[str, type[Strategy]]) -> list[pb.StrategyDescription]:
@@ -80,10 +53,6 @@ def descriptions_to_pb(strategies: Mapping[str, type[Strategy]]) -> list[pb.Stra
         )
         for name, strategy in sorted(strategies.items())
     ]
-
-
-def _dashed(kind: str) -> str:
-    return kind.replace("_", "-")
 
 
 def _check_number(field: str, value: object, *, most: int) -> None:

@@ -76,9 +76,9 @@ def test_a_writer_that_died_before_the_table_leaves_nothing_in_the_way(store: Ob
     first = make(store)
     store.delete(selection_table("demo", "first"))
 
-    other = make(store, replace(ORDER, strategy=TwoStream(clusters=3)))
+    other = make(store, replace(ORDER, strategy=TwoStream(first_clusters=3)))
 
-    assert other.record.parameters["clusters"] == 3
+    assert other.record.parameters["first_clusters"] == 3
     assert other.record.cells != first.record.cells
 
 
@@ -96,7 +96,7 @@ def test_the_order_of_labels_is_no_difference(store: ObjectStore) -> None:
         {"seed": 12},
         {"budget": 7},
         {"random_share": 0.3},
-        {"strategy": TwoStream(queries=5)},
+        {"strategy": TwoStream(queries_per_cell=5)},
         {"strategy": Entropy()},
         {"verdicts": np.array([True, True])},
         {"excluded": np.array([8])},

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 import pytest
 
@@ -37,6 +37,14 @@ def test_numbers_arrive_under_their_own_name() -> None:
     )
 
     assert asdict(strategy_from_pb(message)) == {
-        "first": "a", "second": "b", "clusters": 2, "cells_per_cluster": 3, "queries": 4,
-        "n_init": 5,
+        "first_stream": "a", "second_stream": "b", "first_clusters": 2, "second_clusters": 3,
+        "queries_per_cell": 4, "starts": 5,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_parameters_are_named_as_the_fields_of_the_contract(name: str) -> None:
+    message = pb.Strategy.DESCRIPTOR.fields_by_name[name.replace("-", "_")].message_type
+
+    assert message is not None
+    assert {field.name for field in fields(STRATEGIES[name])} == set(message.fields_by_name)

@@ -36,7 +36,9 @@ def clumps(per_clump: int) -> Pool:
 def test_two_stream_finds_the_cells_and_asks_each_as_often() -> None:
     pool = clumps(10)
 
-    selection = TwoStream(clusters=2, cells_per_cluster=2, queries=3).select(pool, 12, seed=0)
+    selection = TwoStream(first_clusters=2, second_clusters=2, queries_per_cell=3).select(
+        pool, 12, seed=0
+    )
 
     chosen = selection.cells[selection.candidates]
     assert selection.cells.tolist() == np.repeat(np.arange(4), 10).tolist()
@@ -46,7 +48,7 @@ def test_two_stream_finds_the_cells_and_asks_each_as_often() -> None:
 
 
 def test_picks_go_by_cell_and_then_by_distance_to_its_centre() -> None:
-    selection = TwoStream(clusters=2, cells_per_cluster=2).select(clumps(10), 12, seed=0)
+    selection = TwoStream(first_clusters=2, second_clusters=2).select(clumps(10), 12, seed=0)
 
     rows = selection.candidates
     places = list(zip(selection.cells[rows], selection.distances[rows], strict=True))
@@ -59,14 +61,14 @@ def test_labelled_candidates_belong_to_a_cell_too() -> None:
         pool.candidates, streams=dict(pool.streams), labelled=[0, 39], verdicts=[True, False]
     )
 
-    selection = TwoStream(clusters=2, cells_per_cluster=2).select(labelled, 12, seed=0)
+    selection = TwoStream(first_clusters=2, second_clusters=2).select(labelled, 12, seed=0)
 
     assert selection.cells.tolist() == np.repeat(np.arange(4), 10).tolist()
 
 
 def test_two_stream_needs_two_streams() -> None:
     with pytest.raises(InvalidInput, match="two different streams"):
-        TwoStream(first="image").select(clumps(3), 2, seed=0)
+        TwoStream(first_stream="image").select(clumps(3), 2, seed=0)
 
 
 def test_late_fusion_finds_the_cells_at_any_scale() -> None:
@@ -75,7 +77,7 @@ def test_late_fusion_finds_the_cells_at_any_scale() -> None:
     scaled = Pool.of(pool.candidates, streams=large)
 
     selection = LateFusion(cells=4).select(scaled, 8, seed=0)
-    raw = LateFusion(cells=2, raw=True).select(scaled, 8, seed=0)
+    raw = LateFusion(cells=2, raw_scale=True).select(scaled, 8, seed=0)
 
     assert selection.cells.tolist() == np.repeat(np.arange(4), 10).tolist()
     assert raw.cells.tolist() == np.repeat(np.arange(2), 20).tolist()

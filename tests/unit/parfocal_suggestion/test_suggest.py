@@ -149,7 +149,7 @@ def test_a_reason_leaves_out_what_is_not_known() -> None:
 def test_one_query_of_a_cell_is_the_available_member_nearest_to_the_mean() -> None:
     pool = pool_of(200, labelled=tuple(range(0, 200, 7)))
 
-    strategy = TwoStream(clusters=5, cells_per_cluster=2, queries=1)
+    strategy = TwoStream(first_clusters=5, second_clusters=2, queries_per_cell=1)
     found = suggest(pool, strategy, 10, seed=1)
 
     images = pool.stream("image")

@@ -25,20 +25,20 @@ class LateFusion:
     """Cluster [F_s | F_u] into cells and query each.
 
     Attributes:
-        first: Stream to join.
-        second: Stream to join it with.
+        first_stream: Stream to join.
+        second_stream: Stream to join it with.
         cells: Number of cells (K), or 0 to derive it.
-        queries: Queries per cell (Q), or 0 to derive it.
-        raw: Join without scaling, as published: the stream with more columns then decides.
-        n_init: Starts of each k-means, or 0 to derive it.
+        queries_per_cell: Queries per cell (Q), or 0 to derive it.
+        raw_scale: Join without scaling, as published: the stream with more columns then decides.
+        starts: Starts of each k-means, or 0 to derive it.
     """
 
-    first: str = "mask"
-    second: str = "image"
+    first_stream: str = "mask"
+    second_stream: str = "image"
     cells: int = 0
-    queries: int = 0
-    raw: bool = False
-    n_init: int = 0
+    queries_per_cell: int = 0
+    raw_scale: bool = False
+    starts: int = 0
 
     name: ClassVar[str] = "late-fusion"
     version: ClassVar[str] = "1"
@@ -50,17 +50,20 @@ class LateFusion:
 
     def resolved(self, pool: Pool, budget: int) -> Self:
         """Fill in cells, queries and starts."""
-        planned = plan(budget, clusters=self.cells, cells_per_cluster=1, queries=self.queries)
+        planned = plan(
+            budget, clusters=self.cells, cells_per_cluster=1, queries=self.queries_per_cell
+        )
         return replace(
             self,
             cells=planned.clusters,
-            queries=planned.queries,
-            n_init=self.n_init or restarts(len(pool), planned.clusters),
+            queries_per_cell=planned.queries,
+            starts=self.starts or restarts(len(pool), planned.clusters),
         )
 
     def space(self, pool: Pool) -> Floats:
         """Judge likeness in the joined streams."""
-        return fuse(pool.stream(self.first), pool.stream(self.second), raw=self.raw)
+        first, second = pool.stream(self.first_stream), pool.stream(self.second_stream)
+        return fuse(first, second, raw=self.raw_scale)
 
     def select(
         self, pool: Pool, budget: int, *, seed: int, checkpoint: Checkpoint = no_checkpoint
@@ -80,7 +83,7 @@ class LateFusion:
             features[known],
             strategy.cells,
             seed=derived_seed(seed, "cells"),
-            n_init=strategy.n_init,
+            n_init=strategy.starts,
         )
         cells = complete(features, known, groups)
         return query_cells(
@@ -89,6 +92,6 @@ class LateFusion:
             Cells(cells=cells, clusters=cells, centres=groups.centres),
             budget,
             seed=seed,
-            n_init=strategy.n_init,
+            n_init=strategy.starts,
             checkpoint=checkpoint,
         )

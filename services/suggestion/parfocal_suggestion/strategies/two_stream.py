@@ -26,20 +26,20 @@ class TwoStream:
     """Cluster the first stream (N_s), each cluster by the second (M), and query each cell (Q).
 
     Attributes:
-        first: Stream of the first level, such as the embedding of predicted masks.
-        second: Stream of the second level and of the queries, such as that of the images.
-        clusters: First-level clusters (N_s), or 0 to derive it.
-        cells_per_cluster: Cells in each cluster (M), or 0 to derive it.
-        queries: Queries per cell (Q), or 0 to derive it.
-        n_init: Starts of each k-means, or 0 to derive it.
+        first_stream: Stream of the first level, such as the embedding of predicted masks.
+        second_stream: Stream of the second level and of the queries, such as that of the images.
+        first_clusters: First-level clusters (N_s), or 0 to derive it.
+        second_clusters: Cells in each cluster (M), or 0 to derive it.
+        queries_per_cell: Queries per cell (Q), or 0 to derive it.
+        starts: Starts of each k-means, or 0 to derive it.
     """
 
-    first: str = "mask"
-    second: str = "image"
-    clusters: int = 0
-    cells_per_cluster: int = 0
-    queries: int = 0
-    n_init: int = 0
+    first_stream: str = "mask"
+    second_stream: str = "image"
+    first_clusters: int = 0
+    second_clusters: int = 0
+    queries_per_cell: int = 0
+    starts: int = 0
 
     name: ClassVar[str] = "two-stream"
     version: ClassVar[str] = "1"
@@ -53,21 +53,21 @@ class TwoStream:
         """Fill in clusters, cells, queries and starts."""
         planned = plan(
             budget,
-            clusters=self.clusters,
-            cells_per_cluster=self.cells_per_cluster,
-            queries=self.queries,
+            clusters=self.first_clusters,
+            cells_per_cluster=self.second_clusters,
+            queries=self.queries_per_cell,
         )
         return replace(
             self,
-            clusters=planned.clusters,
-            cells_per_cluster=planned.cells_per_cluster,
-            queries=planned.queries,
-            n_init=self.n_init or restarts(len(pool), planned.clusters),
+            first_clusters=planned.clusters,
+            second_clusters=planned.cells_per_cluster,
+            queries_per_cell=planned.queries,
+            starts=self.starts or restarts(len(pool), planned.clusters),
         )
 
     def space(self, pool: Pool) -> Floats:
         """Judge likeness in the second stream."""
-        return pool.stream(self.second)
+        return pool.stream(self.second_stream)
 
     def select(
         self, pool: Pool, budget: int, *, seed: int, checkpoint: Checkpoint = no_checkpoint
@@ -77,12 +77,12 @@ class TwoStream:
         Raises:
             InvalidInput: If a stream is missing or both names are the same.
         """
-        if self.first == self.second:
+        if self.first_stream == self.second_stream:
             raise InvalidInput(
                 "ERROR_REASON_INVALID_FIELD",
                 "two_stream needs two different streams",
                 field="strategy",
-                value=self.first,
+                value=self.first_stream,
             )
         if not np.any(pool.unlabelled):
             return Selection.nothing(pool)
@@ -90,20 +90,23 @@ class TwoStream:
         cells = strategy._cells(pool, seed=seed, checkpoint=checkpoint)
         return query_cells(
             pool,
-            pool.stream(self.second),
+            pool.stream(self.second_stream),
             cells,
             budget,
             seed=seed,
-            n_init=strategy.n_init,
+            n_init=strategy.starts,
             checkpoint=checkpoint,
         )
 
     def _cells(self, pool: Pool, *, seed: int, checkpoint: Checkpoint) -> Cells:
-        masks, textures = pool.stream(self.first), pool.stream(self.second)
+        masks, textures = pool.stream(self.first_stream), pool.stream(self.second_stream)
         known = pool.unlabelled
         checkpoint()
         level1 = k_means(
-            masks[known], self.clusters, seed=derived_seed(seed, "clusters"), n_init=self.n_init
+            masks[known],
+            self.first_clusters,
+            seed=derived_seed(seed, "clusters"),
+            n_init=self.starts,
         )
         clusters = complete(masks, known, level1)
         cells = np.empty(len(pool), np.int32)
@@ -114,9 +117,9 @@ class TwoStream:
             inside = textures[rows]
             groups = k_means(
                 inside[known[rows]],
-                self.cells_per_cluster,
+                self.second_clusters,
                 seed=derived_seed(seed, "cells", index=cluster),
-                n_init=self.n_init,
+                n_init=self.starts,
             )
             cells[rows] = len(centres) + complete(inside, known[rows], groups)
             centres = np.concatenate([centres, groups.centres])
