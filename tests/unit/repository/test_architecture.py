@@ -37,7 +37,10 @@ def imports(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda path: path.name)
 def test_a_service_imports_no_other_service(service: Path) -> None:
-    others = {other.name for other in SERVICES} - {service.name} | {"parfocal_demo"}
+    others = {other.name for other in SERVICES} - {service.name} | {
+        "parfocal_bench",
+        "parfocal_demo",
+    }
 
     found = {
         f"{path.relative_to(ROOT)}: {name}"
@@ -96,7 +99,7 @@ def test_nobody_pickles() -> None:
 
     found = {
         str(path.relative_to(ROOT))
-        for folder in ("client", "demo", "services", "tools")
+        for folder in ("bench", "client", "demo", "services", "tools")
         for path in sources(ROOT / folder)
         if pattern.search(path.read_text())
     }
@@ -109,7 +112,7 @@ def test_every_reason_that_is_given_is_in_the_contract() -> None:
 
     unknown = {
         f"{path.relative_to(ROOT)}: {reason}"
-        for folder in ("client", "demo", "services")
+        for folder in ("bench", "client", "demo", "services")
         for path in sources(ROOT / folder)
         for reason in re.findall(r"\"(ERROR_REASON_[A-Z_]+)\"", path.read_text())
         if reason not in known

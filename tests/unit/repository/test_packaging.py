@@ -27,6 +27,7 @@ PARTS = {
     "client/parfocal/cli": "cli",
     "client/parfocal/_exchange": "images",
     "client/parfocal/_images": "images",
+    "bench/parfocal_bench": "demo",
     "demo/parfocal_demo": "demo",
     "services/common/parfocal_runtime": "runtime",
     "services/common/parfocal_runtime/models": "models",
@@ -112,7 +113,12 @@ def imported_by(part: str) -> set[str]:
 
 def packages() -> dict[str, str]:
     """Return the folder that holds each package of ours."""
-    folders = [ROOT / "client", ROOT / "demo", *sorted((ROOT / "services").iterdir())]
+    folders = [
+        ROOT / "bench",
+        ROOT / "client",
+        ROOT / "demo",
+        *sorted((ROOT / "services").iterdir()),
+    ]
     return {
         path.name: str(folder.relative_to(ROOT))
         for folder in folders

@@ -1,0 +1,1 @@
+"""Simulated campaigns: an oracle answers, and strategies are measured against random."""
