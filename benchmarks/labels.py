@@ -108,14 +108,19 @@ class Ours:
 
 
 async def measure(contender: Any, *, clients: int, labels: int, seconds: float) -> Run:
-    """Let `clients` lease and answer until `labels` are in or the time is up."""
+    """Let `clients` lease and answer until `labels` are in or the time is up.
+
+    What each of them does first counts as labels but not as a wait: all begin in the same
+    millisecond, which people never do.
+    """
     run, number = Run(), time.time_ns()
     start = time.perf_counter()
     end = start + seconds
 
     async def annotate(name: str) -> None:
         nonlocal number
-        while run.labels < labels and time.perf_counter() < end:
+        rounds = 0
+        while rounds < 2 or (run.labels < labels and time.perf_counter() < end):
             before = time.perf_counter()
             queries = await contender.lease(name)
             between = time.perf_counter()
@@ -124,9 +129,11 @@ async def measure(contender: Any, *, clients: int, labels: int, seconds: float) 
             number += 1
             await contender.submit(name, queries, str(number))
             after = time.perf_counter()
-            run.leases.append(between - before)
-            run.submits.append(after - between)
             run.labels += len(queries)
+            rounds += 1
+            if rounds > 1:
+                run.leases.append(between - before)
+                run.submits.append(after - between)
 
     await asyncio.gather(*(annotate(f"annotator-{n}") for n in range(clients)))
     run.seconds = time.perf_counter() - start

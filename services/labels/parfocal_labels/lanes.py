@@ -20,6 +20,9 @@ from parfocal_runtime.transactions import Session, Transactions
 # Queries in one transaction. With more, all callers would march in step, and the database would
 # idle while their answers are made out, and the other way round.
 HEAVIEST = 640
+# Answers in one transaction. Both lanes share the processor, and people wait for their next
+# queries, not for what they sent to be written: few answers at a time let the queries come first.
+_MOST_ANSWERS = 240
 # Sixty annotators with a hundred queries each in hand; about 1 KiB each.
 _SPECS_AT_HAND = 10_000
 # Leases that are over are put back this often, and at once where somebody would get too few.
@@ -59,7 +62,9 @@ class Lanes:
             self._hand_out, weigh=lambda wish: wish.count, heaviest=heaviest
         )
         self.answers: Coalescer[Submission, Answered] = Coalescer(
-            self._answer, weigh=lambda each: len(each.votes), heaviest=heaviest
+            self._answer,
+            weigh=lambda each: len(each.votes),
+            heaviest=min(heaviest, _MOST_ANSWERS),
         )
 
     async def _hand_out(

@@ -241,7 +241,7 @@ class Statements:
                 _literal([number + 1 for _, number, _ in held]),
                 _literal(_unless_all(purposes, Purpose.VOTE.value)),
                 [wish.annotator for wish in wishes],
-                _literal([wish.until for wish in wishes]),
+                [wish.until for wish in wishes],
                 project,
                 votes_needed,
             )
@@ -479,7 +479,7 @@ _COUNT_HANDED = (
 
 _HOLD = (
     "WITH given AS (SELECT query_id, ($4::text[])[wish] AS annotator,"
-    " ($5::text::bigint[])[wish] AS expire_time, COALESCE(purpose, 'vote') AS purpose"
+    " ($5::bigint[])[wish] AS expire_time, COALESCE(purpose, 'vote') AS purpose"
     " FROM unnest($1::text::bigint[], $2::text::int[], $3::text::text[])"
     " AS u(query_id, wish, purpose)),"
     " held AS (INSERT INTO leases (query_id, annotator, project_id, expire_time, purpose)"
