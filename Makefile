@@ -9,8 +9,12 @@ IMAGES ?=
 TRUTH ?=
 SPLIT ?=
 OUT ?= runs/demo
+# What runs for minutes: killed processes, soaks, chance. Counting lines would slow it by a third.
 PROOFS := $(addprefix tests/integration/labels/test_label_,crash.py replicas.py memory.py fuzz.py model.py) \
           tests/integration/inference/test_no_cross_talk.py
+WHOLE := tests/e2e $(PROOFS)
+# Two files at a time, the longest first.
+RUN := $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=15
 DEMO := $(if $(IMAGES),--images $(IMAGES)) $(if $(TRUTH),--truth $(TRUTH)) $(if $(SPLIT),--split $(SPLIT))
 
 .PHONY: demo test checks install install-check clients fmt lint type protos protos-check test-unit test-integration proofs images k8s-check clean
@@ -20,7 +24,8 @@ demo: $(VENV)/all ## one campaign on generated images, or: make demo IMAGES=fold
 
 test: install ## everything that is checked
 	$(MAKE) --no-print-directory --jobs=2 checks
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov --cov-report=term --durations=15 $(PYTEST)
+	$(RUN) $(PYTEST) $(WHOLE)
+	$(RUN) $(PYTEST) --cov --cov-report=term $(addprefix --ignore=,$(WHOLE))
 
 checks: lint type protos-check install-check clients ## all but the tests
 
