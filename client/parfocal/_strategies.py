@@ -6,7 +6,7 @@ from parfocal._errors import InvalidRequestError
 from parfocal.suggestion.v1.strategy_pb2 import Strategy
 
 STRATEGIES = tuple(field.name.replace("_", "-") for field in Strategy.DESCRIPTOR.fields)
-"""Names of the strategies: `random`, `core-set`, `entropy`, `late-fusion`, `two-stream`."""
+"""Names of the strategies; docs/strategies.md says what each does and needs."""
 
 
 def strategy_to_pb(strategy: str | Strategy) -> Strategy:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
+import numpy as np
 import numpy.typing as npt
 
 from parfocal._connection import Connection
@@ -36,6 +37,8 @@ class Suggestions:
         candidates: str = "",
         features: Mapping[str, str | npt.ArrayLike] | None = None,
         probabilities: Iterable[float] = (),
+        predictions: str | npt.ArrayLike | None = None,
+        measures: Mapping[str, str | npt.ArrayLike] | None = None,
         labelled: Mapping[int, bool] | None = None,
         excluded: Iterable[int] = (),
         seed: int = 0,
@@ -48,12 +51,16 @@ class Suggestions:
             project: Name of the project.
             selection: Name of the selection; the same inputs again give the same selection.
             budget: How many to choose; more than there are takes all.
-            strategy: `random`, `core-set`, `entropy`, `late-fusion`, `two-stream`, or a message
-                with parameters.
+            strategy: Name of a strategy, such as `two-stream`, or a message with parameters;
+                `strategies` lists them.
             candidates: Folder of the candidate set, unless features are sent along.
             features: By stream: the path of an array (N, d) in the object store, or the matrix
                 itself. Row i belongs to candidate i.
             probabilities: Mean probability of each candidate, where there is no candidate set.
+            predictions: Class probabilities of several views of each candidate: the path of an
+                array (N, views, classes) in the object store, or the array itself.
+            measures: By name, such as `foreground` or `predicted_loss`: a column of the candidate
+                table, or the numbers (N,) themselves.
             labelled: Verdicts that are known, by candidate; these are not chosen again.
             excluded: Candidates that must not be chosen.
             seed: The same inputs and seed give the same selection, bit for bit.
@@ -72,6 +79,8 @@ class Suggestions:
             candidates=candidates,
             features=[_stream(name, source) for name, source in (features or {}).items()],
             probabilities=probabilities,
+            predictions=_predictions(predictions),
+            measures=[_measure(name, source) for name, source in (measures or {}).items()],
             labelled=_labelled(labelled or {}),
             excluded=excluded,
             strategy=strategy_to_pb(strategy),
@@ -158,7 +167,6 @@ class Suggestions:
 
         Example:
             >>> [strategy.name for strategy in client.suggestions.strategies()]  # doctest: +SKIP
-            ['core-set', 'entropy', 'late-fusion', 'random', 'two-stream']
         """
         request = messages.ListStrategiesRequest()
         return list(self._connection.call(self._stub.ListStrategies, request).strategies)
@@ -168,6 +176,21 @@ def _stream(name: str, source: str | npt.ArrayLike) -> messages.FeatureStream:
     if isinstance(source, str):
         return messages.FeatureStream(name=name, array=source)
     return messages.FeatureStream(name=name, inline=matrix_to_pb(source))
+
+
+def _predictions(source: str | npt.ArrayLike | None) -> messages.Predictions | None:
+    if source is None or isinstance(source, str):
+        return None if source is None else messages.Predictions(array=source)
+    values = np.asarray(source, np.float32)
+    rows, views, classes = values.shape
+    flat = values.reshape(rows, views * classes)
+    return messages.Predictions(inline=matrix_to_pb(flat), classes=classes)
+
+
+def _measure(name: str, source: str | npt.ArrayLike) -> messages.Measure:
+    if isinstance(source, str):
+        return messages.Measure(name=name, column=source)
+    return messages.Measure(name=name, inline=matrix_to_pb(np.reshape(source, (-1, 1))))
 
 
 def _labelled(verdicts: Mapping[int, bool]) -> list[messages.LabelledCandidate]:

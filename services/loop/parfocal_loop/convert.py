@@ -22,7 +22,8 @@ from parfocal_runtime.store import ObjectStore
 _DEFAULT_PAGE, _LARGEST_PAGE = 50, 1000
 # A selection answers with no more picks than this, and the queue is filled from that answer.
 _LARGEST_BUDGET = 10_000
-_NEEDS_FEATURES = {"core_set", "late_fusion", "two_stream"}
+# A base model predicts each candidate once, so a round has no several views to compare.
+_NEEDS_PREDICTIONS = {"acft"}
 
 
 def project_from_parent(parent: str) -> str:
@@ -107,6 +108,10 @@ def _check_strategy(spec: rounds.RoundSpec) -> None:
             field="round.spec.strategy",
             known=",".join(known),
         )
+    if strategy in _NEEDS_PREDICTIONS:
+        fault = "needs predictions of several views of each candidate, which a round does not make"
+        raise _invalid("round.spec.strategy", strategy, fault)
+    parameters = getattr(spec.strategy, strategy).DESCRIPTOR.fields_by_name
     streams = [choice.stream for choice in spec.encoders]
     for choice in spec.encoders:
         if choice.stream not in ("image", "mask"):
@@ -114,7 +119,7 @@ def _check_strategy(spec: rounds.RoundSpec) -> None:
         checked_name(choice.encoder.name, field="round.spec.encoders.encoder.name")
     if len(set(streams)) != len(streams):
         raise _invalid("round.spec.encoders", ",".join(streams), "must name each stream once")
-    if strategy in _NEEDS_FEATURES and not streams:
+    if not streams and ("stream" in parameters or "first_stream" in parameters):
         raise _missing("round.spec.encoders")
     if spec.training.tune_image_encoder and "image" not in streams:
         raise _missing("round.spec.encoders")

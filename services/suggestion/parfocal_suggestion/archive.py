@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,9 @@ class Record:
         pool: Candidates that could be chosen.
         candidates: Folder of the candidate set, or empty.
         streams: `name`, `array` (empty where inline) and `encoder` of each stream.
+        predictions: Path of the array of predictions; empty where inline or absent.
+        views: (m, C) of the predictions, or empty.
+        measures: `name`, `array` and `column` (both empty where inline) of each measure.
         model: Base model, or empty.
         inputs: SHA-256 of each input.
         environment: Libraries and processor.
@@ -70,12 +73,16 @@ class Record:
     environment: Mapping[str, str]
     cells: str
     create_time: str
+    predictions: str = ""
+    views: list[int] = field(default_factory=list)
+    measures: list[dict[str, str]] = field(default_factory=list)
 
     @classmethod
     def from_json(cls, text: bytes) -> Record:
-        """Read a record; keys of later releases are passed over."""
+        """Read a record; keys of later releases are passed over, those of earlier ones enough."""
         document = json.loads(text)
-        return cls(**{each.name: document[each.name] for each in fields(cls)})
+        known = [each.name for each in fields(cls) if each.name in document]
+        return cls(**{name: document[name] for name in known})
 
     def to_json(self) -> bytes:
         """Return the record as it is stored."""
@@ -94,6 +101,8 @@ class Record:
             "random_share",
             "inputs",
             "streams",
+            "predictions",
+            "measures",
             "model",
         )
         return {part: getattr(self, part) for part in parts}
@@ -137,6 +146,8 @@ def cells_table(
     *,
     inline: Mapping[str, Floats],
     probabilities: Floats | None,
+    predictions: Floats | None,
+    measures: Mapping[str, Floats],
 ) -> pa.Table:
     """Return the state and the cell of every candidate, and the inputs that lie nowhere else.
 
@@ -145,10 +156,13 @@ def cells_table(
         suggestion: What was chosen.
         inline: (N, d) features that were sent with the request, excluded candidates included.
         probabilities: (N,) probabilities that were sent with the request, likewise.
+        predictions: (N, m, C) predictions that were sent with the request, likewise.
+        measures: (N,) measures that were sent with the request, likewise.
 
     Returns:
         Columns candidate, state (`available`, `labelled`, `excluded`), verdict (null without an
-        answer), cluster, cell (-1 for none), distance; `feature:<stream>` and `probability`.
+        answer), cluster, cell (-1 for none), distance; `feature:<stream>`, `probability`,
+        `prediction` and `measure:<name>`.
     """
     everyone = np.sort(np.concatenate([pool.candidates, pool.excluded]))
     inside = np.isin(everyone, pool.excluded, invert=True)
@@ -162,10 +176,12 @@ def cells_table(
         "distance": _spread(selection.distances, inside, np.float32(np.nan)),
     }
     for name, features in inline.items():
-        flat = pa.array(np.ascontiguousarray(features, np.float32).reshape(-1))
-        columns[f"feature:{name}"] = pa.FixedSizeListArray.from_arrays(flat, features.shape[1])
+        columns[f"feature:{name}"] = _rows_of_floats(features)
     if probabilities is not None:
         columns["probability"] = probabilities
+    if predictions is not None:
+        columns["prediction"] = _rows_of_floats(predictions)
+    columns |= {f"measure:{name}": measure for name, measure in measures.items()}
     return pa.table(columns)
 
 
@@ -215,6 +231,11 @@ def load(store: ObjectStore, project: str, selection: str) -> Stored:
             selection=f"projects/{project}/selections/{selection}",
         )
     return Stored(Record.from_json(record), table)
+
+
+def _rows_of_floats(values: Floats) -> pa.Array:
+    flat = np.ascontiguousarray(values, np.float32).reshape(-1)
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat), int(np.prod(values.shape[1:])))
 
 
 def _spread(values: Any, inside: Any, outside: Any) -> Any:

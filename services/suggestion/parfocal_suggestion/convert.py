@@ -22,7 +22,7 @@ from parfocal_suggestion.convert_strategy import (
 )
 from parfocal_suggestion.digest import json_sha256
 from parfocal_suggestion.explain import Explanation
-from parfocal_suggestion.order import Order, Stream
+from parfocal_suggestion.order import Measure, Order, Predictions, Stream
 from parfocal_suggestion.pool import Floats, Ids, Mask
 from parfocal_suggestion.propagation import Default, Propagated
 from parfocal_suggestion.replay import Replay
@@ -61,6 +61,8 @@ def order_from_pb(request: pb.SuggestRequest, resolve: Resolve) -> Order:
         candidates=resolve(request.candidates) if request.candidates else "",
         streams=_streams_from_pb(request.features, resolve),
         probabilities=_probabilities_from_pb(request),
+        predictions=_predictions_from_pb(request, resolve),
+        measures=_measures_from_pb(request.measures, resolve),
         labelled=labelled,
         verdicts=verdicts,
         excluded=np.array(request.excluded, np.int64),
@@ -255,6 +257,48 @@ def _probabilities_from_pb(request: pb.SuggestRequest) -> Floats | None:
     if request.candidates:
         raise _invalid("probabilities", len(request.probabilities), "come from the candidate set")
     return np.array(request.probabilities, np.float32)
+
+
+def _predictions_from_pb(request: pb.SuggestRequest, resolve: Resolve) -> Predictions | None:
+    if not request.HasField("predictions"):
+        return None
+    predictions = request.predictions
+    source = predictions.WhichOneof("source")
+    if source is None:
+        raise InvalidInput(
+            "ERROR_REASON_MISSING_FIELD",
+            "predictions need an array or inline numbers",
+            field="predictions",
+        )
+    if source == "array":
+        return Predictions(resolve(predictions.array))
+    flat = matrix_from_pb(predictions.inline, "predictions")
+    if predictions.classes < 2 or flat.shape[1] % predictions.classes:
+        fault = f"must be at least 2 and divide the {flat.shape[1]} columns"
+        raise _invalid("predictions.classes", predictions.classes, fault)
+    return Predictions(inline=flat.reshape(len(flat), -1, predictions.classes))
+
+
+def _measures_from_pb(measures: Sequence[pb.Measure], resolve: Resolve) -> tuple[Measure, ...]:
+    names = [each.name for each in measures]
+    if len(set(names)) < len(names):
+        raise _invalid("measures", ", ".join(names), "must have different names")
+    return tuple(_measure_from_pb(each, resolve) for each in measures)
+
+
+def _measure_from_pb(measure: pb.Measure, resolve: Resolve) -> Measure:
+    name = checked_name(measure.name, field="measures.name")
+    source = measure.WhichOneof("source")
+    if source == "array":
+        return Measure(name, array=resolve(measure.array))
+    if source == "column":
+        return Measure(name, column=measure.column)
+    if source is None:
+        return Measure(name, column=name)
+    numbers = matrix_from_pb(measure.inline, f"measures[{name}]")
+    if numbers.shape[1] != 1:
+        raise _invalid(f"measures[{name}]", numbers.shape[1], "must have one column")
+    return Measure(name, inline=numbers[:, 0])
 
 
 def _version_from_pb(version: artifact_pb.ModelVersion) -> str:

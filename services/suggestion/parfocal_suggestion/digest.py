@@ -18,8 +18,8 @@ from parfocal_suggestion.pool import Pool
 def pool_digests(pool: Pool) -> dict[str, str]:
     """SHA-256 of each input by name, over exactly the values that a strategy sees.
 
-    Names are `candidates`, `probabilities`, `labelled`, `verdicts`, `excluded` and
-    `features[<stream>]`; absent inputs are left out.
+    Names are `candidates`, `probabilities`, `predictions`, `labelled`, `verdicts`, `excluded`,
+    `features[<stream>]` and `measures[<name>]`; absent inputs are left out.
     """
     arrays: dict[str, NDArray[np.generic]] = {
         "candidates": pool.candidates,
@@ -27,9 +27,12 @@ def pool_digests(pool: Pool) -> dict[str, str]:
         "verdicts": pool.verdicts,
         "excluded": pool.excluded,
         **{f"features[{name}]": features for name, features in pool.streams.items()},
+        **{f"measures[{name}]": measure for name, measure in pool.measures.items()},
     }
     if pool.probabilities is not None:
         arrays["probabilities"] = pool.probabilities
+    if pool.predictions is not None:
+        arrays["predictions"] = pool.predictions
     return {name: _array_sha256(array) for name, array in arrays.items()}
 
 

@@ -56,6 +56,8 @@ def make_selection(
         suggestion,
         inline={each.name: each.inline for each in order.streams if each.inline is not None},
         probabilities=None if order.candidates else order.probabilities,
+        predictions=order.predictions.inline if order.predictions else None,
+        measures={each.name: each.inline for each in order.measures if each.inline is not None},
     )
     record = _record(order, pool, strategy=suggestion.strategy, now=now)
     return keep(store, record, picks_table(pool, suggestion, why), cells)
@@ -77,6 +79,12 @@ def _record(order: Order, pool: Pool, *, strategy: Strategy, now: datetime) -> R
         streams=[
             {"name": each.name, "array": each.array, "encoder": each.encoder}
             for each in order.streams
+        ],
+        predictions=order.predictions.array if order.predictions else "",
+        views=list(pool.predictions.shape[1:]) if pool.predictions is not None else [],
+        measures=[
+            {"name": each.name, "array": each.array, "column": each.column}
+            for each in order.measures
         ],
         model=order.model,
         inputs=pool_digests(pool),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import pyarrow as pa
 
 from parfocal_runtime.arrays import open_array
 from parfocal_runtime.errors import InvalidInput
@@ -32,6 +33,36 @@ class Stream:
 
 
 @dataclass(frozen=True)
+class Predictions:
+    """Class probabilities of several views of each candidate.
+
+    Attributes:
+        array: Path of an array (N, m, C), or empty.
+        inline: (N, m, C) float32, or None.
+    """
+
+    array: str = ""
+    inline: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number per candidate: an array, a column of the candidate table, or the numbers.
+
+    Attributes:
+        name: Name by which strategies ask for it.
+        array: Path of an array (N,), or empty.
+        column: Column of the candidate table, or empty.
+        inline: (N,) float32, or None.
+    """
+
+    name: str
+    array: str = ""
+    column: str = ""
+    inline: Floats | None = None
+
+
+@dataclass(frozen=True)
 class Order:
     """A wish for a selection.
 
@@ -45,6 +76,8 @@ class Order:
         candidates: Folder of the candidate set, or empty.
         streams: The feature streams.
         probabilities: (N,) mean probabilities where there is no candidate set.
+        predictions: Class probabilities of several views, or None.
+        measures: Numbers by name.
         labelled: (L,) ids with an answer.
         verdicts: (L,) the answers.
         excluded: (E,) ids that must not be chosen.
@@ -60,6 +93,8 @@ class Order:
     candidates: str = ""
     streams: tuple[Stream, ...] = ()
     probabilities: Floats | None = None
+    predictions: Predictions | None = None
+    measures: tuple[Measure, ...] = ()
     labelled: Ids = field(default_factory=lambda: np.empty(0, np.int64))
     verdicts: Mask = field(default_factory=lambda: np.empty(0, np.bool_))
     excluded: Ids = field(default_factory=lambda: np.empty(0, np.int64))
@@ -76,12 +111,14 @@ class CandidateSet:
     """The columns of a candidate table that suggestion uses, by candidate.
 
     Attributes:
+        table: All columns.
         candidates: (N,) int64 ids, 0 to N-1.
         mean_probability: (N,) float32.
         max_probability: (N,) float32.
         area: (N,) int32, pixels.
     """
 
+    table: pa.Table
     candidates: Ids
     mean_probability: Floats
     max_probability: Floats
@@ -103,7 +140,7 @@ def read_candidates(store: ObjectStore, folder: str) -> CandidateSet:
     ids, mean, greatest, area = (table.column(name).to_numpy() for name in wanted)
     if not np.array_equal(ids, np.arange(len(ids))):
         raise _wrong_table(folder, "does not number its candidates 0 to N-1")
-    return CandidateSet(ids, mean, greatest, area)
+    return CandidateSet(table, ids, mean, greatest, area)
 
 
 def read_pool(store: ObjectStore, order: Order) -> Pool:
@@ -115,15 +152,19 @@ def read_pool(store: ObjectStore, order: Order) -> Pool:
     """
     streams = {stream.name: _read_stream(store, stream) for stream in order.streams}
     probabilities = order.probabilities
-    if order.candidates:
-        table = read_candidates(store, order.candidates)
-        ids, probabilities = table.candidates, table.mean_probability
+    predictions = _read_predictions(store, order.predictions)
+    known = read_candidates(store, order.candidates) if order.candidates else None
+    measures = {each.name: _read_measure(store, each, known) for each in order.measures}
+    if known is not None:
+        ids, probabilities = known.candidates, known.mean_probability
     else:
-        ids = np.arange(_rows(streams, probabilities))
+        ids = np.arange(_rows([*streams.values(), probabilities, predictions, *measures.values()]))
     return Pool.of(
         ids,
         streams=streams,
         probabilities=probabilities,
+        predictions=predictions,
+        measures=measures,
         labelled=order.labelled,
         verdicts=order.verdicts,
         excluded=order.excluded,
@@ -133,30 +174,63 @@ def read_pool(store: ObjectStore, order: Order) -> Pool:
 def _read_stream(store: ObjectStore, stream: Stream) -> Floats:
     if stream.inline is not None:
         return stream.inline
-    array = open_array(store, stream.array)
+    return _read_floats(store, stream.array, field=f"features[{stream.name}]")
+
+
+def _read_predictions(store: ObjectStore, predictions: Predictions | None) -> Floats | None:
+    if predictions is None or predictions.inline is not None:
+        return predictions.inline if predictions else None
+    return _read_floats(store, predictions.array, field="predictions")
+
+
+def _read_measure(store: ObjectStore, measure: Measure, known: CandidateSet | None) -> Floats:
+    field = f"measures[{measure.name}]"
+    if measure.inline is not None:
+        return measure.inline
+    if measure.array:
+        return _read_floats(store, measure.array, field=field)
+    column = measure.column or measure.name
+    if known is None or column not in known.table.column_names:
+        raise InvalidInput(
+            "ERROR_REASON_INVALID_FIELD",
+            f"{field} is no column {column!r} of a candidate table",
+            field=field,
+            value=column,
+        )
+    values = known.table.column(column)
+    if not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
+        raise _wrong_dtype(field, values.type, "of numbers")
+    # Gaps become NaN, which the pool refuses with their candidates.
+    return np.asarray(values.to_numpy(), np.float32)
+
+
+def _read_floats(store: ObjectStore, path: str, *, field: str) -> Floats:
+    array = open_array(store, path)
     dtype = array.dtype.numpy_dtype
     if dtype.kind != "f":
-        raise InvalidInput(
-            "ERROR_REASON_DTYPE_MISMATCH",
-            f"features[{stream.name}] are {dtype}, not float32",
-            field=f"features[{stream.name}]",
-            dtype=dtype,
-            expected="float32",
-        )
+        raise _wrong_dtype(field, dtype, "float32")
     return np.asarray(array.read().result(), np.float32)
 
 
-def _rows(streams: dict[str, Floats], probabilities: Floats | None) -> int:
-    counts = [len(features) for features in streams.values()]
-    if probabilities is not None:
-        counts.append(len(probabilities))
+def _rows(inputs: list[Floats | None]) -> int:
+    counts = [len(values) for values in inputs if values is not None]
     if not counts:
         raise InvalidInput(
             "ERROR_REASON_MISSING_FIELD",
-            "either candidates, features or probabilities must be given",
+            "either candidates, features, probabilities, predictions or measures must be given",
             field="candidates",
         )
     return counts[0]
+
+
+def _wrong_dtype(field: str, dtype: object, expected: str) -> InvalidInput:
+    return InvalidInput(
+        "ERROR_REASON_DTYPE_MISMATCH",
+        f"{field} are {dtype}, not {expected}",
+        field=field,
+        dtype=dtype,
+        expected=expected,
+    )
 
 
 def _wrong_table(folder: str, cause: str) -> InvalidInput:

@@ -33,6 +33,10 @@ class Pool:
         candidates: (N,) int64, ascending, unique.
         streams: Feature arrays by name, each (N, d) float32 and finite.
         probabilities: (N,) float32 for two classes (that of True) or (N, C) float32.
+        predictions: (N, m, C) float32, class probabilities of m views of each candidate: its
+            patches, the members of an ensemble, passes with dropout. Of two classes the second
+            is True.
+        measures: Numbers by name, each (N,) float32 and finite.
         labelled: (L,) int64, ascending; a subset of `candidates`.
         verdicts: (L,) bool, the answers in the order of `labelled`.
         pending: (P,) int64, ascending; will be labelled whatever a strategy picks.
@@ -42,6 +46,8 @@ class Pool:
     candidates: Ids
     streams: Mapping[str, Floats] = field(default_factory=dict)
     probabilities: Floats | None = None
+    predictions: Floats | None = None
+    measures: Mapping[str, Floats] = field(default_factory=dict)
     labelled: Ids = field(default_factory=lambda: np.empty(0, np.int64))
     verdicts: Mask = field(default_factory=lambda: np.empty(0, np.bool_))
     pending: Ids = field(default_factory=lambda: np.empty(0, np.int64))
@@ -54,6 +60,8 @@ class Pool:
         *,
         streams: Mapping[str, ArrayLike] | None = None,
         probabilities: ArrayLike | None = None,
+        predictions: ArrayLike | None = None,
+        measures: Mapping[str, ArrayLike] | None = None,
         labelled: ArrayLike = (),
         verdicts: ArrayLike = (),
         excluded: ArrayLike = (),
@@ -64,6 +72,8 @@ class Pool:
             candidates: (N,) ids in any order, each once.
             streams: (N, d) features by name, rows in the order of `candidates`.
             probabilities: (N,) or (N, C) in [0, 1], rows in the order of `candidates`.
+            predictions: (N, m, C) in [0, 1], m > 0 and C > 1, rows in the order of `candidates`.
+            measures: (N,) numbers by name, rows in the order of `candidates`.
             labelled: (L,) ids that have an answer.
             verdicts: (L,) answers, in the order of `labelled`.
             excluded: (E,) ids that are never chosen and influence nothing.
@@ -81,6 +91,10 @@ class Pool:
                 name: _features(name, values, ids, keep) for name, values in (streams or {}).items()
             },
             probabilities=_probabilities(probabilities, ids, keep),
+            predictions=_predictions(predictions, ids, keep),
+            measures={
+                name: _measure(name, values, ids, keep) for name, values in (measures or {}).items()
+            },
             labelled=chosen,
             verdicts=answers,
             excluded=out,
@@ -132,12 +146,62 @@ class Pool:
             )
         return self.streams[name]
 
+    def views(self, *, at_least: int = 1) -> Floats:
+        """Class probabilities (N, m, C) of the views of each candidate.
+
+        Raises:
+            InvalidInput: If there are none (`ERROR_REASON_MISSING_FIELD`), or fewer views than
+                `at_least` (`ERROR_REASON_SHAPE_MISMATCH`).
+        """
+        if self.predictions is None:
+            raise _missing("predictions", "predictions of several views of each candidate")
+        if self.predictions.shape[1] < at_least:
+            raise InvalidInput(
+                "ERROR_REASON_SHAPE_MISMATCH",
+                f"predictions must have {at_least} views or more of each candidate",
+                field="predictions",
+                shape=self.predictions.shape,
+                expected=f"(N, {at_least} or more, C)",
+            )
+        return self.predictions
+
+    def class_probabilities(self) -> Floats:
+        """Probability (N,) of True, or (N, C) of each class: the mean of the views if there are.
+
+        Raises:
+            InvalidInput: If nothing was predicted (`ERROR_REASON_MISSING_FIELD`).
+        """
+        if self.predictions is not None:
+            return np.asarray(self.predictions.mean(axis=1), np.float32)
+        if self.probabilities is None:
+            raise _missing("probabilities", "the base model's probabilities")
+        return self.probabilities
+
+    def measure(self, name: str) -> Floats:
+        """Numbers (N,) of one measure.
+
+        Raises:
+            InvalidInput: If there is no measure of that name (`ERROR_REASON_INVALID_FIELD`).
+        """
+        if name not in self.measures:
+            raise InvalidInput(
+                "ERROR_REASON_INVALID_FIELD",
+                f"no measure {name!r}; there are {sorted(self.measures)}",
+                field="measures",
+                value=name,
+            )
+        return self.measures[name]
+
 
 def named(ids: Sequence[int] | Ids) -> str:
     """Ids for a message: the first ten and how many more."""
     listed = ", ".join(str(int(i)) for i in ids[:_IDS_NAMED])
     more = len(ids) - _IDS_NAMED
     return f"{listed} and {more} more" if more > 0 else listed
+
+
+def _missing(field: str, what: str) -> InvalidInput:
+    return InvalidInput("ERROR_REASON_MISSING_FIELD", f"this needs {what}", field=field)
 
 
 def _unique_ids(values: ArrayLike, *, field: str) -> Ids:
@@ -241,13 +305,52 @@ def _probabilities(values: ArrayLike | None, ids: Ids, keep: Rows | slice) -> Fl
         )
     _check_rows("probabilities", len(probabilities), len(ids))
     kept = probabilities[keep]
-    inside = (kept >= 0) & (kept <= 1)
-    wrong = ~(inside if inside.ndim == 1 else np.all(inside, axis=1))
-    if np.any(wrong):
+    _check_chances("probabilities", kept, ids[keep])
+    return kept
+
+
+def _predictions(values: ArrayLike | None, ids: Ids, keep: Rows | slice) -> Floats | None:
+    if values is None:
+        return None
+    predictions = np.asarray(values, np.float32)
+    if predictions.ndim != 3 or predictions.shape[1] < 1 or predictions.shape[2] < 2:
+        raise InvalidInput(
+            "ERROR_REASON_SHAPE_MISMATCH",
+            f"predictions must be (N, m, C) with C > 1, got shape {predictions.shape}",
+            field="predictions",
+            shape=predictions.shape,
+            expected="(N, m, C)",
+        )
+    _check_rows("predictions", len(predictions), len(ids))
+    kept = predictions[keep]
+    _check_chances("predictions", kept, ids[keep])
+    return kept
+
+
+def _measure(name: str, values: ArrayLike, ids: Ids, keep: Rows | slice) -> Floats:
+    measure = np.asarray(values)
+    if measure.ndim != 1:
+        raise InvalidInput(
+            "ERROR_REASON_SHAPE_MISMATCH",
+            f"measures {name!r} must be (N,), got shape {measure.shape}",
+            field=f"measures[{name}]",
+            shape=measure.shape,
+            expected="(N,)",
+        )
+    _check_rows(f"measures[{name}]", len(measure), len(ids))
+    kept = measure[keep]
+    _check_usable(f"measures[{name}]", kept, ids[keep])
+    return np.ascontiguousarray(kept, np.float32)
+
+
+def _check_chances(field: str, values: Floats, ids: Ids) -> None:
+    # NaN fails both comparisons.
+    columns = tuple(range(1, values.ndim))
+    inside = (values.min(axis=columns) >= 0) & (values.max(axis=columns) <= 1)
+    if not np.all(inside):
         raise InvalidInput(
             "ERROR_REASON_INVALID_FIELD",
-            f"probabilities must lie in [0, 1]; they do not for {named(ids[keep][wrong])}",
-            field="probabilities",
-            value=named(ids[keep][wrong]),
+            f"{field} must lie in [0, 1]; they do not for {named(ids[~inside])}",
+            field=field,
+            value=named(ids[~inside]),
         )
-    return kept

@@ -36,6 +36,7 @@ def reasons(
     parts = zip(
         ({"role": role.value} for role in suggestion.roles),
         ({"score": number} for number in _numbers(suggestion.scores)),
+        _parts(suggestion),
         _cells(suggestion, rows),
         _nearest_labelled(pool, suggestion, rows),
         _confidence(pool, rows),
@@ -48,6 +49,23 @@ def cell_sizes(cells: NDArray[np.int32]) -> NDArray[np.int32]:
     """Members (N,) of the cell of each candidate; 0 for those in none."""
     counts = np.append(np.bincount(cells[cells >= 0]), 0)
     return counts[cells].astype(np.int32)
+
+
+def _parts(suggestion: Suggestion) -> list[dict[str, object]]:
+    selection = suggestion.selection
+    names, values = list(selection.parts), list(selection.parts.values())
+    by_candidate = {
+        int(candidate): {
+            name: number
+            for name, number in zip(names, _numbers(row), strict=True)
+            if number is not None
+        }
+        for candidate, row in zip(
+            selection.candidates, np.stack(values, axis=1) if values else [], strict=bool(values)
+        )
+    }
+    parts = [by_candidate.get(int(candidate)) for candidate in suggestion.candidates]
+    return [{"parts": part} if part else {} for part in parts]
 
 
 def _cells(suggestion: Suggestion, rows: Rows) -> list[dict[str, object]]:

@@ -14,7 +14,7 @@ from parfocal_runtime.tables import read_table
 from parfocal_runtime.tasks import CancelFlag
 from parfocal_suggestion.archive import Record, load
 from parfocal_suggestion.digest import environment, pool_digests
-from parfocal_suggestion.order import Order, Stream, read_pool
+from parfocal_suggestion.order import Measure, Order, Predictions, Stream, read_pool
 from parfocal_suggestion.pool import Floats, Ids
 from parfocal_suggestion.strategies import strategy_of
 from parfocal_suggestion.suggest import Suggestion, suggest
@@ -90,6 +90,8 @@ def stored_order(store: ObjectStore, record: Record) -> Order:
         candidates=record.candidates,
         streams=tuple(_stream(stream, cells) for stream in record.streams),
         probabilities=_column(cells, "probability"),
+        predictions=_predictions(record, cells),
+        measures=tuple(_measure(measure, cells) for measure in record.measures),
         labelled=ids[labelled],
         verdicts=verdicts[labelled],
         excluded=ids[states == "excluded"],
@@ -100,6 +102,20 @@ def stored_order(store: ObjectStore, record: Record) -> Order:
 def _stream(stream: Mapping[str, str], cells: pa.Table) -> Stream:
     inline = None if stream["array"] else _column(cells, f"feature:{stream['name']}")
     return Stream(stream["name"], stream["array"], inline, stream["encoder"])
+
+
+def _predictions(record: Record, cells: pa.Table) -> Predictions | None:
+    if not record.views:
+        return None
+    if record.predictions:
+        return Predictions(record.predictions)
+    flat = _column(cells, "prediction")
+    return Predictions(inline=flat if flat is None else flat.reshape(-1, *record.views))
+
+
+def _measure(measure: Mapping[str, str], cells: pa.Table) -> Measure:
+    inline = _column(cells, f"measure:{measure['name']}")
+    return Measure(measure["name"], measure["array"], measure["column"], inline)
 
 
 def _column(cells: pa.Table, name: str) -> Floats | None:

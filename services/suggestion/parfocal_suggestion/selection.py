@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass
+from dataclasses import Field, dataclass, field
 from typing import Any, ClassVar, Protocol, Self, TypeAlias
 
 import numpy as np
@@ -14,7 +14,7 @@ from parfocal_suggestion.pool import Floats, Ids, Pool
 Checkpoint: TypeAlias = Callable[[], None]
 """Called between pieces of work; raises when the caller no longer wants the answer."""
 
-Parameters: TypeAlias = Mapping[str, bool | int | str]
+Parameters: TypeAlias = Mapping[str, bool | int | float | str]
 """The fields of a strategy by name, as they are stored."""
 
 
@@ -32,6 +32,7 @@ class Selection:
         cells: (N,) int32, the cell of every candidate of the pool, or -1 without cells.
         clusters: (N,) int32, the first-level cluster, or -1.
         distances: (N,) float32, distance to the centre of the cell, or NaN.
+        parts: What the scores are made of, by name: (B,) float32 each, in the order of the picks.
     """
 
     candidates: Ids
@@ -39,9 +40,16 @@ class Selection:
     cells: NDArray[np.int32]
     clusters: NDArray[np.int32]
     distances: Floats
+    parts: Mapping[str, Floats] = field(default_factory=dict)
 
     @classmethod
-    def without_cells(cls, pool: Pool, candidates: Ids, scores: Floats) -> Selection:
+    def without_cells(
+        cls,
+        pool: Pool,
+        candidates: Ids,
+        scores: Floats,
+        parts: Mapping[str, Floats] | None = None,
+    ) -> Selection:
         """Return a selection by a strategy that does not divide the pool."""
         nowhere = np.full(len(pool), -1, np.int32)
         return cls(
@@ -50,6 +58,7 @@ class Selection:
             cells=nowhere,
             clusters=nowhere,
             distances=np.full(len(pool), np.nan, np.float32),
+            parts=parts or {},
         )
 
     @classmethod
@@ -76,6 +85,9 @@ class Strategy(Protocol):
     """What the scores mean; empty without scores."""
     needs_features: ClassVar[bool]
     needs_probabilities: ClassVar[bool]
+    needs_predictions: ClassVar[bool]
+    """Whether it needs several views of each candidate."""
+    needs_measure: ClassVar[bool]
 
     def resolved(self, pool: Pool, budget: int) -> Self:
         """Return the strategy with every derived parameter filled in."""

@@ -131,6 +131,11 @@ def test_another_round_under_the_same_name_is_refused(loop: Deployment) -> None:
             "ERROR_REASON_MISSING_FIELD",
             "round.spec.encoders",
         ),
+        (
+            spec(strategy=strategies.Strategy(acft=strategies.AcftStrategy())),
+            "ERROR_REASON_INVALID_FIELD",
+            "round.spec.strategy",
+        ),
         (spec(random_share=1.5), "ERROR_REASON_INVALID_FIELD", "round.spec.random_share"),
         (spec(random_share=float("nan")), "ERROR_REASON_INVALID_FIELD", "round.spec.random_share"),
         (spec(confidence_level=1.0), "ERROR_REASON_INVALID_FIELD", "round.spec.confidence_level"),

@@ -8,11 +8,12 @@ import grpc
 import numpy as np
 import pytest
 
+from parfocal._strategies import STRATEGIES, strategy_to_pb
 from parfocal.common.v1 import artifact_pb2
 from parfocal.suggestion.v1 import selection_pb2, strategy_pb2
 from parfocal.suggestion.v1 import suggestion_service_pb2 as pb
 from parfocal.suggestion.v1.suggestion_service_pb2_grpc import SuggestionServiceStub
-from parfocal_runtime.arrays import open_array
+from parfocal_runtime.arrays import create_array, open_array
 from parfocal_runtime.channels import domain_error
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tables import read_table
@@ -21,13 +22,8 @@ SET = "projects/demo/candidates/first"
 IMAGE = "projects/demo/embeddings/first/image-1.zarr"
 TWO_STREAM = strategy_pb2.Strategy(two_stream=strategy_pb2.TwoStreamStrategy())
 RANDOM = strategy_pb2.Strategy(random=strategy_pb2.RandomStrategy())
-EVERY_STRATEGY = {
-    "random": RANDOM,
-    "core-set": strategy_pb2.Strategy(core_set=strategy_pb2.CoreSetStrategy()),
-    "entropy": strategy_pb2.Strategy(entropy=strategy_pb2.EntropyStrategy()),
-    "late-fusion": strategy_pb2.Strategy(late_fusion=strategy_pb2.LateFusionStrategy()),
-    "two-stream": TWO_STREAM,
-}
+EVERY_STRATEGY = {name: strategy_to_pb(name) for name in STRATEGIES}
+VIEWS = np.random.default_rng(5).dirichlet([1, 1], size=(60, 4)).astype("<f4")
 
 
 def stream(name: str) -> pb.FeatureStream:
@@ -51,6 +47,13 @@ def wish(**changes: Any) -> pb.SuggestRequest:
         "budget": 12,
         "seed": 5,
         "random_share": 0.25,
+        "predictions": pb.Predictions(
+            inline=artifact_pb2.FloatMatrix(rows=60, columns=8, data=VIEWS.tobytes()), classes=2
+        ),
+        "measures": [
+            pb.Measure(name="foreground", column="area"),
+            pb.Measure(name="predicted_loss", column="max_probability"),
+        ],
         "base_model": artifact_pb2.ModelVersion(name="base", version=2),
     }
     return pb.SuggestRequest(**{**fields, **changes})
@@ -99,6 +102,57 @@ def test_a_selection_lies_in_the_store_with_reasons(
     )
     assert cells.column("state").to_pylist()[7] == "excluded"
     assert cells.column("cell").to_pylist()[7] == -1
+
+
+def test_inline_predictions_and_measures_are_enough_and_replay(
+    suggestion: SuggestionServiceStub,
+) -> None:
+    numbers = artifact_pb2.FloatMatrix(rows=60, columns=1, data=VIEWS[:, 0, 0].tobytes())
+    request = wish(
+        candidates="",
+        features=[],
+        measures=[pb.Measure(name="predicted_loss", inline=numbers)],
+        strategy=strategy_pb2.Strategy(
+            acft=strategy_pb2.AcftStrategy(entropy_weight=0, diversity_weight=1)
+        ),
+    )
+
+    selection = suggestion.Suggest(request)
+    replay = suggestion.ReplaySelection(pb.ReplaySelectionRequest(name=selection.name))
+
+    acft = selection.strategy.acft
+    assert (acft.entropy_weight, acft.diversity_weight) == (0, 1)
+    assert acft.mode == strategy_pb2.ACFT_MODE_CODE
+    assert (replay.identical, list(replay.differences)) == (True, [])
+
+
+def test_predictions_by_path_are_the_same_as_inline(
+    suggestion: SuggestionServiceStub, store: ObjectStore
+) -> None:
+    path = "projects/demo/predictions/views.zarr"
+    array = create_array(store, path, shape=VIEWS.shape, dtype=np.float32, chunks=(16, 4, 2))
+    array.write(VIEWS).result()
+    acft = strategy_pb2.Strategy(acft=strategy_pb2.AcftStrategy())
+
+    inline = suggestion.Suggest(wish(strategy=acft))
+    by_path = suggestion.Suggest(
+        wish(strategy=acft, selection_id="by-path", predictions=pb.Predictions(array=path))
+    )
+    replay = suggestion.ReplaySelection(pb.ReplaySelectionRequest(name=by_path.name))
+
+    assert [pick.candidate for pick in by_path.picks] == [pick.candidate for pick in inline.picks]
+    assert replay.identical
+
+
+def test_parts_of_a_score_are_in_the_reason(suggestion: SuggestionServiceStub) -> None:
+    acft = strategy_pb2.Strategy(acft=strategy_pb2.AcftStrategy())
+
+    selection = suggestion.Suggest(wish(strategy=acft))
+
+    reasons = [json.loads(pick.reason) for pick in selection.picks]
+    chosen = [reason for reason in reasons if reason["role"] == "strategy"]
+    assert all(reason["parts"]["entropy"] == reason["score"] for reason in chosen)
+    assert all("parts" not in reason for reason in reasons if reason["role"] == "random")
 
 
 def test_derived_numbers_are_told(suggestion: SuggestionServiceStub) -> None:
@@ -332,9 +386,48 @@ BAD_REQUESTS: dict[str, tuple[dict[str, Any], str, str]] = {
         {"probabilities": [0.5] * 60}, "ERROR_REASON_INVALID_FIELD", "probabilities",
     ),
     "nothing to choose from": (
-        {"candidates": "", "features": [], "labelled": [], "excluded": [], "strategy": RANDOM},
+        {
+            "candidates": "", "features": [], "predictions": None, "measures": [],
+            "labelled": [], "excluded": [], "strategy": RANDOM,
+        },
         "ERROR_REASON_MISSING_FIELD",
         "candidates",
+    ),
+    "predictions without source": (
+        {"predictions": pb.Predictions()}, "ERROR_REASON_MISSING_FIELD", "predictions",
+    ),
+    "classes that do not divide the columns": (
+        {"predictions": pb.Predictions(
+            inline=artifact_pb2.FloatMatrix(rows=60, columns=8, data=VIEWS.tobytes()), classes=3)},
+        "ERROR_REASON_INVALID_FIELD",
+        "predictions.classes",
+    ),
+    "measure named twice": (
+        {"measures": [pb.Measure(name="area")] * 2}, "ERROR_REASON_INVALID_FIELD", "measures",
+    ),
+    "a measure that is no column": (
+        {"measures": [pb.Measure(name="weight")]},
+        "ERROR_REASON_INVALID_FIELD",
+        "measures[weight]",
+    ),
+    "a measure of two columns": (
+        {"measures": [pb.Measure(
+            name="weight",
+            inline=artifact_pb2.FloatMatrix(rows=60, columns=8, data=VIEWS.tobytes()))]},
+        "ERROR_REASON_INVALID_FIELD",
+        "measures[weight]",
+    ),
+    "an unknown word": (
+        {"strategy": strategy_pb2.Strategy(
+            acft=strategy_pb2.AcftStrategy(mode=99))},  # type: ignore[arg-type]
+        "ERROR_REASON_INVALID_FIELD",
+        "strategy.acft.mode",
+    ),
+    "a number that is none": (
+        {"strategy": strategy_pb2.Strategy(
+            acft=strategy_pb2.AcftStrategy(epsilon=float("nan")))},
+        "ERROR_REASON_INVALID_FIELD",
+        "strategy.acft.epsilon",
     ),
     "a name for the cells": (
         {"selection_id": "a-cells-b"}, "ERROR_REASON_INVALID_NAME", "selection_id",

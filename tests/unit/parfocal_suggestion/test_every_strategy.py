@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from parfocal_runtime.errors import Cancelled, InvalidInput
 from parfocal_runtime.tasks import CancelFlag
-from parfocal_suggestion.pool import Ids, Pool
+from parfocal_suggestion.pool import Pool
 from parfocal_suggestion.selection import Selection, Strategy
 from parfocal_suggestion.strategies import STRATEGIES
+from suggestion_pools import alike, points, pool_of
 
 every_strategy = pytest.mark.parametrize(
     "strategy", [make() for make in STRATEGIES.values()], ids=list(STRATEGIES)
@@ -22,29 +22,6 @@ with_streams = pytest.mark.parametrize(
     [STRATEGIES[name]() for name in ("core-set", "late-fusion", "two-stream")],
     ids=lambda strategy: strategy.name,
 )
-
-
-def points(count: int, *, seed: int = 0, columns: int = 5) -> NDArray[np.float32]:
-    """Points (count, columns) in six loose clumps."""
-    rng = np.random.default_rng(seed)
-    clumps = rng.normal(scale=3, size=(6, columns))
-    spread = rng.normal(size=(count, columns))
-    return (clumps[rng.integers(0, 6, count)] + spread).astype(np.float32)
-
-
-def pool_of(
-    ids: Ids | range, *, labelled: tuple[int, ...] = (), excluded: tuple[int, ...] = ()
-) -> Pool:
-    """The candidates `ids` out of a hundred, in the order given; each third label is False."""
-    rows = np.asarray(ids)
-    return Pool.of(
-        rows,
-        streams={"mask": points(100, columns=3)[rows], "image": points(100, seed=1)[rows]},
-        probabilities=np.random.default_rng(2).random(100, np.float32)[rows],
-        labelled=labelled,
-        verdicts=[candidate % 3 != 0 for candidate in labelled],
-        excluded=excluded,
-    )
 
 
 def assert_same(one: Selection, other: Selection) -> None:
@@ -111,18 +88,14 @@ def test_pending_candidates_are_not_chosen(strategy: Strategy) -> None:
 
 @every_strategy
 def test_coinciding_points_survive(strategy: Strategy) -> None:
-    same = np.ones((30, 4), np.float32)
-    chances = np.full(30, 0.5)
-    pool = Pool.of(np.arange(30), streams={"mask": same, "image": same}, probabilities=chances)
+    pool = alike(np.ones((30, 4), np.float32))
 
     assert len(set(strategy.select(pool, 12, seed=7).candidates.tolist())) == 12
 
 
 @every_strategy
 def test_points_closer_than_float32_can_tell_apart_survive(strategy: Strategy) -> None:
-    close = np.float32(1e6) + points(30) * np.float32(0.02)
-    chances = np.full(30, 0.5)
-    pool = Pool.of(np.arange(30), streams={"mask": close, "image": close}, probabilities=chances)
+    pool = alike(np.float32(1e6) + points(30) * np.float32(0.02))
 
     assert len(set(strategy.select(pool, 12, seed=7).candidates.tolist())) == 12
 
@@ -131,20 +104,14 @@ def test_points_closer_than_float32_can_tell_apart_survive(strategy: Strategy) -
 def test_the_largest_features_allowed_survive(strategy: Strategy) -> None:
     huge = points(30)
     huge *= np.float32(9e14) / np.abs(huge).max()
-    chances = np.full(30, 0.5)
-    pool = Pool.of(np.arange(30), streams={"mask": huge, "image": huge}, probabilities=chances)
+    pool = alike(huge)
 
     assert len(set(strategy.select(pool, 12, seed=7).candidates.tolist())) == 12
 
 
 @every_strategy
 def test_a_constant_feature_is_allowed(strategy: Strategy) -> None:
-    constant = np.hstack([points(25), np.full((25, 1), 3, np.float32)])
-    pool = Pool.of(
-        np.arange(25),
-        streams={"mask": constant, "image": constant},
-        probabilities=np.full(25, 0.5),
-    )
+    pool = alike(np.hstack([points(25), np.full((25, 1), 3, np.float32)]))
 
     assert len(strategy.select(pool, 10, seed=7).candidates) == 10
 
@@ -166,10 +133,13 @@ def test_nothing_is_chosen_where_all_is_labelled(strategy: Strategy) -> None:
 def test_float32_and_float64_agree(strategy: Strategy) -> None:
     single = pool_of(range(50))
     assert single.probabilities is not None
+    assert single.predictions is not None
     double = Pool.of(
         np.arange(50),
         streams={name: stream.astype(np.float64) for name, stream in single.streams.items()},
         probabilities=single.probabilities.astype(np.float64),
+        predictions=single.predictions.astype(np.float64),
+        measures={name: each.astype(np.float64) for name, each in single.measures.items()},
     )
 
     assert_same(strategy.select(single, 15, seed=7), strategy.select(double, 15, seed=7))

@@ -111,3 +111,79 @@ def test_probabilities_of_several_classes_are_taken() -> None:
 
     assert pool.probabilities is not None
     assert pool.probabilities[0].tolist() == [1, 0, 0]
+
+
+VIEWS = np.full((4, 3, 2), 0.5, np.float32)
+
+
+def test_predictions_and_measures_go_with_their_candidates() -> None:
+    views = VIEWS + np.arange(4, dtype=np.float32)[:, None, None] / 10
+
+    pool = Pool.of(
+        [30, 10, 20, 40], predictions=views, measures={"size": [3, 1, 2, 4]}, excluded=[20]
+    )
+
+    assert pool.views()[:, 0, 0].tolist() == pytest.approx([0.6, 0.5, 0.8])
+    assert pool.measure("size").tolist() == [1, 3, 4]
+
+
+def test_class_probabilities_are_the_mean_of_the_views_where_there_are() -> None:
+    views = np.array([[[0.2, 0.8], [0.6, 0.4]]])
+
+    both = Pool.of([0], probabilities=[0.1], predictions=views)
+    one = Pool.of([0], probabilities=[0.1])
+
+    np.testing.assert_allclose(both.class_probabilities(), [[0.4, 0.6]])
+    np.testing.assert_allclose(one.class_probabilities(), [0.1])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -0.1, 1.1])
+def test_predictions_that_are_no_chances_name_their_candidates(bad: float) -> None:
+    views = VIEWS.copy()
+    views[[0, 2], 1, 0] = bad
+
+    with pytest.raises(InvalidInput, match="6, 7"):
+        Pool.of([7, 5, 6, 4], predictions=views)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_measures_that_are_no_numbers_name_their_candidates(bad: float) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        Pool.of([7, 5, 6, 4], measures={"size": [bad, 1, 2, 3]})
+
+    assert caught.value.metadata["candidates"] == "7"
+    assert caught.value.metadata["field"] == "measures[size]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"predictions": VIEWS[0]}, "predictions"),
+        ({"predictions": VIEWS[:, :0]}, "predictions"),
+        ({"predictions": VIEWS[:, :, :1]}, "predictions"),
+        ({"predictions": VIEWS[:3]}, "predictions"),
+        ({"measures": {"size": [1, 2, 3]}}, "measures[size]"),
+        ({"measures": {"size": POINTS}}, "measures[size]"),
+    ],
+)
+def test_views_and_measures_of_another_shape_are_refused(
+    arguments: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        Pool.of(range(4), **arguments)
+
+    assert caught.value.reason == "ERROR_REASON_SHAPE_MISMATCH"
+    assert caught.value.metadata["field"] == field
+
+
+def test_what_the_pool_lacks_is_named() -> None:
+    pool = Pool.of(range(4), measures={"size": [1, 2, 3, 4]})
+
+    with pytest.raises(InvalidInput, match="several views"):
+        pool.views()
+    with pytest.raises(InvalidInput, match="probabilities"):
+        pool.class_probabilities()
+    with pytest.raises(InvalidInput, match="there are \\['size'\\]"):
+        pool.measure("weight")
+    with pytest.raises(InvalidInput, match="5 views or more"):
+        Pool.of(range(4), predictions=VIEWS).views(at_least=5)

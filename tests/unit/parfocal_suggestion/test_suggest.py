@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import suggestion_pools
 from parfocal_runtime.errors import InvalidInput
 from parfocal_suggestion.pool import Pool
 from parfocal_suggestion.reasons import reasons
@@ -33,7 +34,7 @@ def pool_of(count: int, *, labelled: tuple[int, ...] = ()) -> Pool:
 
 
 def test_the_random_share_does_not_depend_on_the_strategy() -> None:
-    pool = pool_of(60, labelled=(1, 2))
+    pool = suggestion_pools.pool_of(range(60), labelled=(1, 2))
 
     shares = {
         tuple(found.candidates[found.is_random].tolist())

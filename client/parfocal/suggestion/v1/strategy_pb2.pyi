@@ -5,6 +5,7 @@ isort:skip_file
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -15,6 +16,62 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _AcftMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AcftModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AcftMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ACFT_MODE_UNSPECIFIED: _AcftMode.ValueType  # 0
+    """Do not use."""
+    ACFT_MODE_PAPER: _AcftMode.ValueType  # 1
+    """As printed: the mean entropy, and each pair of views once."""
+    ACFT_MODE_CODE: _AcftMode.ValueType  # 2
+    """As in the released code: the summed entropy, and each pair of views twice."""
+    ACFT_MODE_NORMALISED: _AcftMode.ValueType  # 3
+    """Means over views and over pairs, which do not grow with the number of views."""
+
+class AcftMode(_AcftMode, metaclass=_AcftModeEnumTypeWrapper):
+    """How sums over the views of a candidate are taken."""
+
+ACFT_MODE_UNSPECIFIED: AcftMode.ValueType  # 0
+"""Do not use."""
+ACFT_MODE_PAPER: AcftMode.ValueType  # 1
+"""As printed: the mean entropy, and each pair of views once."""
+ACFT_MODE_CODE: AcftMode.ValueType  # 2
+"""As in the released code: the summed entropy, and each pair of views twice."""
+ACFT_MODE_NORMALISED: AcftMode.ValueType  # 3
+"""Means over views and over pairs, which do not grow with the number of views."""
+Global___AcftMode: _TypeAlias = AcftMode  # noqa: Y015
+
+class _AcftScaling:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AcftScalingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AcftScaling.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ACFT_SCALING_UNSPECIFIED: _AcftScaling.ValueType  # 0
+    """Do not use."""
+    ACFT_SCALING_NONE: _AcftScaling.ValueType  # 1
+    """Nothing else."""
+    ACFT_SCALING_RANK: _AcftScaling.ValueType  # 2
+    """The rank in the pool, 0 to 1; equals share the lowest."""
+    ACFT_SCALING_Z_SCORE: _AcftScaling.ValueType  # 3
+    """Standard deviations from the pool's mean."""
+
+class AcftScaling(_AcftScaling, metaclass=_AcftScalingEnumTypeWrapper):
+    """What the parts of a score are turned into before they are weighed."""
+
+ACFT_SCALING_UNSPECIFIED: AcftScaling.ValueType  # 0
+"""Do not use."""
+ACFT_SCALING_NONE: AcftScaling.ValueType  # 1
+"""Nothing else."""
+ACFT_SCALING_RANK: AcftScaling.ValueType  # 2
+"""The rank in the pool, 0 to 1; equals share the lowest."""
+ACFT_SCALING_Z_SCORE: AcftScaling.ValueType  # 3
+"""Standard deviations from the pool's mean."""
+Global___AcftScaling: _TypeAlias = AcftScaling  # noqa: Y015
 
 @_typing.final
 class Strategy(_message.Message):
@@ -27,6 +84,7 @@ class Strategy(_message.Message):
     ENTROPY_FIELD_NUMBER: _builtins.int
     LATE_FUSION_FIELD_NUMBER: _builtins.int
     TWO_STREAM_FIELD_NUMBER: _builtins.int
+    ACFT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def random(self) -> Global___RandomStrategy:
         """Uniformly at random."""
@@ -47,6 +105,10 @@ class Strategy(_message.Message):
     def two_stream(self) -> Global___TwoStreamStrategy:
         """Clusters of the one stream, and in each, clusters of the other."""
 
+    @_builtins.property
+    def acft(self) -> Global___AcftStrategy:
+        """Candidates whose views are uncertain, or contradict each other."""
+
     def __init__(
         self,
         *,
@@ -55,12 +117,13 @@ class Strategy(_message.Message):
         entropy: Global___EntropyStrategy | None = ...,
         late_fusion: Global___LateFusionStrategy | None = ...,
         two_stream: Global___TwoStreamStrategy | None = ...,
+        acft: Global___AcftStrategy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["core_set", b"core_set", "entropy", b"entropy", "late_fusion", b"late_fusion", "random", b"random", "strategy", b"strategy", "two_stream", b"two_stream"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acft", b"acft", "core_set", b"core_set", "entropy", b"entropy", "late_fusion", b"late_fusion", "random", b"random", "strategy", b"strategy", "two_stream", b"two_stream"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["core_set", b"core_set", "entropy", b"entropy", "late_fusion", b"late_fusion", "random", b"random", "strategy", b"strategy", "two_stream", b"two_stream"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acft", b"acft", "core_set", b"core_set", "entropy", b"entropy", "late_fusion", b"late_fusion", "random", b"random", "strategy", b"strategy", "two_stream", b"two_stream"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_strategy: _TypeAlias = _typing.Literal["random", "core_set", "entropy", "late_fusion", "two_stream"]  # noqa: Y015
+    _WhichOneofReturnType_strategy: _TypeAlias = _typing.Literal["random", "core_set", "entropy", "late_fusion", "two_stream", "acft"]  # noqa: Y015
     _WhichOneofArgType_strategy: _TypeAlias = _typing.Literal["strategy", b"strategy"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_strategy) -> _WhichOneofReturnType_strategy | None: ...
 
@@ -215,6 +278,69 @@ class TwoStreamStrategy(_message.Message):
 Global___TwoStreamStrategy: _TypeAlias = TwoStreamStrategy  # noqa: Y015
 
 @_typing.final
+class AcftStrategy(_message.Message):
+    """Entropy and diversity of the surest views of each candidate, and a draw among the best scores
+    (Zhou et al., 2021). Needs predictions.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTROPY_WEIGHT_FIELD_NUMBER: _builtins.int
+    DIVERSITY_WEIGHT_FIELD_NUMBER: _builtins.int
+    PATCH_SHARE_FIELD_NUMBER: _builtins.int
+    EXTENSION_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    SCALING_FIELD_NUMBER: _builtins.int
+    EPSILON_FIELD_NUMBER: _builtins.int
+    entropy_weight: _builtins.float
+    """Weight of the entropy, 0 or more. Default 1."""
+    diversity_weight: _builtins.float
+    """Weight of the diversity, 0 or more. Default 0."""
+    patch_share: _builtins.float
+    """Share of the views that is kept: those surest of the candidate's class, rounded half up, at
+    least one. Above 0, at most 1; 1 keeps all. Default 0.25.
+    """
+    extension: _builtins.int
+    """How many of the best scores to draw from, as a multiple of the budget. Default 5; 1 takes the
+    best.
+    """
+    mode: Global___AcftMode.ValueType
+    """How sums over views are taken. Default `ACFT_MODE_CODE`."""
+    scaling: Global___AcftScaling.ValueType
+    """What entropy and diversity are turned into before they are weighed. Default
+    `ACFT_SCALING_NONE`.
+    """
+    epsilon: _builtins.float
+    """Added to probabilities inside logarithms. Default: 2.2e-16, or 1e-6 with
+    `ACFT_MODE_NORMALISED`.
+    """
+    def __init__(
+        self,
+        *,
+        entropy_weight: _builtins.float | None = ...,
+        diversity_weight: _builtins.float | None = ...,
+        patch_share: _builtins.float = ...,
+        extension: _builtins.int = ...,
+        mode: Global___AcftMode.ValueType = ...,
+        scaling: Global___AcftScaling.ValueType = ...,
+        epsilon: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_diversity_weight", b"_diversity_weight", "_entropy_weight", b"_entropy_weight", "diversity_weight", b"diversity_weight", "entropy_weight", b"entropy_weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diversity_weight", b"_diversity_weight", "_entropy_weight", b"_entropy_weight", "diversity_weight", b"diversity_weight", "entropy_weight", b"entropy_weight", "epsilon", b"epsilon", "extension", b"extension", "mode", b"mode", "patch_share", b"patch_share", "scaling", b"scaling"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__diversity_weight: _TypeAlias = _typing.Literal["diversity_weight"]  # noqa: Y015
+    _WhichOneofArgType__diversity_weight: _TypeAlias = _typing.Literal["_diversity_weight", b"_diversity_weight"]  # noqa: Y015
+    _WhichOneofReturnType__entropy_weight: _TypeAlias = _typing.Literal["entropy_weight"]  # noqa: Y015
+    _WhichOneofArgType__entropy_weight: _TypeAlias = _typing.Literal["_entropy_weight", b"_entropy_weight"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__diversity_weight) -> _WhichOneofReturnType__diversity_weight | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__entropy_weight) -> _WhichOneofReturnType__entropy_weight | None: ...
+
+Global___AcftStrategy: _TypeAlias = AcftStrategy  # noqa: Y015
+
+@_typing.final
 class StrategyDescription(_message.Message):
     """What `ListStrategies` says of a strategy."""
 
@@ -227,6 +353,8 @@ class StrategyDescription(_message.Message):
     NEEDS_FEATURES_FIELD_NUMBER: _builtins.int
     NEEDS_PROBABILITIES_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
+    NEEDS_PREDICTIONS_FIELD_NUMBER: _builtins.int
+    NEEDS_MEASURE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the field in `Strategy`, with dashes, such as `two-stream`."""
     description: _builtins.str
@@ -241,6 +369,10 @@ class StrategyDescription(_message.Message):
     """Whether it needs probabilities."""
     score: _builtins.str
     """What its scores mean; empty where it has none."""
+    needs_predictions: _builtins.bool
+    """Whether it needs predictions of several views of each candidate."""
+    needs_measure: _builtins.bool
+    """Whether it needs a measure."""
     def __init__(
         self,
         *,
@@ -251,10 +383,12 @@ class StrategyDescription(_message.Message):
         needs_features: _builtins.bool = ...,
         needs_probabilities: _builtins.bool = ...,
         score: _builtins.str = ...,
+        needs_predictions: _builtins.bool = ...,
+        needs_measure: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "name", b"name", "needs_features", b"needs_features", "needs_probabilities", b"needs_probabilities", "reference", b"reference", "score", b"score", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "name", b"name", "needs_features", b"needs_features", "needs_measure", b"needs_measure", "needs_predictions", b"needs_predictions", "needs_probabilities", b"needs_probabilities", "reference", b"reference", "score", b"score", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

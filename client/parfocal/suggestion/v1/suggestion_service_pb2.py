@@ -27,53 +27,57 @@ from parfocal.suggestion.v1 import selection_pb2 as parfocal_dot_suggestion_dot_
 from parfocal.suggestion.v1 import strategy_pb2 as parfocal_dot_suggestion_dot_v1_dot_strategy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/parfocal/suggestion/v1/suggestion_service.proto\x12\x16parfocal.suggestion.v1\x1a!parfocal/common/v1/artifact.proto\x1a&parfocal/suggestion/v1/selection.proto\x1a%parfocal/suggestion/v1/strategy.proto\"\x9e\x01\n\rFeatureStream\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x05\x61rray\x18\x02 \x01(\tH\x00\x12\x31\n\x06inline\x18\x03 \x01(\x0b\x32\x1f.parfocal.common.v1.FloatMatrixH\x00\x12\x31\n\x07\x65ncoder\x18\x04 \x01(\x0b\x32 .parfocal.common.v1.ModelVersionB\x08\n\x06source\"7\n\x11LabelledCandidate\x12\x11\n\tcandidate\x18\x01 \x01(\x03\x12\x0f\n\x07verdict\x18\x02 \x01(\x08\"\xc1\x03\n\x0eSuggestRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x14\n\x0cselection_id\x18\x02 \x01(\t\x12\x12\n\ncandidates\x18\x03 \x01(\t\x12\x37\n\x08\x66\x65\x61tures\x18\x04 \x03(\x0b\x32%.parfocal.suggestion.v1.FeatureStream\x12\x15\n\rprobabilities\x18\x05 \x03(\x01\x12;\n\x08labelled\x18\x06 \x03(\x0b\x32).parfocal.suggestion.v1.LabelledCandidate\x12\x10\n\x08\x65xcluded\x18\x07 \x03(\x03\x12\x32\n\x08strategy\x18\x08 \x01(\x0b\x32 .parfocal.suggestion.v1.Strategy\x12\x0e\n\x06\x62udget\x18\t \x01(\x05\x12\x0c\n\x04seed\x18\n \x01(\x04\x12\x14\n\x0crandom_share\x18\x0b \x01(\x01\x12\x38\n\x0b\x63onstraints\x18\x0c \x01(\x0b\x32#.parfocal.suggestion.v1.Constraints\x12\x34\n\nbase_model\x18\r \x01(\x0b\x32 .parfocal.common.v1.ModelVersion\"(\n\x0b\x43onstraints\x12\x19\n\x11maximum_per_image\x18\x01 \x01(\x05\"#\n\x13GetSelectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"&\n\x16ReplaySelectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"U\n\x17ReplaySelectionResponse\x12\x11\n\tidentical\x18\x01 \x01(\x08\x12\x13\n\x0b\x64ifferences\x18\x02 \x03(\t\x12\x12\n\ncandidates\x18\x03 \x03(\x03\";\n\x17\x45xplainSelectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ncandidates\x18\x02 \x03(\x03\"U\n\x18\x45xplainSelectionResponse\x12\x39\n\x0c\x65xplanations\x18\x01 \x03(\x0b\x32#.parfocal.suggestion.v1.Explanation\"N\n\x0b\x45xplanation\x12\x11\n\tcandidate\x18\x01 \x01(\x03\x12\x0e\n\x06\x63hosen\x18\x02 \x01(\x08\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\xa2\x03\n\x16PropagateLabelsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\ncandidates\x18\x02 \x01(\t\x12\x39\n\x06labels\x18\x03 \x03(\x0b\x32).parfocal.suggestion.v1.LabelledCandidate\x12=\n\rcell_majority\x18\x04 \x01(\x0b\x32$.parfocal.suggestion.v1.CellMajorityH\x00\x12H\n\x13\x63onfidence_and_area\x18\x05 \x01(\x0b\x32).parfocal.suggestion.v1.ConfidenceAndAreaH\x00\x12;\n\x0ckeep_default\x18\x06 \x01(\x0b\x32#.parfocal.suggestion.v1.KeepDefaultH\x00\x12\x43\n\x0f\x64\x65\x66\x61ult_verdict\x18\x07 \x01(\x0e\x32*.parfocal.suggestion.v1.PropagationDefault\x12\x14\n\x0coverrule_own\x18\x08 \x01(\x08\x42\x08\n\x06method\"!\n\x0c\x43\x65llMajority\x12\x11\n\tselection\x18\x01 \x01(\t\"\x13\n\x11\x43onfidenceAndArea\"\r\n\x0bKeepDefault\"e\n\x17PropagateLabelsResponse\x12;\n\x08verdicts\x18\x01 \x03(\x0b\x32).parfocal.suggestion.v1.PropagatedVerdict\x12\r\n\x05notes\x18\x02 \x03(\t\"\x83\x01\n\x11PropagatedVerdict\x12\x11\n\tcandidate\x18\x01 \x01(\x03\x12\x0f\n\x07verdict\x18\x02 \x01(\x08\x12\x35\n\ndecided_by\x18\x03 \x01(\x0e\x32!.parfocal.suggestion.v1.DecidedBy\x12\x13\n\x0bprobability\x18\x04 \x01(\x01\"\x17\n\x15ListStrategiesRequest\"Y\n\x16ListStrategiesResponse\x12?\n\nstrategies\x18\x01 \x03(\x0b\x32+.parfocal.suggestion.v1.StrategyDescription*\x7f\n\x12PropagationDefault\x12#\n\x1fPROPAGATION_DEFAULT_UNSPECIFIED\x10\x00\x12\x1c\n\x18PROPAGATION_DEFAULT_TRUE\x10\x01\x12&\n\"PROPAGATION_DEFAULT_LABEL_MAJORITY\x10\x02*\x84\x01\n\tDecidedBy\x12\x1a\n\x16\x44\x45\x43IDED_BY_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44\x45\x43IDED_BY_OWN_LABEL\x10\x01\x12\x13\n\x0f\x44\x45\x43IDED_BY_CELL\x10\x02\x12\x14\n\x10\x44\x45\x43IDED_BY_MODEL\x10\x03\x12\x16\n\x12\x44\x45\x43IDED_BY_DEFAULT\x10\x04\x32\x99\x05\n\x11SuggestionService\x12T\n\x07Suggest\x12&.parfocal.suggestion.v1.SuggestRequest\x1a!.parfocal.suggestion.v1.Selection\x12^\n\x0cGetSelection\x12+.parfocal.suggestion.v1.GetSelectionRequest\x1a!.parfocal.suggestion.v1.Selection\x12r\n\x0fReplaySelection\x12..parfocal.suggestion.v1.ReplaySelectionRequest\x1a/.parfocal.suggestion.v1.ReplaySelectionResponse\x12u\n\x10\x45xplainSelection\x12/.parfocal.suggestion.v1.ExplainSelectionRequest\x1a\x30.parfocal.suggestion.v1.ExplainSelectionResponse\x12r\n\x0fPropagateLabels\x12..parfocal.suggestion.v1.PropagateLabelsRequest\x1a/.parfocal.suggestion.v1.PropagateLabelsResponse\x12o\n\x0eListStrategies\x12-.parfocal.suggestion.v1.ListStrategiesRequest\x1a..parfocal.suggestion.v1.ListStrategiesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/parfocal/suggestion/v1/suggestion_service.proto\x12\x16parfocal.suggestion.v1\x1a!parfocal/common/v1/artifact.proto\x1a&parfocal/suggestion/v1/selection.proto\x1a%parfocal/suggestion/v1/strategy.proto\"\x9e\x01\n\rFeatureStream\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x05\x61rray\x18\x02 \x01(\tH\x00\x12\x31\n\x06inline\x18\x03 \x01(\x0b\x32\x1f.parfocal.common.v1.FloatMatrixH\x00\x12\x31\n\x07\x65ncoder\x18\x04 \x01(\x0b\x32 .parfocal.common.v1.ModelVersionB\x08\n\x06source\"l\n\x0bPredictions\x12\x0f\n\x05\x61rray\x18\x01 \x01(\tH\x00\x12\x31\n\x06inline\x18\x02 \x01(\x0b\x32\x1f.parfocal.common.v1.FloatMatrixH\x00\x12\x0f\n\x07\x63lasses\x18\x03 \x01(\x05\x42\x08\n\x06source\"w\n\x07Measure\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x05\x61rray\x18\x02 \x01(\tH\x00\x12\x31\n\x06inline\x18\x03 \x01(\x0b\x32\x1f.parfocal.common.v1.FloatMatrixH\x00\x12\x10\n\x06\x63olumn\x18\x04 \x01(\tH\x00\x42\x08\n\x06source\"7\n\x11LabelledCandidate\x12\x11\n\tcandidate\x18\x01 \x01(\x03\x12\x0f\n\x07verdict\x18\x02 \x01(\x08\"\xae\x04\n\x0eSuggestRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x14\n\x0cselection_id\x18\x02 \x01(\t\x12\x12\n\ncandidates\x18\x03 \x01(\t\x12\x37\n\x08\x66\x65\x61tures\x18\x04 \x03(\x0b\x32%.parfocal.suggestion.v1.FeatureStream\x12\x15\n\rprobabilities\x18\x05 \x03(\x01\x12;\n\x08labelled\x18\x06 \x03(\x0b\x32).parfocal.suggestion.v1.LabelledCandidate\x12\x10\n\x08\x65xcluded\x18\x07 \x03(\x03\x12\x32\n\x08strategy\x18\x08 \x01(\x0b\x32 .parfocal.suggestion.v1.Strategy\x12\x0e\n\x06\x62udget\x18\t \x01(\x05\x12\x0c\n\x04seed\x18\n \x01(\x04\x12\x14\n\x0crandom_share\x18\x0b \x01(\x01\x12\x38\n\x0b\x63onstraints\x18\x0c \x01(\x0b\x32#.parfocal.suggestion.v1.Constraints\x12\x34\n\nbase_model\x18\r \x01(\x0b\x32 .parfocal.common.v1.ModelVersion\x12\x38\n\x0bpredictions\x18\x0e \x01(\x0b\x32#.parfocal.suggestion.v1.Predictions\x12\x31\n\x08measures\x18\x0f \x03(\x0b\x32\x1f.parfocal.suggestion.v1.Measure\"(\n\x0b\x43onstraints\x12\x19\n\x11maximum_per_image\x18\x01 \x01(\x05\"#\n\x13GetSelectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"&\n\x16ReplaySelectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"U\n\x17ReplaySelectionResponse\x12\x11\n\tidentical\x18\x01 \x01(\x08\x12\x13\n\x0b\x64ifferences\x18\x02 \x03(\t\x12\x12\n\ncandidates\x18\x03 \x03(\x03\";\n\x17\x45xplainSelectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ncandidates\x18\x02 \x03(\x03\"U\n\x18\x45xplainSelectionResponse\x12\x39\n\x0c\x65xplanations\x18\x01 \x03(\x0b\x32#.parfocal.suggestion.v1.Explanation\"N\n\x0b\x45xplanation\x12\x11\n\tcandidate\x18\x01 \x01(\x03\x12\x0e\n\x06\x63hosen\x18\x02 \x01(\x08\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\xa2\x03\n\x16PropagateLabelsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\ncandidates\x18\x02 \x01(\t\x12\x39\n\x06labels\x18\x03 \x03(\x0b\x32).parfocal.suggestion.v1.LabelledCandidate\x12=\n\rcell_majority\x18\x04 \x01(\x0b\x32$.parfocal.suggestion.v1.CellMajorityH\x00\x12H\n\x13\x63onfidence_and_area\x18\x05 \x01(\x0b\x32).parfocal.suggestion.v1.ConfidenceAndAreaH\x00\x12;\n\x0ckeep_default\x18\x06 \x01(\x0b\x32#.parfocal.suggestion.v1.KeepDefaultH\x00\x12\x43\n\x0f\x64\x65\x66\x61ult_verdict\x18\x07 \x01(\x0e\x32*.parfocal.suggestion.v1.PropagationDefault\x12\x14\n\x0coverrule_own\x18\x08 \x01(\x08\x42\x08\n\x06method\"!\n\x0c\x43\x65llMajority\x12\x11\n\tselection\x18\x01 \x01(\t\"\x13\n\x11\x43onfidenceAndArea\"\r\n\x0bKeepDefault\"e\n\x17PropagateLabelsResponse\x12;\n\x08verdicts\x18\x01 \x03(\x0b\x32).parfocal.suggestion.v1.PropagatedVerdict\x12\r\n\x05notes\x18\x02 \x03(\t\"\x83\x01\n\x11PropagatedVerdict\x12\x11\n\tcandidate\x18\x01 \x01(\x03\x12\x0f\n\x07verdict\x18\x02 \x01(\x08\x12\x35\n\ndecided_by\x18\x03 \x01(\x0e\x32!.parfocal.suggestion.v1.DecidedBy\x12\x13\n\x0bprobability\x18\x04 \x01(\x01\"\x17\n\x15ListStrategiesRequest\"Y\n\x16ListStrategiesResponse\x12?\n\nstrategies\x18\x01 \x03(\x0b\x32+.parfocal.suggestion.v1.StrategyDescription*\x7f\n\x12PropagationDefault\x12#\n\x1fPROPAGATION_DEFAULT_UNSPECIFIED\x10\x00\x12\x1c\n\x18PROPAGATION_DEFAULT_TRUE\x10\x01\x12&\n\"PROPAGATION_DEFAULT_LABEL_MAJORITY\x10\x02*\x84\x01\n\tDecidedBy\x12\x1a\n\x16\x44\x45\x43IDED_BY_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44\x45\x43IDED_BY_OWN_LABEL\x10\x01\x12\x13\n\x0f\x44\x45\x43IDED_BY_CELL\x10\x02\x12\x14\n\x10\x44\x45\x43IDED_BY_MODEL\x10\x03\x12\x16\n\x12\x44\x45\x43IDED_BY_DEFAULT\x10\x04\x32\x99\x05\n\x11SuggestionService\x12T\n\x07Suggest\x12&.parfocal.suggestion.v1.SuggestRequest\x1a!.parfocal.suggestion.v1.Selection\x12^\n\x0cGetSelection\x12+.parfocal.suggestion.v1.GetSelectionRequest\x1a!.parfocal.suggestion.v1.Selection\x12r\n\x0fReplaySelection\x12..parfocal.suggestion.v1.ReplaySelectionRequest\x1a/.parfocal.suggestion.v1.ReplaySelectionResponse\x12u\n\x10\x45xplainSelection\x12/.parfocal.suggestion.v1.ExplainSelectionRequest\x1a\x30.parfocal.suggestion.v1.ExplainSelectionResponse\x12r\n\x0fPropagateLabels\x12..parfocal.suggestion.v1.PropagateLabelsRequest\x1a/.parfocal.suggestion.v1.PropagateLabelsResponse\x12o\n\x0eListStrategies\x12-.parfocal.suggestion.v1.ListStrategiesRequest\x1a..parfocal.suggestion.v1.ListStrategiesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parfocal.suggestion.v1.suggestion_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PROPAGATIONDEFAULT']._serialized_start=2138
-  _globals['_PROPAGATIONDEFAULT']._serialized_end=2265
-  _globals['_DECIDEDBY']._serialized_start=2268
-  _globals['_DECIDEDBY']._serialized_end=2400
+  _globals['_PROPAGATIONDEFAULT']._serialized_start=2478
+  _globals['_PROPAGATIONDEFAULT']._serialized_end=2605
+  _globals['_DECIDEDBY']._serialized_start=2608
+  _globals['_DECIDEDBY']._serialized_end=2740
   _globals['_FEATURESTREAM']._serialized_start=190
   _globals['_FEATURESTREAM']._serialized_end=348
-  _globals['_LABELLEDCANDIDATE']._serialized_start=350
-  _globals['_LABELLEDCANDIDATE']._serialized_end=405
-  _globals['_SUGGESTREQUEST']._serialized_start=408
-  _globals['_SUGGESTREQUEST']._serialized_end=857
-  _globals['_CONSTRAINTS']._serialized_start=859
-  _globals['_CONSTRAINTS']._serialized_end=899
-  _globals['_GETSELECTIONREQUEST']._serialized_start=901
-  _globals['_GETSELECTIONREQUEST']._serialized_end=936
-  _globals['_REPLAYSELECTIONREQUEST']._serialized_start=938
-  _globals['_REPLAYSELECTIONREQUEST']._serialized_end=976
-  _globals['_REPLAYSELECTIONRESPONSE']._serialized_start=978
-  _globals['_REPLAYSELECTIONRESPONSE']._serialized_end=1063
-  _globals['_EXPLAINSELECTIONREQUEST']._serialized_start=1065
-  _globals['_EXPLAINSELECTIONREQUEST']._serialized_end=1124
-  _globals['_EXPLAINSELECTIONRESPONSE']._serialized_start=1126
-  _globals['_EXPLAINSELECTIONRESPONSE']._serialized_end=1211
-  _globals['_EXPLANATION']._serialized_start=1213
-  _globals['_EXPLANATION']._serialized_end=1291
-  _globals['_PROPAGATELABELSREQUEST']._serialized_start=1294
-  _globals['_PROPAGATELABELSREQUEST']._serialized_end=1712
-  _globals['_CELLMAJORITY']._serialized_start=1714
-  _globals['_CELLMAJORITY']._serialized_end=1747
-  _globals['_CONFIDENCEANDAREA']._serialized_start=1749
-  _globals['_CONFIDENCEANDAREA']._serialized_end=1768
-  _globals['_KEEPDEFAULT']._serialized_start=1770
-  _globals['_KEEPDEFAULT']._serialized_end=1783
-  _globals['_PROPAGATELABELSRESPONSE']._serialized_start=1785
-  _globals['_PROPAGATELABELSRESPONSE']._serialized_end=1886
-  _globals['_PROPAGATEDVERDICT']._serialized_start=1889
-  _globals['_PROPAGATEDVERDICT']._serialized_end=2020
-  _globals['_LISTSTRATEGIESREQUEST']._serialized_start=2022
-  _globals['_LISTSTRATEGIESREQUEST']._serialized_end=2045
-  _globals['_LISTSTRATEGIESRESPONSE']._serialized_start=2047
-  _globals['_LISTSTRATEGIESRESPONSE']._serialized_end=2136
-  _globals['_SUGGESTIONSERVICE']._serialized_start=2403
-  _globals['_SUGGESTIONSERVICE']._serialized_end=3068
+  _globals['_PREDICTIONS']._serialized_start=350
+  _globals['_PREDICTIONS']._serialized_end=458
+  _globals['_MEASURE']._serialized_start=460
+  _globals['_MEASURE']._serialized_end=579
+  _globals['_LABELLEDCANDIDATE']._serialized_start=581
+  _globals['_LABELLEDCANDIDATE']._serialized_end=636
+  _globals['_SUGGESTREQUEST']._serialized_start=639
+  _globals['_SUGGESTREQUEST']._serialized_end=1197
+  _globals['_CONSTRAINTS']._serialized_start=1199
+  _globals['_CONSTRAINTS']._serialized_end=1239
+  _globals['_GETSELECTIONREQUEST']._serialized_start=1241
+  _globals['_GETSELECTIONREQUEST']._serialized_end=1276
+  _globals['_REPLAYSELECTIONREQUEST']._serialized_start=1278
+  _globals['_REPLAYSELECTIONREQUEST']._serialized_end=1316
+  _globals['_REPLAYSELECTIONRESPONSE']._serialized_start=1318
+  _globals['_REPLAYSELECTIONRESPONSE']._serialized_end=1403
+  _globals['_EXPLAINSELECTIONREQUEST']._serialized_start=1405
+  _globals['_EXPLAINSELECTIONREQUEST']._serialized_end=1464
+  _globals['_EXPLAINSELECTIONRESPONSE']._serialized_start=1466
+  _globals['_EXPLAINSELECTIONRESPONSE']._serialized_end=1551
+  _globals['_EXPLANATION']._serialized_start=1553
+  _globals['_EXPLANATION']._serialized_end=1631
+  _globals['_PROPAGATELABELSREQUEST']._serialized_start=1634
+  _globals['_PROPAGATELABELSREQUEST']._serialized_end=2052
+  _globals['_CELLMAJORITY']._serialized_start=2054
+  _globals['_CELLMAJORITY']._serialized_end=2087
+  _globals['_CONFIDENCEANDAREA']._serialized_start=2089
+  _globals['_CONFIDENCEANDAREA']._serialized_end=2108
+  _globals['_KEEPDEFAULT']._serialized_start=2110
+  _globals['_KEEPDEFAULT']._serialized_end=2123
+  _globals['_PROPAGATELABELSRESPONSE']._serialized_start=2125
+  _globals['_PROPAGATELABELSRESPONSE']._serialized_end=2226
+  _globals['_PROPAGATEDVERDICT']._serialized_start=2229
+  _globals['_PROPAGATEDVERDICT']._serialized_end=2360
+  _globals['_LISTSTRATEGIESREQUEST']._serialized_start=2362
+  _globals['_LISTSTRATEGIESREQUEST']._serialized_end=2385
+  _globals['_LISTSTRATEGIESRESPONSE']._serialized_start=2387
+  _globals['_LISTSTRATEGIESRESPONSE']._serialized_end=2476
+  _globals['_SUGGESTIONSERVICE']._serialized_start=2743
+  _globals['_SUGGESTIONSERVICE']._serialized_end=3408
 # @@protoc_insertion_point(module_scope)

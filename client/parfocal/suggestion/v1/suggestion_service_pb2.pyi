@@ -118,6 +118,82 @@ class FeatureStream(_message.Message):
 Global___FeatureStream: _TypeAlias = FeatureStream  # noqa: Y015
 
 @_typing.final
+class Predictions(_message.Message):
+    """Class probabilities of several views of each candidate: its patches, the members of an ensemble,
+    passes with dropout.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARRAY_FIELD_NUMBER: _builtins.int
+    INLINE_FIELD_NUMBER: _builtins.int
+    CLASSES_FIELD_NUMBER: _builtins.int
+    array: _builtins.str
+    """Path of an array (N, views, classes) float32, 0 to 1. Of two classes the second is True."""
+    classes: _builtins.int
+    """Number of classes, at least 2; with inline probabilities."""
+    @_builtins.property
+    def inline(self) -> _artifact_pb2.FloatMatrix:
+        """The probabilities themselves, the classes of one view after those of the other:
+        (N, views * classes).
+        """
+
+    def __init__(
+        self,
+        *,
+        array: _builtins.str = ...,
+        inline: _artifact_pb2.FloatMatrix | None = ...,
+        classes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["array", b"array", "inline", b"inline", "source", b"source"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["array", b"array", "classes", b"classes", "inline", b"inline", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["array", "inline"]  # noqa: Y015
+    _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
+
+Global___Predictions: _TypeAlias = Predictions  # noqa: Y015
+
+@_typing.final
+class Measure(_message.Message):
+    """One number per candidate, such as how much foreground it shows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ARRAY_FIELD_NUMBER: _builtins.int
+    INLINE_FIELD_NUMBER: _builtins.int
+    COLUMN_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. Name by which strategies ask for it, such as `foreground` or `predicted_loss`."""
+    array: _builtins.str
+    """Path of an array (N) float32. Number i belongs to candidate i."""
+    column: _builtins.str
+    """Name of a column of the candidate table."""
+    @_builtins.property
+    def inline(self) -> _artifact_pb2.FloatMatrix:
+        """The numbers themselves, a matrix of one column. Row i belongs to candidate i."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        array: _builtins.str = ...,
+        inline: _artifact_pb2.FloatMatrix | None = ...,
+        column: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["array", b"array", "column", b"column", "inline", b"inline", "source", b"source"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["array", b"array", "column", b"column", "inline", b"inline", "name", b"name", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["array", "inline", "column"]  # noqa: Y015
+    _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
+
+Global___Measure: _TypeAlias = Measure  # noqa: Y015
+
+@_typing.final
 class LabelledCandidate(_message.Message):
     """A candidate whose truth is known."""
 
@@ -162,6 +238,8 @@ class SuggestRequest(_message.Message):
     RANDOM_SHARE_FIELD_NUMBER: _builtins.int
     CONSTRAINTS_FIELD_NUMBER: _builtins.int
     BASE_MODEL_FIELD_NUMBER: _builtins.int
+    PREDICTIONS_FIELD_NUMBER: _builtins.int
+    MEASURES_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """Required. Format: `projects/{project}`."""
     selection_id: _builtins.str
@@ -204,6 +282,14 @@ class SuggestRequest(_message.Message):
     def base_model(self) -> _artifact_pb2.ModelVersion:
         """The base model that proposed the candidates; kept with the selection."""
 
+    @_builtins.property
+    def predictions(self) -> Global___Predictions:
+        """Predictions of several views of each candidate, for strategies that compare them."""
+
+    @_builtins.property
+    def measures(self) -> _containers.RepeatedCompositeFieldContainer[Global___Measure]:
+        """Numbers by name, for strategies that rank by them."""
+
     def __init__(
         self,
         *,
@@ -220,10 +306,12 @@ class SuggestRequest(_message.Message):
         random_share: _builtins.float = ...,
         constraints: Global___Constraints | None = ...,
         base_model: _artifact_pb2.ModelVersion | None = ...,
+        predictions: Global___Predictions | None = ...,
+        measures: _abc.Iterable[Global___Measure] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "constraints", b"constraints", "strategy", b"strategy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "constraints", b"constraints", "predictions", b"predictions", "strategy", b"strategy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "budget", b"budget", "candidates", b"candidates", "constraints", b"constraints", "excluded", b"excluded", "features", b"features", "labelled", b"labelled", "parent", b"parent", "probabilities", b"probabilities", "random_share", b"random_share", "seed", b"seed", "selection_id", b"selection_id", "strategy", b"strategy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "budget", b"budget", "candidates", b"candidates", "constraints", b"constraints", "excluded", b"excluded", "features", b"features", "labelled", b"labelled", "measures", b"measures", "parent", b"parent", "predictions", b"predictions", "probabilities", b"probabilities", "random_share", b"random_share", "seed", b"seed", "selection_id", b"selection_id", "strategy", b"strategy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

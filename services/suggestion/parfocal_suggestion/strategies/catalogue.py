@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from parfocal_runtime.errors import InvalidInput
 from parfocal_suggestion.selection import Parameters, Strategy
+from parfocal_suggestion.strategies.acft import Acft
 from parfocal_suggestion.strategies.core_set import CoreSet
 from parfocal_suggestion.strategies.entropy import Entropy
 from parfocal_suggestion.strategies.late_fusion import LateFusion
@@ -13,7 +14,8 @@ from parfocal_suggestion.strategies.random_draw import RandomDraw
 from parfocal_suggestion.strategies.two_stream import TwoStream
 
 STRATEGIES: Mapping[str, type[Strategy]] = {
-    strategy.name: strategy for strategy in (RandomDraw, CoreSet, Entropy, LateFusion, TwoStream)
+    strategy.name: strategy
+    for strategy in (RandomDraw, CoreSet, Entropy, LateFusion, TwoStream, Acft)
 }
 
 

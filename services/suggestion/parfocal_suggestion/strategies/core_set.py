@@ -36,6 +36,8 @@ class CoreSet:
     score: ClassVar[str] = "distance to the nearest labelled or taken candidate when picked"
     needs_features: ClassVar[bool] = True
     needs_probabilities: ClassVar[bool] = False
+    needs_predictions: ClassVar[bool] = False
+    needs_measure: ClassVar[bool] = False
 
     def resolved(self, pool: Pool, budget: int) -> Self:
         """Name the stream."""

@@ -12,7 +12,6 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from parfocal_runtime.errors import InvalidInput
 from parfocal_suggestion.pool import Floats, Pool
 from parfocal_suggestion.selection import Checkpoint, Selection, no_checkpoint
 
@@ -28,6 +27,8 @@ class Entropy:
     score: ClassVar[str] = "entropy in nats"
     needs_features: ClassVar[bool] = False
     needs_probabilities: ClassVar[bool] = True
+    needs_predictions: ClassVar[bool] = False
+    needs_measure: ClassVar[bool] = False
 
     def resolved(self, pool: Pool, budget: int) -> Self:
         """Return the strategy itself; there is nothing to derive."""
@@ -45,13 +46,7 @@ class Entropy:
         Raises:
             InvalidInput: If the pool has no probabilities (`ERROR_REASON_MISSING_FIELD`).
         """
-        if pool.probabilities is None:
-            raise InvalidInput(
-                "ERROR_REASON_MISSING_FIELD",
-                "entropy needs the base model's probabilities",
-                field="probabilities",
-            )
-        scores = entropy(pool.probabilities)
+        scores = entropy(pool.class_probabilities())
         free = np.flatnonzero(pool.available)
         best = free[np.argsort(-scores[free], kind="stable")[:budget]]
         return Selection.without_cells(pool, pool.candidates[best], scores[best])

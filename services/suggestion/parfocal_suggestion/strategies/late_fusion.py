@@ -47,6 +47,8 @@ class LateFusion:
     score: ClassVar[str] = "candidates of the cell per query"
     needs_features: ClassVar[bool] = True
     needs_probabilities: ClassVar[bool] = False
+    needs_predictions: ClassVar[bool] = False
+    needs_measure: ClassVar[bool] = False
 
     def resolved(self, pool: Pool, budget: int) -> Self:
         """Fill in cells, queries and starts."""

@@ -23,6 +23,8 @@ class RandomDraw:
     score: ClassVar[str] = ""
     needs_features: ClassVar[bool] = False
     needs_probabilities: ClassVar[bool] = False
+    needs_predictions: ClassVar[bool] = False
+    needs_measure: ClassVar[bool] = False
 
     def resolved(self, pool: Pool, budget: int) -> Self:
         """Return the strategy itself; there is nothing to derive."""

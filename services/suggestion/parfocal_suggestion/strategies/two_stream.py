@@ -48,6 +48,8 @@ class TwoStream:
     score: ClassVar[str] = "candidates of the cell per query"
     needs_features: ClassVar[bool] = True
     needs_probabilities: ClassVar[bool] = False
+    needs_predictions: ClassVar[bool] = False
+    needs_measure: ClassVar[bool] = False
 
     def resolved(self, pool: Pool, budget: int) -> Self:
         """Fill in clusters, cells, queries and starts."""
