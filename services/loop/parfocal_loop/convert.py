@@ -23,7 +23,7 @@ _DEFAULT_PAGE, _LARGEST_PAGE = 50, 1000
 # A selection answers with no more picks than this, and the queue is filled from that answer.
 _LARGEST_BUDGET = 10_000
 # A base model predicts each candidate once, so a round has no several views to compare.
-_NEEDS_PREDICTIONS = {"acft"}
+_NEEDS_PREDICTIONS = {"acft", "bald", "power_bald"}
 
 
 def project_from_parent(parent: str) -> str:
@@ -112,6 +112,8 @@ def _check_strategy(spec: rounds.RoundSpec) -> None:
         fault = "needs predictions of several views of each candidate, which a round does not make"
         raise _invalid("round.spec.strategy", strategy, fault)
     parameters = getattr(spec.strategy, strategy).DESCRIPTOR.fields_by_name
+    if "measure" in parameters and not getattr(spec.strategy, strategy).measure:
+        raise _missing(f"round.spec.strategy.{strategy}.measure")
     streams = [choice.stream for choice in spec.encoders]
     for choice in spec.encoders:
         if choice.stream not in ("image", "mask"):

@@ -9,6 +9,7 @@ from parfocal.embedding.v1 import embedding_service_pb2 as embedding
 from parfocal.inference.v1 import inference_service_pb2 as inference
 from parfocal.labels.v1 import label_pb2, labels_service_pb2
 from parfocal.loop.v1 import round_pb2 as rounds
+from parfocal.suggestion.v1 import strategy_pb2 as strategies
 from parfocal.suggestion.v1 import suggestion_service_pb2 as suggestion
 from parfocal_loop.actions import (
     BLOCK,
@@ -146,6 +147,7 @@ async def suggest(turn: Turn) -> str:
             )
             for choice in turn.status.encoders
         ],
+        measures=_measures(spec.strategy),
         labelled=labelled,
         excluded=excluded,
         strategy=spec.strategy,
@@ -158,6 +160,13 @@ async def suggest(turn: Turn) -> str:
     turn.status.selection = selection.name
     turn.status.queries = len(selection.picks)
     return selection.path
+
+
+def _measures(strategy: strategies.Strategy) -> list[suggestion.Measure]:
+    """Return the column of the candidate table that a strategy ranks by, if it does."""
+    parameters = getattr(strategy, strategy.WhichOneof("strategy") or "random")
+    name = getattr(parameters, "measure", "")
+    return [suggestion.Measure(name=name)] if name else []
 
 
 async def _known(turn: Turn) -> tuple[list[suggestion.LabelledCandidate], list[int]]:

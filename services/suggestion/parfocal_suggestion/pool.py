@@ -165,17 +165,20 @@ class Pool:
             )
         return self.predictions
 
-    def class_probabilities(self) -> Floats:
-        """Probability (N,) of True, or (N, C) of each class: the mean of the views if there are.
+    def class_probabilities(self) -> NDArray[np.float64]:
+        """Probability (N, C) of each class: the mean of the views where there are views.
+
+        Of two classes the second is True.
 
         Raises:
             InvalidInput: If nothing was predicted (`ERROR_REASON_MISSING_FIELD`).
         """
         if self.predictions is not None:
-            return np.asarray(self.predictions.mean(axis=1), np.float32)
+            return np.asarray(self.predictions.mean(axis=1, dtype=np.float64))
         if self.probabilities is None:
             raise _missing("probabilities", "the base model's probabilities")
-        return self.probabilities
+        chances = self.probabilities.astype(np.float64)
+        return np.stack([1 - chances, chances], axis=1) if chances.ndim == 1 else chances
 
     def measure(self, name: str) -> Floats:
         """Numbers (N,) of one measure.

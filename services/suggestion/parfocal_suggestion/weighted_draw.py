@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from parfocal_suggestion.pool import Rows
+from parfocal_runtime.errors import InvalidInput
+from parfocal_suggestion.pool import Floats, Rows
 from parfocal_suggestion.seeds import bit_generator
 
 Doubles = NDArray[np.float64]
@@ -35,3 +36,29 @@ def draw_order(log_weights: Doubles, chances: Doubles) -> Rows:
     never = np.isneginf(log_weights)
     arrival = waiting - np.where(never, 0.0, log_weights)
     return np.lexsort((arrival, never))
+
+
+def power_order(scores: Floats, strength: float, chances: Doubles) -> Rows:
+    """Draw all, one after the other, with chances in proportion to a power of their scores.
+
+    Args:
+        scores: (N,) not negative; those of 0 come last, in uniform order.
+        strength: The power, above 0.
+        chances: (N,) random numbers above 0 and below 1.
+
+    Returns:
+        (N,) rows in the order in which they are drawn.
+
+    Raises:
+        InvalidInput: If the strength is not above 0.
+    """
+    if not strength > 0:
+        raise InvalidInput(
+            "ERROR_REASON_INVALID_FIELD",
+            f"the strength of a draw must be above 0, got {strength}",
+            field="strategy",
+            value=strength,
+        )
+    with np.errstate(divide="ignore"):
+        logs = np.log(scores.astype(np.float64))
+    return draw_order(strength * logs, chances)

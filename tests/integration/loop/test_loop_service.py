@@ -136,6 +136,15 @@ def test_another_round_under_the_same_name_is_refused(loop: Deployment) -> None:
             "ERROR_REASON_INVALID_FIELD",
             "round.spec.strategy",
         ),
+        (
+            spec(
+                strategy=strategies.Strategy(
+                    foreground_random=strategies.ForegroundRandomStrategy()
+                )
+            ),
+            "ERROR_REASON_MISSING_FIELD",
+            "round.spec.strategy.foreground_random.measure",
+        ),
         (spec(random_share=1.5), "ERROR_REASON_INVALID_FIELD", "round.spec.random_share"),
         (spec(random_share=float("nan")), "ERROR_REASON_INVALID_FIELD", "round.spec.random_share"),
         (spec(confidence_level=1.0), "ERROR_REASON_INVALID_FIELD", "round.spec.confidence_level"),

@@ -134,7 +134,7 @@ def test_class_probabilities_are_the_mean_of_the_views_where_there_are() -> None
     one = Pool.of([0], probabilities=[0.1])
 
     np.testing.assert_allclose(both.class_probabilities(), [[0.4, 0.6]])
-    np.testing.assert_allclose(one.class_probabilities(), [0.1])
+    np.testing.assert_allclose(one.class_probabilities(), [[0.9, 0.1]])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -0.1, 1.1])

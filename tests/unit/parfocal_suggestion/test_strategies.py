@@ -13,10 +13,11 @@ from parfocal_suggestion.fusion import fuse
 from parfocal_suggestion.pool import Pool
 from parfocal_suggestion.strategies import STRATEGIES, strategy_of
 from parfocal_suggestion.strategies.core_set import CoreSet, k_centre_greedy
-from parfocal_suggestion.strategies.entropy import Entropy, entropy
+from parfocal_suggestion.strategies.entropy import Entropy
 from parfocal_suggestion.strategies.late_fusion import LateFusion
 from parfocal_suggestion.strategies.random_draw import RandomDraw
 from parfocal_suggestion.strategies.two_stream import TwoStream
+from parfocal_suggestion.uncertainty import entropy
 
 
 def clumps(per_clump: int) -> Pool:

@@ -24,31 +24,47 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%parfocal/suggestion/v1/strategy.proto\x12\x16parfocal.suggestion.v1\"\x83\x03\n\x08Strategy\x12\x38\n\x06random\x18\x01 \x01(\x0b\x32&.parfocal.suggestion.v1.RandomStrategyH\x00\x12;\n\x08\x63ore_set\x18\x02 \x01(\x0b\x32\'.parfocal.suggestion.v1.CoreSetStrategyH\x00\x12:\n\x07\x65ntropy\x18\x03 \x01(\x0b\x32\'.parfocal.suggestion.v1.EntropyStrategyH\x00\x12\x41\n\x0blate_fusion\x18\x04 \x01(\x0b\x32*.parfocal.suggestion.v1.LateFusionStrategyH\x00\x12?\n\ntwo_stream\x18\x05 \x01(\x0b\x32).parfocal.suggestion.v1.TwoStreamStrategyH\x00\x12\x34\n\x04\x61\x63\x66t\x18\x06 \x01(\x0b\x32$.parfocal.suggestion.v1.AcftStrategyH\x00\x42\n\n\x08strategy\"\x10\n\x0eRandomStrategy\"!\n\x0f\x43oreSetStrategy\x12\x0e\n\x06stream\x18\x01 \x01(\t\"\x11\n\x0f\x45ntropyStrategy\"\x8d\x01\n\x12LateFusionStrategy\x12\x14\n\x0c\x66irst_stream\x18\x01 \x01(\t\x12\x15\n\rsecond_stream\x18\x02 \x01(\t\x12\x18\n\x10queries_per_cell\x18\x03 \x01(\x05\x12\x11\n\traw_scale\x18\x04 \x01(\x08\x12\r\n\x05\x63\x65lls\x18\x05 \x01(\x05\x12\x0e\n\x06starts\x18\x06 \x01(\x05\"\x9b\x01\n\x11TwoStreamStrategy\x12\x14\n\x0c\x66irst_stream\x18\x01 \x01(\t\x12\x15\n\rsecond_stream\x18\x02 \x01(\t\x12\x16\n\x0e\x66irst_clusters\x18\x03 \x01(\x05\x12\x17\n\x0fsecond_clusters\x18\x04 \x01(\x05\x12\x18\n\x10queries_per_cell\x18\x05 \x01(\x05\x12\x0e\n\x06starts\x18\x06 \x01(\x05\"\x91\x02\n\x0c\x41\x63\x66tStrategy\x12\x1b\n\x0e\x65ntropy_weight\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x1d\n\x10\x64iversity_weight\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x13\n\x0bpatch_share\x18\x03 \x01(\x01\x12\x11\n\textension\x18\x04 \x01(\x05\x12.\n\x04mode\x18\x05 \x01(\x0e\x32 .parfocal.suggestion.v1.AcftMode\x12\x34\n\x07scaling\x18\x06 \x01(\x0e\x32#.parfocal.suggestion.v1.AcftScaling\x12\x0f\n\x07\x65psilon\x18\x07 \x01(\x01\x42\x11\n\x0f_entropy_weightB\x13\n\x11_diversity_weight\"\xd2\x01\n\x13StrategyDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x11\n\treference\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x16\n\x0eneeds_features\x18\x05 \x01(\x08\x12\x1b\n\x13needs_probabilities\x18\x06 \x01(\x08\x12\r\n\x05score\x18\x07 \x01(\t\x12\x19\n\x11needs_predictions\x18\x08 \x01(\x08\x12\x15\n\rneeds_measure\x18\t \x01(\x08*h\n\x08\x41\x63\x66tMode\x12\x19\n\x15\x41\x43\x46T_MODE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x41\x43\x46T_MODE_PAPER\x10\x01\x12\x12\n\x0e\x41\x43\x46T_MODE_CODE\x10\x02\x12\x18\n\x14\x41\x43\x46T_MODE_NORMALISED\x10\x03*s\n\x0b\x41\x63\x66tScaling\x12\x1c\n\x18\x41\x43\x46T_SCALING_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41\x43\x46T_SCALING_NONE\x10\x01\x12\x15\n\x11\x41\x43\x46T_SCALING_RANK\x10\x02\x12\x18\n\x14\x41\x43\x46T_SCALING_Z_SCORE\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%parfocal/suggestion/v1/strategy.proto\x12\x16parfocal.suggestion.v1\"\x99\x07\n\x08Strategy\x12\x38\n\x06random\x18\x01 \x01(\x0b\x32&.parfocal.suggestion.v1.RandomStrategyH\x00\x12;\n\x08\x63ore_set\x18\x02 \x01(\x0b\x32\'.parfocal.suggestion.v1.CoreSetStrategyH\x00\x12:\n\x07\x65ntropy\x18\x03 \x01(\x0b\x32\'.parfocal.suggestion.v1.EntropyStrategyH\x00\x12\x41\n\x0blate_fusion\x18\x04 \x01(\x0b\x32*.parfocal.suggestion.v1.LateFusionStrategyH\x00\x12?\n\ntwo_stream\x18\x05 \x01(\x0b\x32).parfocal.suggestion.v1.TwoStreamStrategyH\x00\x12\x34\n\x04\x61\x63\x66t\x18\x06 \x01(\x0b\x32$.parfocal.suggestion.v1.AcftStrategyH\x00\x12K\n\x10least_confidence\x18\x07 \x01(\x0b\x32/.parfocal.suggestion.v1.LeastConfidenceStrategyH\x00\x12\x38\n\x06margin\x18\x08 \x01(\x0b\x32&.parfocal.suggestion.v1.MarginStrategyH\x00\x12M\n\x11\x66oreground_random\x18\t \x01(\x0b\x32\x30.parfocal.suggestion.v1.ForegroundRandomStrategyH\x00\x12\x43\n\x0c\x63lass_random\x18\n \x01(\x0b\x32+.parfocal.suggestion.v1.ClassRandomStrategyH\x00\x12\x34\n\x04\x62\x61ld\x18\x0f \x01(\x0b\x32$.parfocal.suggestion.v1.BaldStrategyH\x00\x12?\n\npower_bald\x18\x10 \x01(\x0b\x32).parfocal.suggestion.v1.PowerBaldStrategyH\x00\x12;\n\x08\x63lasp_pe\x18\x11 \x01(\x0b\x32\'.parfocal.suggestion.v1.ClaspPeStrategyH\x00\x12\x45\n\rlearning_loss\x18\x12 \x01(\x0b\x32,.parfocal.suggestion.v1.LearningLossStrategyH\x00\x42\n\n\x08strategy\"\x10\n\x0eRandomStrategy\"!\n\x0f\x43oreSetStrategy\x12\x0e\n\x06stream\x18\x01 \x01(\t\"\x11\n\x0f\x45ntropyStrategy\"\x8d\x01\n\x12LateFusionStrategy\x12\x14\n\x0c\x66irst_stream\x18\x01 \x01(\t\x12\x15\n\rsecond_stream\x18\x02 \x01(\t\x12\x18\n\x10queries_per_cell\x18\x03 \x01(\x05\x12\x11\n\traw_scale\x18\x04 \x01(\x08\x12\r\n\x05\x63\x65lls\x18\x05 \x01(\x05\x12\x0e\n\x06starts\x18\x06 \x01(\x05\"\x9b\x01\n\x11TwoStreamStrategy\x12\x14\n\x0c\x66irst_stream\x18\x01 \x01(\t\x12\x15\n\rsecond_stream\x18\x02 \x01(\t\x12\x16\n\x0e\x66irst_clusters\x18\x03 \x01(\x05\x12\x17\n\x0fsecond_clusters\x18\x04 \x01(\x05\x12\x18\n\x10queries_per_cell\x18\x05 \x01(\x05\x12\x0e\n\x06starts\x18\x06 \x01(\x05\"\x91\x02\n\x0c\x41\x63\x66tStrategy\x12\x1b\n\x0e\x65ntropy_weight\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x1d\n\x10\x64iversity_weight\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x13\n\x0bpatch_share\x18\x03 \x01(\x01\x12\x11\n\textension\x18\x04 \x01(\x05\x12.\n\x04mode\x18\x05 \x01(\x0e\x32 .parfocal.suggestion.v1.AcftMode\x12\x34\n\x07scaling\x18\x06 \x01(\x0e\x32#.parfocal.suggestion.v1.AcftScaling\x12\x0f\n\x07\x65psilon\x18\x07 \x01(\x01\x42\x11\n\x0f_entropy_weightB\x13\n\x11_diversity_weight\"\x19\n\x17LeastConfidenceStrategy\"\x10\n\x0eMarginStrategy\"M\n\x18\x46oregroundRandomStrategy\x12\x0f\n\x07measure\x18\x01 \x01(\t\x12\x11\n\tthreshold\x18\x02 \x01(\x01\x12\r\n\x05share\x18\x03 \x01(\x01\"\x15\n\x13\x43lassRandomStrategy\"\x0e\n\x0c\x42\x61ldStrategy\"%\n\x11PowerBaldStrategy\x12\x10\n\x08strength\x18\x01 \x01(\x01\"\x87\x01\n\x0f\x43laspPeStrategy\x12\x18\n\x0b\x63lass_share\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x0c\n\x04step\x18\x02 \x01(\x05\x12\r\n\x05steps\x18\x03 \x01(\x05\x12\x16\n\x0e\x66irst_strength\x18\x04 \x01(\x01\x12\x15\n\rlast_strength\x18\x05 \x01(\x01\x42\x0e\n\x0c_class_share\"7\n\x14LearningLossStrategy\x12\x0f\n\x07measure\x18\x01 \x01(\t\x12\x0e\n\x06subset\x18\x02 \x01(\x05\"\xd2\x01\n\x13StrategyDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x11\n\treference\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x16\n\x0eneeds_features\x18\x05 \x01(\x08\x12\x1b\n\x13needs_probabilities\x18\x06 \x01(\x08\x12\r\n\x05score\x18\x07 \x01(\t\x12\x19\n\x11needs_predictions\x18\x08 \x01(\x08\x12\x15\n\rneeds_measure\x18\t \x01(\x08*h\n\x08\x41\x63\x66tMode\x12\x19\n\x15\x41\x43\x46T_MODE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x41\x43\x46T_MODE_PAPER\x10\x01\x12\x12\n\x0e\x41\x43\x46T_MODE_CODE\x10\x02\x12\x18\n\x14\x41\x43\x46T_MODE_NORMALISED\x10\x03*s\n\x0b\x41\x63\x66tScaling\x12\x1c\n\x18\x41\x43\x46T_SCALING_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41\x43\x46T_SCALING_NONE\x10\x01\x12\x15\n\x11\x41\x43\x46T_SCALING_RANK\x10\x02\x12\x18\n\x14\x41\x43\x46T_SCALING_Z_SCORE\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parfocal.suggestion.v1.strategy_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ACFTMODE']._serialized_start=1318
-  _globals['_ACFTMODE']._serialized_end=1422
-  _globals['_ACFTSCALING']._serialized_start=1424
-  _globals['_ACFTSCALING']._serialized_end=1539
+  _globals['_ACFTMODE']._serialized_start=2249
+  _globals['_ACFTMODE']._serialized_end=2353
+  _globals['_ACFTSCALING']._serialized_start=2355
+  _globals['_ACFTSCALING']._serialized_end=2470
   _globals['_STRATEGY']._serialized_start=66
-  _globals['_STRATEGY']._serialized_end=453
-  _globals['_RANDOMSTRATEGY']._serialized_start=455
-  _globals['_RANDOMSTRATEGY']._serialized_end=471
-  _globals['_CORESETSTRATEGY']._serialized_start=473
-  _globals['_CORESETSTRATEGY']._serialized_end=506
-  _globals['_ENTROPYSTRATEGY']._serialized_start=508
-  _globals['_ENTROPYSTRATEGY']._serialized_end=525
-  _globals['_LATEFUSIONSTRATEGY']._serialized_start=528
-  _globals['_LATEFUSIONSTRATEGY']._serialized_end=669
-  _globals['_TWOSTREAMSTRATEGY']._serialized_start=672
-  _globals['_TWOSTREAMSTRATEGY']._serialized_end=827
-  _globals['_ACFTSTRATEGY']._serialized_start=830
-  _globals['_ACFTSTRATEGY']._serialized_end=1103
-  _globals['_STRATEGYDESCRIPTION']._serialized_start=1106
-  _globals['_STRATEGYDESCRIPTION']._serialized_end=1316
+  _globals['_STRATEGY']._serialized_end=987
+  _globals['_RANDOMSTRATEGY']._serialized_start=989
+  _globals['_RANDOMSTRATEGY']._serialized_end=1005
+  _globals['_CORESETSTRATEGY']._serialized_start=1007
+  _globals['_CORESETSTRATEGY']._serialized_end=1040
+  _globals['_ENTROPYSTRATEGY']._serialized_start=1042
+  _globals['_ENTROPYSTRATEGY']._serialized_end=1059
+  _globals['_LATEFUSIONSTRATEGY']._serialized_start=1062
+  _globals['_LATEFUSIONSTRATEGY']._serialized_end=1203
+  _globals['_TWOSTREAMSTRATEGY']._serialized_start=1206
+  _globals['_TWOSTREAMSTRATEGY']._serialized_end=1361
+  _globals['_ACFTSTRATEGY']._serialized_start=1364
+  _globals['_ACFTSTRATEGY']._serialized_end=1637
+  _globals['_LEASTCONFIDENCESTRATEGY']._serialized_start=1639
+  _globals['_LEASTCONFIDENCESTRATEGY']._serialized_end=1664
+  _globals['_MARGINSTRATEGY']._serialized_start=1666
+  _globals['_MARGINSTRATEGY']._serialized_end=1682
+  _globals['_FOREGROUNDRANDOMSTRATEGY']._serialized_start=1684
+  _globals['_FOREGROUNDRANDOMSTRATEGY']._serialized_end=1761
+  _globals['_CLASSRANDOMSTRATEGY']._serialized_start=1763
+  _globals['_CLASSRANDOMSTRATEGY']._serialized_end=1784
+  _globals['_BALDSTRATEGY']._serialized_start=1786
+  _globals['_BALDSTRATEGY']._serialized_end=1800
+  _globals['_POWERBALDSTRATEGY']._serialized_start=1802
+  _globals['_POWERBALDSTRATEGY']._serialized_end=1839
+  _globals['_CLASPPESTRATEGY']._serialized_start=1842
+  _globals['_CLASPPESTRATEGY']._serialized_end=1977
+  _globals['_LEARNINGLOSSSTRATEGY']._serialized_start=1979
+  _globals['_LEARNINGLOSSSTRATEGY']._serialized_end=2034
+  _globals['_STRATEGYDESCRIPTION']._serialized_start=2037
+  _globals['_STRATEGYDESCRIPTION']._serialized_end=2247
 # @@protoc_insertion_point(module_scope)

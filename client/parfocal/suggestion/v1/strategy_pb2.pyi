@@ -85,6 +85,14 @@ class Strategy(_message.Message):
     LATE_FUSION_FIELD_NUMBER: _builtins.int
     TWO_STREAM_FIELD_NUMBER: _builtins.int
     ACFT_FIELD_NUMBER: _builtins.int
+    LEAST_CONFIDENCE_FIELD_NUMBER: _builtins.int
+    MARGIN_FIELD_NUMBER: _builtins.int
+    FOREGROUND_RANDOM_FIELD_NUMBER: _builtins.int
+    CLASS_RANDOM_FIELD_NUMBER: _builtins.int
+    BALD_FIELD_NUMBER: _builtins.int
+    POWER_BALD_FIELD_NUMBER: _builtins.int
+    CLASP_PE_FIELD_NUMBER: _builtins.int
+    LEARNING_LOSS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def random(self) -> Global___RandomStrategy:
         """Uniformly at random."""
@@ -109,6 +117,38 @@ class Strategy(_message.Message):
     def acft(self) -> Global___AcftStrategy:
         """Candidates whose views are uncertain, or contradict each other."""
 
+    @_builtins.property
+    def least_confidence(self) -> Global___LeastConfidenceStrategy:
+        """The candidates whose likeliest class is least likely."""
+
+    @_builtins.property
+    def margin(self) -> Global___MarginStrategy:
+        """The candidates whose two likeliest classes are closest."""
+
+    @_builtins.property
+    def foreground_random(self) -> Global___ForegroundRandomStrategy:
+        """At random, a share of it from candidates with foreground."""
+
+    @_builtins.property
+    def class_random(self) -> Global___ClassRandomStrategy:
+        """At random, the same number from each predicted class."""
+
+    @_builtins.property
+    def bald(self) -> Global___BaldStrategy:
+        """The candidates on which the views, each sure, disagree."""
+
+    @_builtins.property
+    def power_bald(self) -> Global___PowerBaldStrategy:
+        """The same with chance."""
+
+    @_builtins.property
+    def clasp_pe(self) -> Global___ClaspPeStrategy:
+        """By entropy, a share for each class, with chance that fades."""
+
+    @_builtins.property
+    def learning_loss(self) -> Global___LearningLossStrategy:
+        """The largest predicted loss."""
+
     def __init__(
         self,
         *,
@@ -118,12 +158,20 @@ class Strategy(_message.Message):
         late_fusion: Global___LateFusionStrategy | None = ...,
         two_stream: Global___TwoStreamStrategy | None = ...,
         acft: Global___AcftStrategy | None = ...,
+        least_confidence: Global___LeastConfidenceStrategy | None = ...,
+        margin: Global___MarginStrategy | None = ...,
+        foreground_random: Global___ForegroundRandomStrategy | None = ...,
+        class_random: Global___ClassRandomStrategy | None = ...,
+        bald: Global___BaldStrategy | None = ...,
+        power_bald: Global___PowerBaldStrategy | None = ...,
+        clasp_pe: Global___ClaspPeStrategy | None = ...,
+        learning_loss: Global___LearningLossStrategy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acft", b"acft", "core_set", b"core_set", "entropy", b"entropy", "late_fusion", b"late_fusion", "random", b"random", "strategy", b"strategy", "two_stream", b"two_stream"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acft", b"acft", "bald", b"bald", "clasp_pe", b"clasp_pe", "class_random", b"class_random", "core_set", b"core_set", "entropy", b"entropy", "foreground_random", b"foreground_random", "late_fusion", b"late_fusion", "learning_loss", b"learning_loss", "least_confidence", b"least_confidence", "margin", b"margin", "power_bald", b"power_bald", "random", b"random", "strategy", b"strategy", "two_stream", b"two_stream"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acft", b"acft", "core_set", b"core_set", "entropy", b"entropy", "late_fusion", b"late_fusion", "random", b"random", "strategy", b"strategy", "two_stream", b"two_stream"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acft", b"acft", "bald", b"bald", "clasp_pe", b"clasp_pe", "class_random", b"class_random", "core_set", b"core_set", "entropy", b"entropy", "foreground_random", b"foreground_random", "late_fusion", b"late_fusion", "learning_loss", b"learning_loss", "least_confidence", b"least_confidence", "margin", b"margin", "power_bald", b"power_bald", "random", b"random", "strategy", b"strategy", "two_stream", b"two_stream"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_strategy: _TypeAlias = _typing.Literal["random", "core_set", "entropy", "late_fusion", "two_stream", "acft"]  # noqa: Y015
+    _WhichOneofReturnType_strategy: _TypeAlias = _typing.Literal["random", "core_set", "entropy", "late_fusion", "two_stream", "acft", "least_confidence", "margin", "foreground_random", "class_random", "bald", "power_bald", "clasp_pe", "learning_loss"]  # noqa: Y015
     _WhichOneofArgType_strategy: _TypeAlias = _typing.Literal["strategy", b"strategy"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_strategy) -> _WhichOneofReturnType_strategy | None: ...
 
@@ -339,6 +387,202 @@ class AcftStrategy(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__entropy_weight) -> _WhichOneofReturnType__entropy_weight | None: ...
 
 Global___AcftStrategy: _TypeAlias = AcftStrategy  # noqa: Y015
+
+@_typing.final
+class LeastConfidenceStrategy(_message.Message):
+    """One minus the largest class probability (Lewis and Gale, 1994)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeastConfidenceStrategy: _TypeAlias = LeastConfidenceStrategy  # noqa: Y015
+
+@_typing.final
+class MarginStrategy(_message.Message):
+    """The difference of the two largest class probabilities (Scheffer et al., 2001)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MarginStrategy: _TypeAlias = MarginStrategy  # noqa: Y015
+
+@_typing.final
+class ForegroundRandomStrategy(_message.Message):
+    """Draws a share of the picks from the candidates with foreground, the rest from all others. Needs
+    a measure.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEASURE_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    measure: _builtins.str
+    """Name of the measure of foreground. Default `foreground`."""
+    threshold: _builtins.float
+    """Foreground begins above it. Default 0."""
+    share: _builtins.float
+    """Share of the picks that is drawn from the foreground, rounded half up. Default 0.66."""
+    def __init__(
+        self,
+        *,
+        measure: _builtins.str = ...,
+        threshold: _builtins.float = ...,
+        share: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["measure", b"measure", "share", b"share", "threshold", b"threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForegroundRandomStrategy: _TypeAlias = ForegroundRandomStrategy  # noqa: Y015
+
+@_typing.final
+class ClassRandomStrategy(_message.Message):
+    """Draws the same number from each predicted class, as far as it has so many."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassRandomStrategy: _TypeAlias = ClassRandomStrategy  # noqa: Y015
+
+@_typing.final
+class BaldStrategy(_message.Message):
+    """Mutual information of class and view (Houlsby et al., 2011). Needs predictions of two views or
+    more.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BaldStrategy: _TypeAlias = BaldStrategy  # noqa: Y015
+
+@_typing.final
+class PowerBaldStrategy(_message.Message):
+    """Chances in proportion to a power of the mutual information (Kirsch et al., 2023). Needs
+    predictions of two views or more.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    strength: _builtins.float
+    """The power, above 0: the larger, the nearer to BALD. Default 1."""
+    def __init__(
+        self,
+        *,
+        strength: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["strength", b"strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PowerBaldStrategy: _TypeAlias = PowerBaldStrategy  # noqa: Y015
+
+@_typing.final
+class ClaspPeStrategy(_message.Message):
+    """Class-stratified, scheduled power predictive entropy (Lueth et al., 2026). The first class is the
+    background.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLASS_SHARE_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    FIRST_STRENGTH_FIELD_NUMBER: _builtins.int
+    LAST_STRENGTH_FIELD_NUMBER: _builtins.int
+    class_share: _builtins.float
+    """Share of the picks that is divided over the other classes, 0 to 1. Default 0.66."""
+    step: _builtins.int
+    """Which step of the campaign this is, from 0."""
+    steps: _builtins.int
+    """Steps of the campaign. Default 5."""
+    first_strength: _builtins.float
+    """Power of the score at the first step. Default 1."""
+    last_strength: _builtins.float
+    """Power of the score at the last step; in between it grows by the same factor each step.
+    Default 100.
+    """
+    def __init__(
+        self,
+        *,
+        class_share: _builtins.float | None = ...,
+        step: _builtins.int = ...,
+        steps: _builtins.int = ...,
+        first_strength: _builtins.float = ...,
+        last_strength: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_class_share", b"_class_share", "class_share", b"class_share"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_class_share", b"_class_share", "class_share", b"class_share", "first_strength", b"first_strength", "last_strength", b"last_strength", "step", b"step", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__class_share: _TypeAlias = _typing.Literal["class_share"]  # noqa: Y015
+    _WhichOneofArgType__class_share: _TypeAlias = _typing.Literal["_class_share", b"_class_share"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__class_share) -> _WhichOneofReturnType__class_share | None: ...
+
+Global___ClaspPeStrategy: _TypeAlias = ClaspPeStrategy  # noqa: Y015
+
+@_typing.final
+class LearningLossStrategy(_message.Message):
+    """The largest predicted loss in a random part of the pool (Yoo and Kweon, 2019). Needs a measure."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEASURE_FIELD_NUMBER: _builtins.int
+    SUBSET_FIELD_NUMBER: _builtins.int
+    measure: _builtins.str
+    """Name of the measure of predicted loss. Default `predicted_loss`."""
+    subset: _builtins.int
+    """Candidates drawn before ranking. Default 10,000."""
+    def __init__(
+        self,
+        *,
+        measure: _builtins.str = ...,
+        subset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["measure", b"measure", "subset", b"subset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LearningLossStrategy: _TypeAlias = LearningLossStrategy  # noqa: Y015
 
 @_typing.final
 class StrategyDescription(_message.Message):

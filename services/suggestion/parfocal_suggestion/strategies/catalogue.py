@@ -7,15 +7,38 @@ from collections.abc import Mapping
 from parfocal_runtime.errors import InvalidInput
 from parfocal_suggestion.selection import Parameters, Strategy
 from parfocal_suggestion.strategies.acft import Acft
+from parfocal_suggestion.strategies.bald import Bald
+from parfocal_suggestion.strategies.clasp_pe import ClaspPe
+from parfocal_suggestion.strategies.class_random import ClassRandom
 from parfocal_suggestion.strategies.core_set import CoreSet
 from parfocal_suggestion.strategies.entropy import Entropy
+from parfocal_suggestion.strategies.foreground_random import ForegroundRandom
 from parfocal_suggestion.strategies.late_fusion import LateFusion
+from parfocal_suggestion.strategies.learning_loss import LearningLoss
+from parfocal_suggestion.strategies.least_confidence import LeastConfidence
+from parfocal_suggestion.strategies.margin import Margin
+from parfocal_suggestion.strategies.power_bald import PowerBald
 from parfocal_suggestion.strategies.random_draw import RandomDraw
 from parfocal_suggestion.strategies.two_stream import TwoStream
 
 STRATEGIES: Mapping[str, type[Strategy]] = {
     strategy.name: strategy
-    for strategy in (RandomDraw, CoreSet, Entropy, LateFusion, TwoStream, Acft)
+    for strategy in (
+        Acft,
+        Bald,
+        ClaspPe,
+        ClassRandom,
+        CoreSet,
+        Entropy,
+        ForegroundRandom,
+        LateFusion,
+        LearningLoss,
+        LeastConfidence,
+        Margin,
+        PowerBald,
+        RandomDraw,
+        TwoStream,
+    )
 }
 
 

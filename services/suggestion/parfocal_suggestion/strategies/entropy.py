@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-import numpy as np
-
 from parfocal_suggestion.pool import Floats, Pool
+from parfocal_suggestion.ranking import best
 from parfocal_suggestion.selection import Checkpoint, Selection, no_checkpoint
+from parfocal_suggestion.uncertainty import entropy
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,4 @@ class Entropy:
         Raises:
             InvalidInput: If the pool has no probabilities (`ERROR_REASON_MISSING_FIELD`).
         """
-        scores = entropy(pool.class_probabilities())
-        free = np.flatnonzero(pool.available)
-        best = free[np.argsort(-scores[free], kind="stable")[:budget]]
-        return Selection.without_cells(pool, pool.candidates[best], scores[best])
-
-
-def entropy(probabilities: Floats) -> Floats:
-    """Entropy (N,) in nats of (N,) probabilities of True, or of (N, C) that sum to 1."""
-    p = probabilities.astype(np.float64)
-    classes = np.stack([p, 1 - p], axis=1) if p.ndim == 1 else p
-    surprise = -np.log(classes, out=np.zeros_like(classes), where=classes > 0)
-    return np.asarray(np.sum(classes * surprise, axis=1), np.float32)
+        return best(pool, entropy(pool.class_probabilities()), budget)
