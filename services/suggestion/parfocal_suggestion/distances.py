@@ -7,6 +7,9 @@ import numpy as np
 from parfocal_suggestion.pool import Floats, Rows
 
 _ENTRIES = 1 << 22
+_CENTRES = 256
+_PAIRS = 1 << 14
+_ORIGIN_ROWS = 4096
 
 
 def squared_norms(points: Floats) -> Floats:
@@ -35,3 +38,57 @@ def nearest(points: Floats, others: Floats) -> tuple[Rows, Floats]:
         difference = block - centred[rows[start : start + step]]
         distances[start : start + step] = np.sqrt(squared_norms(difference))
     return rows, distances
+
+
+def middle(points: Floats) -> Floats:
+    """A point (d,) near to the mean of `points`, from a few thousand of them."""
+    some = points[:: max(1, len(points) // _ORIGIN_ROWS)]
+    mean: Floats = some.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return mean
+
+
+def lower(squared: Floats, points: Floats, centres: Floats, *, origin: Floats) -> None:
+    """Lower `squared` (N,) in place to the squared distance to the nearest of `centres`.
+
+    Each distance that is kept is the sum of the squares of the differences, whatever the blocks:
+    centres may be added one by one or all at once, with the same result bit for bit. A matrix
+    product finds the few pairs for which that sum is worth computing.
+
+    Args:
+        squared: (N,) float32, not negative where it shall be lowered.
+        points: (N, d) float32.
+        centres: (M, d) float32.
+        origin: (d,) any point; near to the points, it makes the product sharper.
+    """
+    moved = centres - origin
+    step = max(1, _ENTRIES // min(_CENTRES, max(1, len(centres))) // 4)
+    for start in range(0, len(points), step):
+        part = slice(start, start + step)
+        block = points[part] - origin
+        norms = squared_norms(block)
+        for first in range(0, len(centres), _CENTRES):
+            some = slice(first, first + _CENTRES)
+            _lower_block(squared[part], points[part], block, norms, centres[some], moved[some])
+
+
+def _lower_block(
+    squared: Floats,
+    points: Floats,
+    block: Floats,
+    norms: Floats,
+    centres: Floats,
+    moved: Floats,
+) -> None:
+    centre_norms = squared_norms(moved)
+    # All that rounding can do to the product and to the sum, generously.
+    unsure = np.float32(4 * (points.shape[1] + 4) * np.finfo(np.float32).eps)
+    slack = unsure * (norms + centre_norms.max())
+    gaps = block @ (moved.T * np.float32(-2))
+    gaps += centre_norms
+    reach = np.minimum(gaps.min(axis=1) + slack, squared - norms) + slack
+    # Nothing lies nearer than 0, and coinciding points would all be pairs.
+    reach[squared <= 0] = -np.inf
+    rows, columns = np.divmod(np.flatnonzero(gaps <= reach[:, None]), len(centres))
+    for start in range(0, len(rows), _PAIRS):
+        row, column = rows[start : start + _PAIRS], columns[start : start + _PAIRS]
+        np.minimum.at(squared, row, squared_norms(points[row] - centres[column]))

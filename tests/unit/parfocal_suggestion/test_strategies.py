@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from parfocal_runtime.errors import InvalidInput
 from parfocal_suggestion.fusion import fuse
 from parfocal_suggestion.pool import Pool
 from parfocal_suggestion.strategies import STRATEGIES, strategy_of
-from parfocal_suggestion.strategies.core_set import CoreSet, k_centre_greedy
+from parfocal_suggestion.strategies.core_set import CoreSet
 from parfocal_suggestion.strategies.entropy import Entropy
 from parfocal_suggestion.strategies.late_fusion import LateFusion
 from parfocal_suggestion.strategies.random_draw import RandomDraw
@@ -93,31 +90,6 @@ def test_fused_streams_weigh_the_same() -> None:
     assert fused[:, :9].var(axis=0).sum() == pytest.approx(1, rel=1e-5)
     assert fused[:, 9:].var(axis=0).sum() == pytest.approx(1, rel=1e-5)
     assert fused.dtype == np.float32
-
-
-def naive_k_centre(
-    points: NDArray[np.float64], centres: NDArray[np.float64], count: int
-) -> list[float]:
-    """Radii of the greedy choice, by all distances at once."""
-    chosen, radii = list(centres), []
-    for _ in range(count):
-        gaps = np.linalg.norm(points[:, None] - np.array(chosen)[None], axis=2).min(axis=1)
-        radii.append(float(gaps.max()))
-        chosen.append(points[gaps.argmax()])
-    return radii
-
-
-@settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 1000), count=st.integers(1, 12), labelled=st.integers(1, 5))
-def test_core_set_covers_as_the_naive_greedy_does(seed: int, count: int, labelled: int) -> None:
-    points = np.random.default_rng(seed).normal(loc=50, size=(30, 3)).astype(np.float32)
-
-    _, radii = k_centre_greedy(points[labelled:], points[:labelled], count)
-
-    expected = naive_k_centre(
-        points[labelled:].astype(np.float64), points[:labelled].astype(np.float64), count
-    )
-    np.testing.assert_allclose(radii, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_core_set_starts_from_the_middle_where_nothing_is_labelled() -> None:

@@ -11,8 +11,9 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from parfocal_suggestion.distances import nearest, squared_norms
-from parfocal_suggestion.pool import Floats, Pool, Rows
+from parfocal_suggestion.distances import lower, middle
+from parfocal_suggestion.k_centre import farthest_first
+from parfocal_suggestion.pool import Floats, Pool
 from parfocal_suggestion.selection import Checkpoint, Selection, no_checkpoint
 
 
@@ -30,7 +31,7 @@ class CoreSet:
     stream: str = ""
 
     name: ClassVar[str] = "core-set"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     summary: ClassVar[str] = "k-centre greedy: farthest from all labelled and taken"
     reference: ClassVar[str] = "Sener and Savarese, ICLR 2018"
     score: ClassVar[str] = "distance to the nearest labelled or taken candidate when picked"
@@ -56,48 +57,11 @@ class CoreSet:
             InvalidInput: If there is no such stream.
         """
         features = pool.stream(self.stream)
-        free = np.flatnonzero(pool.available)
-        taken = np.flatnonzero(~pool.available)
-        rows, radii = k_centre_greedy(
-            features[free], features[taken], min(budget, len(free)), checkpoint=checkpoint
-        )
-        return Selection.without_cells(pool, pool.candidates[free[rows]], radii)
-
-
-def k_centre_greedy(
-    points: Floats, centres: Floats, count: int, *, checkpoint: Checkpoint = no_checkpoint
-) -> tuple[Rows, Floats]:
-    """Choose `count` points, each the farthest from all centres so far.
-
-    One pass over the points per pick: the distance of every point to its nearest centre is kept
-    and lowered, and the distances to the new centre are one matrix-vector product.
-
-    Args:
-        points: (N, d) float32.
-        centres: (M, d) float32 that are there from the start; may be empty.
-        count: Picks, at most N.
-        checkpoint: Called once per pick.
-
-    Returns:
-        Rows (count,) in the order of the picks, and the distance (count,) of each to its nearest
-        centre when it was picked; NaN for a first pick without centres.
-    """
-    rows = np.empty(count, np.intp)
-    radii = np.empty(count, np.float32)
-    if not count:
-        return rows, radii
-    centred = points - points.mean(axis=0, dtype=np.float64).astype(np.float32)
-    norms = squared_norms(centred)
-    squared = np.full(len(points), np.inf, np.float32)
-    if len(centres):
-        squared = np.square(nearest(points, centres)[1])
-    for pick in range(count):
-        checkpoint()
-        first = pick == 0 and not len(centres)
-        row = int(np.argmin(norms)) if first else int(np.argmax(squared))
-        rows[pick] = row
-        radii[pick] = np.nan if first else np.sqrt(squared[row])
-        to_new = np.maximum(norms + norms[row] - 2 * (centred @ centred[row]), 0)
-        np.minimum(squared, to_new, out=squared)
-        squared[row] = -1
-    return rows, radii
+        count = min(budget, int(np.count_nonzero(pool.available)))
+        if not count:
+            return Selection.nothing(pool)
+        squared = np.full(len(pool), np.inf, np.float32)
+        lower(squared, features, features[~pool.available], origin=middle(features))
+        squared[~pool.available] = -1
+        rows, radii = farthest_first(features, squared, count, checkpoint=checkpoint)
+        return Selection.without_cells(pool, pool.candidates[rows], radii)
