@@ -1,10 +1,11 @@
-"""Accuracy from a random share of the queries, with its interval."""
+"""Accuracy from a share of the queries, with its interval."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from statistics import NormalDist
+
+from parfocal_loop.intervals import wilson_interval
+from parfocal_loop.shares import Share
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Estimate:
         lower: Lower end of the interval; NaN without observations.
         upper: Upper end of the interval; NaN without observations.
         level: Confidence level.
+        effective_labels: Observations of equal weight that would tell as much.
         method: How the interval was made.
         undefined_reason: Why values are NaN; empty where none is.
     """
@@ -28,25 +30,27 @@ class Estimate:
     lower: float
     upper: float
     level: float
-    method: str = "wilson"
+    effective_labels: float
+    method: str
     undefined_reason: str = ""
 
 
-def wilson(right: int, labels: int, *, level: float) -> Estimate:
-    """Estimate a share from `right` of `labels` independent draws.
+def estimate_of(right: Share, *, level: float) -> Estimate:
+    """Return the estimate from the share of right answers."""
+    interval = wilson_interval(right, level=level)
+    return Estimate(
+        labels=right.labels,
+        right=right.hits,
+        accuracy=interval.value,
+        lower=interval.lower,
+        upper=interval.upper,
+        level=level,
+        effective_labels=right.effective,
+        method=interval.method,
+        undefined_reason=interval.undefined_reason,
+    )
 
-    The score interval of Wilson (1927): it stays inside [0, 1] and holds its level for few
-    draws and shares near the ends. The draws are without replacement from a finite pool, which
-    makes the interval a little too wide, never too narrow.
-    """
-    if labels == 0:
-        nan = math.nan
-        return Estimate(0, 0, nan, nan, nan, level, undefined_reason="no label in this share")
-    z = NormalDist().inv_cdf(0.5 + level / 2)
-    share = right / labels
-    spread = z * z / labels
-    center = (share + spread / 2) / (1 + spread)
-    half = z * math.sqrt(share * (1 - share) / labels + spread / (4 * labels)) / (1 + spread)
-    # Rounding must not put the share outside of its own interval.
-    lower, upper = max(0.0, min(share, center - half)), min(1.0, max(share, center + half))
-    return Estimate(labels, right, share, lower, upper, level)
+
+def wilson(right: int, labels: int, *, level: float) -> Estimate:
+    """Estimate a share from `right` of `labels` independent draws."""
+    return estimate_of(Share.of_counts(right, labels), level=level)
