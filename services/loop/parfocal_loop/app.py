@@ -12,6 +12,7 @@ from parfocal_loop.actions import Means
 from parfocal_loop.bulk import Bulk
 from parfocal_loop.config import LoopConfig
 from parfocal_loop.controller import Controller, Pace
+from parfocal_loop.live_rounds import LiveRounds
 from parfocal_loop.metrics import LoopMetrics
 from parfocal_loop.peers import Address, Addresses, Peers
 from parfocal_loop.schema import VERSION_TABLE
@@ -61,7 +62,11 @@ class _Loop:
             metrics=self.metrics,
         )
         servicer = LoopServicer(
-            self._works, self._controller, self._store, poll_seconds=self._config.poll_seconds
+            self._works,
+            self._controller,
+            self._store,
+            LiveRounds(self._works, self._peers),
+            poll_seconds=self._config.poll_seconds,
         )
         service_grpc.add_LoopServiceServicer_to_server(servicer, server)
 

@@ -24,6 +24,7 @@ _DEFAULT_PAGE, _LARGEST_PAGE = 50, 1000
 _LARGEST_BUDGET = 10_000
 # A base model predicts each candidate once, so a round has no several views to compare.
 _NEEDS_PREDICTIONS = {"acft", "bald", "power_bald"}
+_LONGEST_PATIENCE = 100
 
 
 def project_from_parent(parent: str) -> str:
@@ -83,6 +84,13 @@ def round_spec_from_pb(
         raise _invalid("round.spec.confidence_level", level, "must be above 0 and below 1")
     for name in spec.history:
         checked_name(name, field="round.spec.history")
+    _check_share("round.spec.stopping.minimum_gain", spec.stopping.minimum_gain)
+    if not 0 <= spec.stopping.patience <= _LONGEST_PATIENCE:
+        raise _invalid(
+            "round.spec.stopping.patience",
+            spec.stopping.patience,
+            f"must be 1 to {_LONGEST_PATIENCE}",
+        )
     _check_strategy(spec)
     _check_proposal(spec.proposal)
     return spec

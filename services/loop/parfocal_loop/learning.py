@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 
-from parfocal.labels.v1 import label_pb2, labels_service_pb2, query_pb2
+from parfocal.labels.v1 import labels_service_pb2, query_pb2
 from parfocal.loop.v1 import round_pb2 as rounds
 from parfocal.suggestion.v1 import selection_pb2, suggestion_service_pb2
 from parfocal.training.v1 import training_service_pb2 as training
 from parfocal_loop.actions import candidate_set_name, placed_candidates, train
-from parfocal_loop.estimate import wilson
-from parfocal_loop.messages import box_to_pb, estimate_to_pb
+from parfocal_loop.consensus import decided
+from parfocal_loop.measuring import measure
+from parfocal_loop.messages import box_to_pb
 from parfocal_loop.naming import derived
 from parfocal_loop.progress import Progress
-from parfocal_loop.proposing import decided
 from parfocal_loop.turn import Turn
 from parfocal_runtime.box import Box
 from parfocal_runtime.errors import DomainError
@@ -25,7 +24,6 @@ _ROLES = {
     selection_pb2.PICK_ROLE_RANDOM: query_pb2.QUERY_ROLE_RANDOM,
 }
 _QUERIES_PER_CALL = 1000
-_DEFAULT_LEVEL = 0.95
 
 
 async def queue(turn: Turn) -> str:
@@ -97,22 +95,9 @@ async def snapshot(turn: Turn) -> str:
 
 
 async def estimate(turn: Turn) -> str:
-    """Estimate the share of right proposals from the random share of the queue."""
-    consensus = [one async for one in decided(turn, turn.round)]
-    level = turn.spec.confidence_level or _DEFAULT_LEVEL
-    random = [one.verdict for one in consensus if one.role == "random"]
-    chosen = [one.verdict for one in consensus if one.role == "strategy"]
-    turn.status.accuracy.CopyFrom(_share_of_true(random, level))
-    turn.status.strategy_accuracy.CopyFrom(_share_of_true(chosen, level))
+    """Estimate accuracy and lift from the decided queries."""
+    await measure(turn.means.peers, turn.spec, turn.status, parent=turn.parent, round=turn.round)
     return ""
-
-
-def _share_of_true(
-    verdicts: Iterable[label_pb2.Verdict.ValueType], level: float
-) -> rounds.AccuracyEstimate:
-    clear = [one for one in verdicts if one in (label_pb2.VERDICT_TRUE, label_pb2.VERDICT_FALSE)]
-    right = sum(one == label_pb2.VERDICT_TRUE for one in clear)
-    return estimate_to_pb(wilson(right, len(clear), level=level))
 
 
 async def learn(turn: Turn) -> str:
@@ -144,7 +129,8 @@ def _run_name(turn: Turn, what: str) -> str:
 async def _judged_sets(turn: Turn) -> list[str]:
     names: set[str] = set()
     for name in turn.all_rounds:
-        names.update([one.candidate_set async for one in decided(turn, name)])
+        judged = decided(turn.means.peers, turn.parent, name)
+        names.update([one.candidate_set async for one in judged])
     return [candidate_folder(turn.project, name) for name in sorted(names)]
 
 

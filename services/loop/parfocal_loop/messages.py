@@ -9,6 +9,8 @@ from parfocal.common.v1 import geometry_pb2 as geometry
 from parfocal.loop.v1 import job_pb2 as jobs
 from parfocal.loop.v1 import round_pb2 as rounds
 from parfocal_loop.estimate import Estimate
+from parfocal_loop.intervals import Interval
+from parfocal_loop.lift import Discovery, Lift
 from parfocal_loop.progress import Progress
 from parfocal_runtime.box import Box, Triple
 from parfocal_runtime.errors import DomainError
@@ -76,6 +78,38 @@ def estimate_to_pb(estimate: Estimate) -> rounds.AccuracyEstimate:
         lower=estimate.lower,
         upper=estimate.upper,
         level=estimate.level,
+        effective_labels=estimate.effective_labels,
         method=estimate.method,
         undefined_reason=estimate.undefined_reason,
+    )
+
+
+def interval_to_pb(interval: Interval) -> rounds.IntervalEstimate:
+    """Return the message of a value with its interval."""
+    return rounds.IntervalEstimate(
+        value=interval.value,
+        lower=interval.lower,
+        upper=interval.upper,
+        method=interval.method,
+        undefined_reason=interval.undefined_reason,
+    )
+
+
+def lift_to_pb(lift: Lift) -> rounds.Lift:
+    """Return the message of a lift."""
+    return rounds.Lift(
+        strategy=_discovery_to_pb(lift.strategy),
+        random=_discovery_to_pb(lift.random),
+        difference=interval_to_pb(lift.difference),
+        ratio=interval_to_pb(lift.ratio),
+        level=lift.level,
+    )
+
+
+def _discovery_to_pb(found: Discovery) -> rounds.ErrorDiscovery:
+    return rounds.ErrorDiscovery(
+        labels=found.share.labels,
+        wrong=found.share.hits,
+        unsure=found.unsure,
+        rate=interval_to_pb(found.rate),
     )

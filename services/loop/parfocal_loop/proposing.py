@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from functools import partial
 
 from parfocal.embedding.v1 import embedding_service_pb2 as embedding
 from parfocal.inference.v1 import inference_service_pb2 as inference
-from parfocal.labels.v1 import label_pb2, labels_service_pb2
+from parfocal.labels.v1 import label_pb2
 from parfocal.loop.v1 import round_pb2 as rounds
 from parfocal.suggestion.v1 import strategy_pb2 as strategies
 from parfocal.suggestion.v1 import suggestion_service_pb2 as suggestion
@@ -23,6 +22,7 @@ from parfocal_loop.actions import (
     placed_candidates,
     segment,
 )
+from parfocal_loop.consensus import decided
 from parfocal_loop.history import seen_before
 from parfocal_loop.messages import box_from_pb, index_from_pb
 from parfocal_loop.naming import derived, prediction_array
@@ -33,7 +33,6 @@ _STREAMS = {
     "image": embedding.PATCH_STREAM_IMAGE,
     "mask": embedding.PATCH_STREAM_MASK,
 }
-_PAGE = 1000
 
 
 async def fix_versions(turn: Turn) -> None:
@@ -159,6 +158,7 @@ async def suggest(turn: Turn) -> str:
     selection = await turn.means.peers.suggestion.Suggest(request)
     turn.status.selection = selection.name
     turn.status.queries = len(selection.picks)
+    turn.status.pool = selection.pool
     return selection.path
 
 
@@ -176,7 +176,7 @@ async def _known(turn: Turn) -> tuple[list[suggestion.LabelledCandidate], list[i
     undecided: list[int] = []
     elsewhere: dict[str, list[int]] = {}
     for name in turn.spec.history:
-        async for consensus in decided(turn, name):
+        async for consensus in decided(turn.means.peers, turn.parent, name):
             if consensus.candidate_set != here:
                 elsewhere.setdefault(consensus.candidate_set, []).append(consensus.candidate)
             elif consensus.verdict in (label_pb2.VERDICT_TRUE, label_pb2.VERDICT_FALSE):
@@ -200,17 +200,3 @@ async def _judged_elsewhere(turn: Turn, judged: dict[str, list[int]]) -> list[in
         before = await placed_candidates(turn.means, candidate_folder(turn.project, name))
         seen.update(seen_before(pool, before.of(ids)).tolist())
     return sorted(seen)
-
-
-async def decided(turn: Turn, name: str) -> AsyncIterator[label_pb2.Consensus]:
-    """Yield the consensus of every decided query of a round."""
-    request = labels_service_pb2.ListConsensusRequest(
-        parent=turn.parent, round=name, decided_only=True, page_size=_PAGE
-    )
-    while True:
-        page = await turn.means.peers.labels.ListConsensus(request)
-        for consensus in page.consensus:
-            yield consensus
-        if not page.next_page_token:
-            return
-        request.page_token = page.next_page_token

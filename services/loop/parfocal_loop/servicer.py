@@ -12,6 +12,7 @@ from parfocal.loop.v1 import loop_service_pb2_grpc as service_grpc
 from parfocal.loop.v1 import round_pb2 as rounds
 from parfocal_loop import convert
 from parfocal_loop.controller import Controller
+from parfocal_loop.live_rounds import LiveRounds
 from parfocal_loop.turn import fresh_status
 from parfocal_loop.works import Work, WorkKey, WorkStore
 from parfocal_runtime.store import ObjectStore
@@ -23,9 +24,16 @@ class LoopServicer(service_grpc.LoopServiceServicer):
     """Creates rounds and jobs, and tells what becomes of them."""
 
     def __init__(
-        self, works: WorkStore, controller: Controller, store: ObjectStore, *, poll_seconds: float
+        self,
+        works: WorkStore,
+        controller: Controller,
+        store: ObjectStore,
+        live: LiveRounds,
+        *,
+        poll_seconds: float,
     ) -> None:
         self._works = works
+        self._live = live
         self._controller = controller
         self._store = store
         self._poll_seconds = poll_seconds
@@ -41,8 +49,7 @@ class LoopServicer(service_grpc.LoopServiceServicer):
 
     async def GetRound(self, request: service.GetRoundRequest, context: Context) -> rounds.Round:
         """Get a round."""
-        work = await self._works.get(convert.key_from_name(request.name, "round"))
-        return convert.round_to_pb(work)
+        return await self._live.get(convert.key_from_name(request.name, "round"))
 
     async def ListRounds(
         self, request: service.ListRoundsRequest, context: Context

@@ -111,6 +111,10 @@ class LoopServiceServicer(object):
     def GetRound(self, request, context):
         """Gets a round. Role: viewer.
 
+        While people work, accuracy and lift are computed from the labels so far; what needs other
+        rounds, `pooled_accuracy` and `stopping_advice`, always is. Lists and watches have what is
+        stored.
+
         Fails with NOT_FOUND (`ERROR_REASON_WORK_NOT_FOUND`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -44,6 +44,10 @@ class LoopServiceStub:
     GetRound: _grpc.UnaryUnaryMultiCallable[_loop_service_pb2.GetRoundRequest, _round_pb2.Round]
     """Gets a round. Role: viewer.
 
+    While people work, accuracy and lift are computed from the labels so far; what needs other
+    rounds, `pooled_accuracy` and `stopping_advice`, always is. Lists and watches have what is
+    stored.
+
     Fails with NOT_FOUND (`ERROR_REASON_WORK_NOT_FOUND`).
     """
     ListRounds: _grpc.UnaryUnaryMultiCallable[_loop_service_pb2.ListRoundsRequest, _loop_service_pb2.ListRoundsResponse]
@@ -100,6 +104,10 @@ class LoopServiceAsyncStub(LoopServiceStub):
     """
     GetRound: _aio.UnaryUnaryMultiCallable[_loop_service_pb2.GetRoundRequest, _round_pb2.Round]  # type: ignore[assignment]
     """Gets a round. Role: viewer.
+
+    While people work, accuracy and lift are computed from the labels so far; what needs other
+    rounds, `pooled_accuracy` and `stopping_advice`, always is. Lists and watches have what is
+    stored.
 
     Fails with NOT_FOUND (`ERROR_REASON_WORK_NOT_FOUND`).
     """
@@ -166,6 +174,10 @@ class LoopServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_round_pb2.Round, _abc.Awaitable[_round_pb2.Round]]:
         """Gets a round. Role: viewer.
+
+        While people work, accuracy and lift are computed from the labels so far; what needs other
+        rounds, `pooled_accuracy` and `stopping_advice`, always is. Lists and watches have what is
+        stored.
 
         Fails with NOT_FOUND (`ERROR_REASON_WORK_NOT_FOUND`).
         """

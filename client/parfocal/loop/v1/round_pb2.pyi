@@ -25,6 +25,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _StoppingVerdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StoppingVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StoppingVerdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STOPPING_VERDICT_UNSPECIFIED: _StoppingVerdict.ValueType  # 0
+    """Do not use."""
+    STOPPING_VERDICT_TOO_EARLY: _StoppingVerdict.ValueType  # 1
+    """Fewer than three models were measured."""
+    STOPPING_VERDICT_GO_ON: _StoppingVerdict.ValueType  # 2
+    """Another round may be worth its labels."""
+    STOPPING_VERDICT_STOP: _StoppingVerdict.ValueType  # 3
+    """A gain that is worth another round is improbable, and was for `patience` models."""
+
+class StoppingVerdict(_StoppingVerdict, metaclass=_StoppingVerdictEnumTypeWrapper):
+    """The advice in one word."""
+
+STOPPING_VERDICT_UNSPECIFIED: StoppingVerdict.ValueType  # 0
+"""Do not use."""
+STOPPING_VERDICT_TOO_EARLY: StoppingVerdict.ValueType  # 1
+"""Fewer than three models were measured."""
+STOPPING_VERDICT_GO_ON: StoppingVerdict.ValueType  # 2
+"""Another round may be worth its labels."""
+STOPPING_VERDICT_STOP: StoppingVerdict.ValueType  # 3
+"""A gain that is worth another round is improbable, and was for `patience` models."""
+Global___StoppingVerdict: _TypeAlias = StoppingVerdict  # noqa: Y015
+
 class _RoundStage:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -142,6 +170,7 @@ class RoundSpec(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     TRAINING_FIELD_NUMBER: _builtins.int
     CONFIDENCE_LEVEL_FIELD_NUMBER: _builtins.int
+    STOPPING_FIELD_NUMBER: _builtins.int
     candidates: _builtins.str
     """Optional. Folder of a candidate set to use; then nothing is segmented or proposed."""
     budget: _builtins.int
@@ -153,7 +182,7 @@ class RoundSpec(_message.Message):
     priority: _builtins.int
     """Place before other rounds in the queue. Default 0."""
     confidence_level: _builtins.float
-    """The accuracy estimate's confidence level, above 0, below 1. Default 0.95."""
+    """Confidence level of every interval of the round, above 0, below 1. Default 0.95."""
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImageSource]:
         """Required. The images to look at. At least one."""
@@ -184,6 +213,10 @@ class RoundSpec(_message.Message):
     def training(self) -> Global___RoundTraining:
         """What is trained when the labels are there. Unset means nothing."""
 
+    @_builtins.property
+    def stopping(self) -> Global___StoppingRule:
+        """When more rounds are not worth their labels."""
+
     def __init__(
         self,
         *,
@@ -200,14 +233,43 @@ class RoundSpec(_message.Message):
         priority: _builtins.int = ...,
         training: Global___RoundTraining | None = ...,
         confidence_level: _builtins.float = ...,
+        stopping: Global___StoppingRule | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "proposal", b"proposal", "strategy", b"strategy", "training", b"training"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "proposal", b"proposal", "stopping", b"stopping", "strategy", b"strategy", "training", b"training"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "budget", b"budget", "candidates", b"candidates", "confidence_level", b"confidence_level", "encoders", b"encoders", "history", b"history", "images", b"images", "priority", b"priority", "proposal", b"proposal", "random_share", b"random_share", "seed", b"seed", "strategy", b"strategy", "training", b"training"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "budget", b"budget", "candidates", b"candidates", "confidence_level", b"confidence_level", "encoders", b"encoders", "history", b"history", "images", b"images", "priority", b"priority", "proposal", b"proposal", "random_share", b"random_share", "seed", b"seed", "stopping", b"stopping", "strategy", b"strategy", "training", b"training"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RoundSpec: _TypeAlias = RoundSpec  # noqa: Y015
+
+@_typing.final
+class StoppingRule(_message.Message):
+    """When more rounds are not worth their labels. Nothing stops by itself: it is advice."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MINIMUM_GAIN_FIELD_NUMBER: _builtins.int
+    PATIENCE_FIELD_NUMBER: _builtins.int
+    minimum_gain: _builtins.float
+    """The gain in accuracy for which another round is worth its labels, 0 to 1. Default 0.01."""
+    patience: _builtins.int
+    """Models in a row of which a greater gain must have been improbable, 1 to 100. Default 2."""
+    def __init__(
+        self,
+        *,
+        minimum_gain: _builtins.float | None = ...,
+        patience: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_minimum_gain", b"_minimum_gain", "minimum_gain", b"minimum_gain"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_minimum_gain", b"_minimum_gain", "minimum_gain", b"minimum_gain", "patience", b"patience"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__minimum_gain: _TypeAlias = _typing.Literal["minimum_gain"]  # noqa: Y015
+    _WhichOneofArgType__minimum_gain: _TypeAlias = _typing.Literal["_minimum_gain", b"_minimum_gain"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__minimum_gain) -> _WhichOneofReturnType__minimum_gain | None: ...
+
+Global___StoppingRule: _TypeAlias = StoppingRule  # noqa: Y015
 
 @_typing.final
 class ImageSource(_message.Message):
@@ -403,6 +465,10 @@ class RoundStatus(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
     ENCODERS_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
+    LIFT_FIELD_NUMBER: _builtins.int
+    POOLED_ACCURACY_FIELD_NUMBER: _builtins.int
+    STOPPING_ADVICE_FIELD_NUMBER: _builtins.int
     state: _artifact_pb2.WorkState.ValueType
     """How far it is."""
     stage: Global___RoundStage.ValueType
@@ -419,6 +485,8 @@ class RoundStatus(_message.Message):
     """Queries that are decided."""
     snapshot: _builtins.str
     """Path of the label snapshot."""
+    pool: _builtins.int
+    """Candidates that the round chose from: neither labelled nor excluded."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___StepStatus]:
         """Every step, in order."""
@@ -441,7 +509,10 @@ class RoundStatus(_message.Message):
 
     @_builtins.property
     def accuracy(self) -> Global___AccuracyEstimate:
-        """Share of right proposals, from the random share."""
+        """Share of right proposals, from the random share: what the base model is right in, of the
+        candidates that the round chose from. While people work, `GetRound` computes it, like the
+        next one and `lift`, from the labels so far; then it is what the snapshot says.
+        """
 
     @_builtins.property
     def strategy_accuracy(self) -> Global___AccuracyEstimate:
@@ -460,6 +531,20 @@ class RoundStatus(_message.Message):
     @_builtins.property
     def encoders(self) -> _containers.RepeatedCompositeFieldContainer[Global___EncoderChoice]:
         """The encoders by stream, with their versions fixed at the start."""
+
+    @_builtins.property
+    def lift(self) -> Global___Lift:
+        """What the strategy's picks found, beside what the random share found."""
+
+    @_builtins.property
+    def pooled_accuracy(self) -> Global___AccuracyEstimate:
+        """The accuracy over this round and those of its history in which the same base model proposed,
+        each counting by the candidates that it chose from. Computed by `GetRound` only.
+        """
+
+    @_builtins.property
+    def stopping_advice(self) -> Global___StoppingAdvice:
+        """Whether another round is worth its labels. Computed by `GetRound` only."""
 
     def __init__(
         self,
@@ -482,14 +567,258 @@ class RoundStatus(_message.Message):
         failure: _artifact_pb2.Failure | None = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
         encoders: _abc.Iterable[Global___EncoderChoice] | None = ...,
+        pool: _builtins.int = ...,
+        lift: Global___Lift | None = ...,
+        pooled_accuracy: Global___AccuracyEstimate | None = ...,
+        stopping_advice: Global___StoppingAdvice | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "base_model", b"base_model", "failure", b"failure", "new_base_model", b"new_base_model", "new_image_encoder", b"new_image_encoder", "strategy_accuracy", b"strategy_accuracy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "base_model", b"base_model", "failure", b"failure", "lift", b"lift", "new_base_model", b"new_base_model", "new_image_encoder", b"new_image_encoder", "pooled_accuracy", b"pooled_accuracy", "stopping_advice", b"stopping_advice", "strategy_accuracy", b"strategy_accuracy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "base_model", b"base_model", "candidate_count", b"candidate_count", "candidates", b"candidates", "decided", b"decided", "embeddings", b"embeddings", "encoders", b"encoders", "failure", b"failure", "new_base_model", b"new_base_model", "new_image_encoder", b"new_image_encoder", "notes", b"notes", "queries", b"queries", "selection", b"selection", "snapshot", b"snapshot", "stage", b"stage", "state", b"state", "steps", b"steps", "strategy_accuracy", b"strategy_accuracy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "base_model", b"base_model", "candidate_count", b"candidate_count", "candidates", b"candidates", "decided", b"decided", "embeddings", b"embeddings", "encoders", b"encoders", "failure", b"failure", "lift", b"lift", "new_base_model", b"new_base_model", "new_image_encoder", b"new_image_encoder", "notes", b"notes", "pool", b"pool", "pooled_accuracy", b"pooled_accuracy", "queries", b"queries", "selection", b"selection", "snapshot", b"snapshot", "stage", b"stage", "state", b"state", "steps", b"steps", "stopping_advice", b"stopping_advice", "strategy_accuracy", b"strategy_accuracy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RoundStatus: _TypeAlias = RoundStatus  # noqa: Y015
+
+@_typing.final
+class Lift(_message.Message):
+    """Errors that the strategy's picks found, beside those that random draws found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRATEGY_FIELD_NUMBER: _builtins.int
+    RANDOM_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_FIELD_NUMBER: _builtins.int
+    RATIO_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    DECIDED_FIELD_NUMBER: _builtins.int
+    QUERIES_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    COMPUTE_TIME_FIELD_NUMBER: _builtins.int
+    level: _builtins.float
+    """Confidence level of the intervals. Each would hold the true value in that share of rounds
+    like this one, if answers were independent draws and annotators made no mistakes.
+    """
+    decided: _builtins.int
+    """Queries that were decided when it was computed."""
+    queries: _builtins.int
+    """Queries of the round."""
+    complete: _builtins.bool
+    """Whether all were decided. Until then the strategy's rate may still fall: strategies show
+    their best picks first.
+    """
+    @_builtins.property
+    def strategy(self) -> Global___ErrorDiscovery:
+        """What the strategy's picks found."""
+
+    @_builtins.property
+    def random(self) -> Global___ErrorDiscovery:
+        """What the random share found: what asking at random finds in the same candidates."""
+
+    @_builtins.property
+    def difference(self) -> Global___IntervalEstimate:
+        """Rate of the strategy minus that of random."""
+
+    @_builtins.property
+    def ratio(self) -> Global___IntervalEstimate:
+        """Rate of the strategy over that of random. NaN where random found no error; its lower end may
+        be known even then.
+        """
+
+    @_builtins.property
+    def compute_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was computed."""
+
+    def __init__(
+        self,
+        *,
+        strategy: Global___ErrorDiscovery | None = ...,
+        random: Global___ErrorDiscovery | None = ...,
+        difference: Global___IntervalEstimate | None = ...,
+        ratio: Global___IntervalEstimate | None = ...,
+        level: _builtins.float = ...,
+        decided: _builtins.int = ...,
+        queries: _builtins.int = ...,
+        complete: _builtins.bool = ...,
+        compute_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compute_time", b"compute_time", "difference", b"difference", "random", b"random", "ratio", b"ratio", "strategy", b"strategy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "compute_time", b"compute_time", "decided", b"decided", "difference", b"difference", "level", b"level", "queries", b"queries", "random", b"random", "ratio", b"ratio", "strategy", b"strategy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Lift: _TypeAlias = Lift  # noqa: Y015
+
+@_typing.final
+class ErrorDiscovery(_message.Message):
+    """Errors that one part of a queue found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LABELS_FIELD_NUMBER: _builtins.int
+    WRONG_FIELD_NUMBER: _builtins.int
+    UNSURE_FIELD_NUMBER: _builtins.int
+    RATE_FIELD_NUMBER: _builtins.int
+    labels: _builtins.int
+    """Answers that say right or wrong."""
+    wrong: _builtins.int
+    """Answers that say wrong."""
+    unsure: _builtins.int
+    """Answers that say neither; they count nowhere."""
+    @_builtins.property
+    def rate(self) -> Global___IntervalEstimate:
+        """Share of wrong ones among `labels`; of the candidates that they stand for, where the random
+        share was drawn with unequal chances.
+        """
+
+    def __init__(
+        self,
+        *,
+        labels: _builtins.int = ...,
+        wrong: _builtins.int = ...,
+        unsure: _builtins.int = ...,
+        rate: Global___IntervalEstimate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rate", b"rate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "rate", b"rate", "unsure", b"unsure", "wrong", b"wrong"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErrorDiscovery: _TypeAlias = ErrorDiscovery  # noqa: Y015
+
+@_typing.final
+class IntervalEstimate(_message.Message):
+    """A value with its interval."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    LOWER_FIELD_NUMBER: _builtins.int
+    UPPER_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    UNDEFINED_REASON_FIELD_NUMBER: _builtins.int
+    value: _builtins.float
+    """The value; NaN where it is undefined."""
+    lower: _builtins.float
+    """Lower end of the interval; NaN where nothing is known of it."""
+    upper: _builtins.float
+    """Upper end of the interval; infinite where nothing bounds it, NaN where nothing is known of it."""
+    method: _builtins.str
+    """How the interval was made: `wilson`, `newcombe`, `koopman` or `curve`."""
+    undefined_reason: _builtins.str
+    """Why the value is NaN; empty where it is not."""
+    def __init__(
+        self,
+        *,
+        value: _builtins.float = ...,
+        lower: _builtins.float = ...,
+        upper: _builtins.float = ...,
+        method: _builtins.str = ...,
+        undefined_reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lower", b"lower", "method", b"method", "undefined_reason", b"undefined_reason", "upper", b"upper", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IntervalEstimate: _TypeAlias = IntervalEstimate  # noqa: Y015
+
+@_typing.final
+class StoppingAdvice(_message.Message):
+    """Whether another round is worth its labels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERDICT_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    GAIN_PER_HUNDRED_LABELS_FIELD_NUMBER: _builtins.int
+    NEXT_ROUND_GAIN_FIELD_NUMBER: _builtins.int
+    WORTHWHILE_PROBABILITY_FIELD_NUMBER: _builtins.int
+    MINIMUM_GAIN_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    verdict: Global___StoppingVerdict.ValueType
+    """In one word."""
+    text: _builtins.str
+    """In one or two sentences for a person."""
+    worthwhile_probability: _builtins.float
+    """Probability that the next round gains more than `minimum_gain`; NaN where it is too early."""
+    minimum_gain: _builtins.float
+    """The gain for which another round is worth its labels."""
+    level: _builtins.float
+    """Confidence level of the intervals."""
+    labels: _builtins.int
+    """Labels that were given so far, in this round and its history."""
+    @_builtins.property
+    def gain_per_hundred_labels(self) -> Global___IntervalEstimate:
+        """Gain in accuracy that the next hundred labels are expected to bring."""
+
+    @_builtins.property
+    def next_round_gain(self) -> Global___IntervalEstimate:
+        """Gain in accuracy that the next round, of the same budget, is expected to bring."""
+
+    @_builtins.property
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___MeasuredModel]:
+        """The measured models that it rests on, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        verdict: Global___StoppingVerdict.ValueType = ...,
+        text: _builtins.str = ...,
+        gain_per_hundred_labels: Global___IntervalEstimate | None = ...,
+        next_round_gain: Global___IntervalEstimate | None = ...,
+        worthwhile_probability: _builtins.float = ...,
+        minimum_gain: _builtins.float = ...,
+        level: _builtins.float = ...,
+        labels: _builtins.int = ...,
+        models: _abc.Iterable[Global___MeasuredModel] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gain_per_hundred_labels", b"gain_per_hundred_labels", "next_round_gain", b"next_round_gain"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gain_per_hundred_labels", b"gain_per_hundred_labels", "labels", b"labels", "level", b"level", "minimum_gain", b"minimum_gain", "models", b"models", "next_round_gain", b"next_round_gain", "text", b"text", "verdict", b"verdict", "worthwhile_probability", b"worthwhile_probability"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoppingAdvice: _TypeAlias = StoppingAdvice  # noqa: Y015
+
+@_typing.final
+class MeasuredModel(_message.Message):
+    """A base model whose accuracy was measured on random shares."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    ACCURACY_FIELD_NUMBER: _builtins.int
+    labels: _builtins.int
+    """Labels that were there before its first round."""
+    @_builtins.property
+    def model(self) -> _artifact_pb2.ModelVersion:
+        """Which."""
+
+    @_builtins.property
+    def accuracy(self) -> Global___AccuracyEstimate:
+        """Its accuracy, over all its rounds."""
+
+    def __init__(
+        self,
+        *,
+        model: _artifact_pb2.ModelVersion | None = ...,
+        labels: _builtins.int = ...,
+        accuracy: Global___AccuracyEstimate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "labels", b"labels", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MeasuredModel: _TypeAlias = MeasuredModel  # noqa: Y015
 
 @_typing.final
 class StepStatus(_message.Message):
@@ -567,6 +896,7 @@ class AccuracyEstimate(_message.Message):
     LEVEL_FIELD_NUMBER: _builtins.int
     METHOD_FIELD_NUMBER: _builtins.int
     UNDEFINED_REASON_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_LABELS_FIELD_NUMBER: _builtins.int
     labels: _builtins.int
     """Labels it rests on, unsure ones left out."""
     right: _builtins.int
@@ -583,6 +913,10 @@ class AccuracyEstimate(_message.Message):
     """How the interval was made, such as `wilson`."""
     undefined_reason: _builtins.str
     """Why values are NaN; empty where none is."""
+    effective_labels: _builtins.float
+    """Labels of equal weight that would tell as much; `labels` where all were drawn with the same
+    chance. 0 in rounds of earlier versions, which means `labels`.
+    """
     def __init__(
         self,
         *,
@@ -594,10 +928,11 @@ class AccuracyEstimate(_message.Message):
         level: _builtins.float = ...,
         method: _builtins.str = ...,
         undefined_reason: _builtins.str = ...,
+        effective_labels: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "labels", b"labels", "level", b"level", "lower", b"lower", "method", b"method", "right", b"right", "undefined_reason", b"undefined_reason", "upper", b"upper"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "effective_labels", b"effective_labels", "labels", b"labels", "level", b"level", "lower", b"lower", "method", b"method", "right", b"right", "undefined_reason", b"undefined_reason", "upper", b"upper"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

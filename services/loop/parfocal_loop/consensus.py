@@ -1,0 +1,60 @@
+"""What people have decided in a round, as the labels service tells it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import numpy as np
+
+from parfocal.labels.v1 import label_pb2, labels_service_pb2
+from parfocal_loop.lift import Answers
+from parfocal_loop.peers import Peers
+
+UNREACHABLE = "the labels service does not answer"
+CLASSES = "the answers are classes, and no query says which class was proposed"
+
+_PAGE = 1000
+
+
+async def decided(
+    peers: Peers, parent: str, round: str, *, timeout_seconds: float | None = None
+) -> AsyncIterator[label_pb2.Consensus]:
+    """Yield the consensus of every decided query of a round.
+
+    Args:
+        peers: The services.
+        parent: Resource name of the project.
+        round: The round's own name.
+        timeout_seconds: How long a page may take.
+    """
+    request = labels_service_pb2.ListConsensusRequest(
+        parent=parent, round=round, decided_only=True, page_size=_PAGE
+    )
+    while True:
+        page = await peers.labels.ListConsensus(request, timeout=timeout_seconds)
+        for consensus in page.consensus:
+            yield consensus
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token
+
+
+async def answers(
+    peers: Peers, parent: str, round: str, *, timeout_seconds: float | None = None
+) -> Answers:
+    """Return the decided queries of a round as arrays."""
+    found = [one async for one in decided(peers, parent, round, timeout_seconds=timeout_seconds)]
+    clear = (label_pb2.VERDICT_TRUE, label_pb2.VERDICT_FALSE)
+    return Answers(
+        candidates=np.array([one.candidate for one in found], np.int64),
+        is_random=np.array([one.role == "random" for one in found], np.bool_),
+        clear=np.array([one.verdict in clear for one in found], np.bool_),
+        wrong=np.array([one.verdict == label_pb2.VERDICT_FALSE for one in found], np.bool_),
+        incomparable=CLASSES if any(one.class_name for one in found) else "",
+    )
+
+
+def no_answers(reason: str) -> Answers:
+    """Return no answers, and why there are none."""
+    nobody = np.empty(0, np.bool_)
+    return Answers(np.empty(0, np.int64), nobody, nobody, nobody, incomparable=reason)
