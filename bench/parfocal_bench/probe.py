@@ -1,0 +1,217 @@
+"""The protocol of the linear probe: hand-made features, logistic regression, a moment a round."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from parfocal_bench.cells import write_whole
+from parfocal_bench.classification import (
+    Arm,
+    Probabilities,
+    Rows,
+    Schedule,
+    Task,
+    draw_pool,
+    learning_curve,
+    scores,
+)
+from parfocal_bench.hog import Features, describe
+from parfocal_bench.packs import Labels, digest, open_pack
+from parfocal_bench.protocol import Json, Row
+from parfocal_suggestion.pool import Pool
+from parfocal_suggestion.strategies.catalogue import strategy_of
+
+_VERSION = 1
+_STREAM, _CLASSES = "features", "classes"
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """Principal components of HOG and shades, and logistic regression on them.
+
+    The columns are brought to unit variance before, and the first component after; the later
+    components keep their smaller share, which holds the probe back where labels are few.
+
+    Attributes:
+        packs: Folder of the data packs.
+        data: Name of the data set.
+        candidates: Candidates that a seed draws from the training side.
+        schedule: When labels are bought.
+        test_every: Every n-th test picture is used.
+        components: Principal components, of all training pictures without their labels.
+        strength: Inverse strength (C) of the regularisation.
+    """
+
+    packs: Path
+    data: str
+    candidates: int
+    schedule: Schedule
+    test_every: int = 1
+    components: int = 50
+    strength: float = 0.03
+
+    @property
+    def name(self) -> str:
+        """Name of the campaign."""
+        return f"{self.data}-probe"
+
+    @property
+    def title(self) -> str:
+        """Heading of the report."""
+        return f"{self.data}, linear probe on HOG and shades"
+
+    @property
+    def metric(self) -> str:
+        """AUC for two classes, accuracy for more."""
+        return "auc" if self.data == "malaria" else "accuracy"
+
+    @property
+    def chance(self) -> float:
+        """The metric of guessing."""
+        return 0.5 if self.data == "malaria" else 0.1
+
+    @property
+    def pool(self) -> int:
+        """Labels that there are to buy."""
+        return self.candidates
+
+    def settings(self) -> Mapping[str, Json]:
+        """Return all that decides every cell."""
+        return {
+            "name": self.name,
+            "version": _VERSION,
+            "data": digest(self.packs, self.data),
+            "candidates": self.candidates,
+            "start": self.schedule.start,
+            "step": self.schedule.step,
+            "rounds": self.schedule.rounds,
+            "test_every": self.test_every,
+            "components": self.components,
+            "strength": self.strength,
+        }
+
+    def arms(self) -> Mapping[str, Mapping[str, Json]]:
+        """Return the arms."""
+        return {name: arm.settings() for name, arm in self._arms().items()}
+
+    def prepare(self, cache: Path) -> None:
+        """Compute the features, half a minute."""
+        path = self._features(cache)
+        if path.exists():
+            return
+        pack = open_pack(self.packs, self.data)
+        train, test = describe(pack.train.images), describe(pack.test.images)
+        found = make_pipeline(
+            StandardScaler(), PCA(self.components, svd_solver="randomized", random_state=0)
+        ).fit(train)
+        spread = found.transform(train)[:, 0].std()
+        content = io.BytesIO()
+        np.savez(
+            content,
+            train=(found.transform(train) / spread).astype(np.float32),
+            test=(found.transform(test) / spread).astype(np.float32),
+        )
+        write_whole(path, content.getvalue())
+
+    def run(self, arm: str, seed: int, cache: Path) -> Sequence[Row]:
+        """Run one cell."""
+        pack = open_pack(self.packs, self.data)
+        train, test = _read(self._features(cache))
+        chosen, tested = (
+            draw_pool(pack.train, self.candidates, seed),
+            slice(None, None, self.test_every),
+        )
+        task = Task(pack.train.labels[chosen], pack.test.labels[tested], pack.classes)
+        learner = _Probe(task, train[chosen], test[tested], self.strength)
+        rows = learning_curve(task, learner, self._arms()[arm], self.schedule, seed)
+        full = learner.full_metric(self.metric)
+        return [Row(row.labels, {**row.values, "full": full}) for row in rows]
+
+    def _features(self, cache: Path) -> Path:
+        return cache / f"hog-{digest(self.packs, self.data)[:16]}-{self.components}-{_VERSION}.npz"
+
+    def _arms(self) -> dict[str, Arm]:
+        many = 10 if self.data == "malaria" else 20
+        inside = max(1, self.schedule.step // many)
+        two = {"first_stream": _CLASSES, "second_stream": _STREAM}
+        sizes = {"first_clusters": many, "second_clusters": inside, "queries_per_cell": 1}
+        return {
+            "random": Arm(strategy_of("random", {})),
+            "entropy": Arm(strategy_of("entropy", {})),
+            "core-set": Arm(strategy_of("core-set", {"stream": _STREAM})),
+            "two-stream": Arm(strategy_of("two-stream", {**two, **sizes})),
+            "late-fusion": Arm(
+                strategy_of(
+                    "late-fusion", {**two, "cells": self.schedule.step, "queries_per_cell": 1}
+                )
+            ),
+        }
+
+
+class _Probe:
+    """Logistic regression on the features."""
+
+    def __init__(self, task: Task, pool: Features, test: Features, strength: float) -> None:
+        self._task, self._pool, self._test, self._strength = task, pool, test, strength
+        self._model: LogisticRegression | None = None
+
+    def learn(self, labelled: Rows, fresh: Rows) -> Mapping[str, float]:
+        """Fit anew to all labels."""
+        self._model = self._fitted(labelled)
+        right = self._probabilities(self._pool[labelled]).argmax(1) == self._labels[labelled]
+        return {"own_accuracy": float(np.mean(right))}
+
+    def test(self) -> Probabilities:
+        """Return the probabilities of the test pictures."""
+        return self._probabilities(self._test)
+
+    def pool(self, labelled: Rows) -> Pool:
+        """Return the candidates with features and, once there is a model, probabilities."""
+        streams = {_STREAM: self._pool}
+        probabilities = None
+        if self._model is not None:
+            probabilities = self._probabilities(self._pool)
+            streams[_CLASSES] = probabilities
+        return Pool.of(
+            np.arange(len(self._labels)),
+            streams=streams,
+            probabilities=probabilities,
+            labelled=labelled,
+            verdicts=self._labels[labelled] == 1,
+        )
+
+    def full_metric(self, metric: str) -> float:
+        """Return the metric with every label of the pool."""
+        self._model = self._fitted(np.arange(len(self._labels)))
+        return scores(self.test(), self._task.test_labels)[metric]
+
+    @property
+    def _labels(self) -> Labels:
+        return self._task.labels
+
+    def _fitted(self, rows: Rows) -> LogisticRegression:
+        model = LogisticRegression(C=self._strength, max_iter=2000)
+        return model.fit(self._pool[rows], self._labels[rows])
+
+    def _probabilities(self, features: Features) -> Probabilities:
+        """Class probabilities (N, C); a class that no label has is impossible."""
+        assert self._model is not None
+        found = np.zeros((len(features), self._task.classes), np.float32)
+        found[:, self._model.classes_] = self._model.predict_proba(features)
+        return found
+
+
+@lru_cache(maxsize=2)
+def _read(path: Path) -> tuple[Features, Features]:
+    with np.load(path) as arrays:
+        return arrays["train"], arrays["test"]
