@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from parfocal_suggestion.blocks import in_blocks
 from parfocal_suggestion.pool import Floats, Rows
 
 _ENTRIES = 1 << 22
+_BLOCK_ENTRIES = 1 << 20
 _CENTRES = 256
 _PAIRS = 1 << 14
 _ORIGIN_ROWS = 4096
@@ -60,15 +62,20 @@ def lower(squared: Floats, points: Floats, centres: Floats, *, origin: Floats) -
         centres: (M, d) float32.
         origin: (d,) any point; near to the points, it makes the product sharper.
     """
+    if not len(centres):
+        return
     moved = centres - origin
-    step = max(1, _ENTRIES // min(_CENTRES, max(1, len(centres))) // 4)
-    for start in range(0, len(points), step):
-        part = slice(start, start + step)
+
+    def work(part: slice) -> None:
         block = points[part] - origin
         norms = squared_norms(block)
         for first in range(0, len(centres), _CENTRES):
             some = slice(first, first + _CENTRES)
             _lower_block(squared[part], points[part], block, norms, centres[some], moved[some])
+
+    step = max(1, _BLOCK_ENTRIES // min(_CENTRES, len(centres)))
+    for _ in in_blocks(work, len(points), step):
+        pass
 
 
 def _lower_block(

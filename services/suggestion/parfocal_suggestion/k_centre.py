@@ -34,7 +34,7 @@ def k_centre_greedy(
         centre when it was picked; NaN for a first pick without centres.
     """
     squared = np.full(len(points), np.inf, np.float32)
-    if count and len(centres):
+    if count:
         lower(squared, points, centres, origin=middle(points))
     return farthest_first(points, squared, count, checkpoint=checkpoint)
 

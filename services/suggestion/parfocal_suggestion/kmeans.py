@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 
-from parfocal_suggestion.pool import Floats
+from parfocal_suggestion.blocks import in_blocks
+from parfocal_suggestion.distances import middle, squared_norms
+from parfocal_suggestion.lloyd import Assignment, iterate, plus_plus
+from parfocal_suggestion.pool import Floats, Rows
+from parfocal_suggestion.seeds import bit_generator, uniform
 
 MAX_ITERATIONS = 300
-"""Lloyd iterations of one start; stored with every selection by the strategy's version."""
+"""Moves of the centres of one start; stored with every selection by the strategy's version."""
+
+MAX_ITERATIONS_OVER_ALL = 4
+"""Moves over all points where the starts saw a sample of them."""
+
+_SAMPLE, _SAMPLE_FOR_EACH = 4096, 512
+_TOLERANCE = 1e-4
+"""Centres rest that move less than this, in parts of the mean variance of a column."""
 
 _ROWS = 65536
+_MEAN_ROWS = 8192
 _WORK_FOR_RESTARTS = 2_000_000
 
 
@@ -43,7 +52,10 @@ def restarts(points: int, k: int) -> int:
 
 
 def k_means(features: Floats, k: int, *, seed: int, n_init: int) -> Clusters:
-    """Cluster points with k-means++ starts and Lloyd's iteration (scikit-learn's KMeans).
+    """Cluster points with k-means++ starts and Lloyd's iteration.
+
+    Of more points than 512 for each group, and 4096, the starts see a random sample; the centres
+    of the best then move over all points a few times more.
 
     Args:
         features: (N, d) float32, N > 0.
@@ -56,19 +68,35 @@ def k_means(features: Floats, k: int, *, seed: int, n_init: int) -> Clusters:
         return _clusters(features, np.zeros(len(features), np.int32))
     if wanted == len(features):
         return _clusters(features, np.arange(len(features), dtype=np.int32))
-    model = KMeans(
-        n_clusters=wanted,
-        init="k-means++",
-        n_init=n_init,
-        max_iter=MAX_ITERATIONS,
-        algorithm="lloyd",
-        random_state=seed,
-    )
-    with warnings.catch_warnings():
-        # Points closer than float32 can tell apart leave groups empty; they are dropped below.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        labels = model.fit(features).labels_
-    return _clusters(features, labels)
+    origin = middle(features)
+    random = bit_generator(seed, "k-means")
+    sample = features[_sample(random, len(features), wanted)] - origin
+    tolerance = _TOLERANCE * float(squared_norms(sample).mean()) / features.shape[1]
+    centres, assignment = _best_start(random, sample, wanted, n_init, tolerance)
+    if len(sample) < len(features):
+        _, assignment = iterate(
+            features, origin, centres, most=MAX_ITERATIONS_OVER_ALL, tolerance=tolerance
+        )
+    return _clusters(features, assignment.labels)
+
+
+def _sample(random: np.random.PCG64, points: int, k: int) -> Rows | slice:
+    size = max(_SAMPLE, _SAMPLE_FOR_EACH * k)
+    if size >= points:
+        return slice(None)
+    return np.unique((uniform(random, (size,)) * points).astype(np.intp))
+
+
+def _best_start(
+    random: np.random.PCG64, points: Floats, k: int, starts: int, tolerance: float
+) -> tuple[Floats, Assignment]:
+    origin = np.zeros(points.shape[1], np.float32)
+    found = []
+    for _ in range(starts):
+        drawn = uniform(random, (k, 2 + int(np.log(k))))
+        first = points[plus_plus(points, k, drawn)]
+        found.append(iterate(points, origin, first, most=MAX_ITERATIONS, tolerance=tolerance))
+    return min(found, key=lambda start: start[1].inertia)
 
 
 def distinct_rows(features: Floats, *, at_most: int) -> int:
@@ -103,8 +131,14 @@ def _clusters(features: Floats, labels: NDArray[np.int32]) -> Clusters:
 
 def group_means(features: Floats, labels: NDArray[np.int32], k: int) -> Floats:
     """Means (k, d) of groups of points, summed in float64."""
-    counts = np.bincount(labels, minlength=k)
-    sums = np.empty((k, features.shape[1]), np.float64)
-    for column in range(features.shape[1]):
-        sums[:, column] = np.bincount(labels, weights=features[:, column], minlength=k)
-    return (sums / counts[:, None]).astype(np.float32)
+
+    def work(part: slice) -> NDArray[np.float64]:
+        members = np.zeros((k, part.stop - part.start))
+        members[labels[part], np.arange(part.stop - part.start)] = 1
+        sums: NDArray[np.float64] = members @ features[part].astype(np.float64)
+        return sums
+
+    total = np.zeros((k, features.shape[1]))
+    for sums in in_blocks(work, len(features), _MEAN_ROWS):
+        total += sums
+    return (total / np.bincount(labels, minlength=k)[:, None]).astype(np.float32)

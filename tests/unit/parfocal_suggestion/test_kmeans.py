@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
 
-from parfocal_suggestion.kmeans import distances_to, distinct_rows, k_means, restarts
+from parfocal_suggestion import blocks
+from parfocal_suggestion.kmeans import Clusters, distances_to, distinct_rows, k_means, restarts
+from parfocal_suggestion.lloyd import iterate
 
 
 def test_two_clumps_are_found_and_numbered_by_first_point() -> None:
@@ -59,3 +63,51 @@ def test_distances_are_to_the_own_centre() -> None:
 
 def test_small_problems_start_ten_times_and_large_ones_once() -> None:
     assert (restarts(1500, 20), restarts(10**6, 64)) == (10, 1)
+
+
+def loose_clumps(rows: int) -> NDArray[np.float32]:
+    """Points (rows, 6) in fifty clumps that overlap, in no order."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(scale=2, size=(50, 6))
+    return (centres[rng.integers(0, 50, rows)] + rng.normal(size=(rows, 6)) + 100).astype(
+        np.float32
+    )
+
+
+def inertia(points: NDArray[np.float32], clusters: Clusters) -> float:
+    """Sum of the squared distances to the means."""
+    return float(np.sum(distances_to(points, clusters.centres, clusters.labels) ** 2))
+
+
+@pytest.mark.parametrize(("rows", "k"), [(1500, 20), (30_000, 12)])
+def test_clusters_are_as_tight_as_those_of_scikit_learn(rows: int, k: int) -> None:
+    points = loose_clumps(rows)
+    theirs = min(KMeans(k, n_init=3, random_state=seed).fit(points).inertia_ for seed in range(2))
+
+    ours = k_means(points, k, seed=0, n_init=3)
+
+    assert ours.k == k
+    assert inertia(points, ours) <= 1.02 * theirs
+
+
+def test_the_number_of_processors_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = loose_clumps(20_000)
+    results = []
+    for threads in (1, 3):
+        monkeypatch.setattr(blocks, "threads", lambda threads=threads: threads)
+        results.append(k_means(points, 9, seed=5, n_init=2))
+
+    assert results[0].labels.tobytes() == results[1].labels.tobytes()
+    assert results[0].centres.tobytes() == results[1].centres.tobytes()
+
+
+def test_a_group_that_lost_its_points_starts_where_one_is_served_worst() -> None:
+    points = np.array([[0], [0], [1], [1], [9]], np.float32)
+    origin = np.zeros(1, np.float32)
+
+    centres, assignment = iterate(
+        points, origin, np.array([[0.5], [0.5], [50]], np.float32), most=10, tolerance=0
+    )
+
+    assert sorted(centres[:, 0].tolist()) == [0, 1, 9]
+    assert assignment.inertia == 0

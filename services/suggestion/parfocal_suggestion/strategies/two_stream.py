@@ -42,7 +42,7 @@ class TwoStream:
     starts: int = 0
 
     name: ClassVar[str] = "two-stream"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     summary: ClassVar[str] = "k-means cells by mask, then by texture, a few queries in each"
     reference: ClassVar[str] = "Lin et al., ECCV 2020, section 4.1"
     score: ClassVar[str] = "candidates of the cell per query"

@@ -1,0 +1,44 @@
+"""Work on blocks of rows, by all processors, with the same result for any number of them.
+
+The blocks are the same whoever works on them, and their results come back in order; so long as
+nothing but order could tell, a replay on another number of processors is identical.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TypeVar
+
+from parfocal_runtime.quota import cpu_threads
+
+Result = TypeVar("Result")
+
+
+def in_blocks(work: Callable[[slice], Result], rows: int, step: int) -> Iterator[Result]:
+    """Yield `work` of each block of `step` rows, in order; numpy lets other threads run.
+
+    Args:
+        work: Called with the rows of a block, from any thread.
+        rows: Rows in all.
+        step: Rows of a block; the last may be shorter.
+    """
+    parts = [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+    if len(parts) == 1 or threads() == 1:
+        yield from map(work, parts)
+        return
+    ahead = 2 * threads()
+    with ThreadPoolExecutor(threads()) as pool:
+        # A few blocks ahead of the one that is wanted, not all of their results at once.
+        waiting = [pool.submit(work, part) for part in parts[:ahead]]
+        for number in range(len(parts)):
+            yield waiting.pop(0).result()
+            if number + ahead < len(parts):
+                waiting.append(pool.submit(work, parts[number + ahead]))
+
+
+@cache
+def threads() -> int:
+    """Return how many threads can run at once; the files that tell are read once."""
+    return cpu_threads()
