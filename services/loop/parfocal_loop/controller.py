@@ -125,6 +125,7 @@ class Controller:
             status=rounds.RoundStatus.FromString(work.status),
             means=self._means,
             poll_seconds=self._pace.poll_seconds,
+            measured=lambda status: self._metrics.round_measured(work.key, turn.strategy, status),
         )
         record = Record(self._works, self._owner, work.key, turn.status)
         await self._to_its_end(

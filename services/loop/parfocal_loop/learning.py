@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from parfocal.labels.v1 import labels_service_pb2, query_pb2
 from parfocal.loop.v1 import round_pb2 as rounds
@@ -24,6 +25,8 @@ _ROLES = {
     selection_pb2.PICK_ROLE_RANDOM: query_pb2.QUERY_ROLE_RANDOM,
 }
 _QUERIES_PER_CALL = 1000
+# As often as metrics are usually looked at: it reads every answer of the round.
+_MEASURE_SECONDS = 10.0
 
 
 async def queue(turn: Turn) -> str:
@@ -72,6 +75,7 @@ async def _queries(turn: Turn) -> list[query_pb2.Query]:
 async def wait_for_labels(turn: Turn) -> str:
     """Wait until people have decided every query of the round."""
     request = labels_service_pb2.GetProgressRequest(parent=turn.parent, round=turn.round)
+    measured, measure_at = 0, 0.0
     while turn.status.selection:
         progress = await turn.means.peers.labels.GetProgress(request)
         turn.status.queries = progress.queries
@@ -81,8 +85,19 @@ async def wait_for_labels(turn: Turn) -> str:
         turn.report(rounds.ROUND_STAGE_LABEL, Progress(share, message))
         if progress.decided >= progress.queries:
             break
+        if progress.decided != measured and time.monotonic() >= measure_at:
+            await _measure_so_far(turn)
+            measured, measure_at = progress.decided, time.monotonic() + _MEASURE_SECONDS
         await asyncio.sleep(turn.poll_seconds)
     return ""
+
+
+async def _measure_so_far(turn: Turn) -> None:
+    # Beside the status, not in it: what is stored before all answers are in would soon be wrong.
+    so_far = rounds.RoundStatus()
+    so_far.CopyFrom(turn.status)
+    await measure(turn.means.peers, turn.spec, so_far, parent=turn.parent, round=turn.round)
+    turn.measured(so_far)
 
 
 async def snapshot(turn: Turn) -> str:

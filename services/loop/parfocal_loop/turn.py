@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from parfocal.common.v1 import artifact_pb2 as artifacts
@@ -35,6 +36,7 @@ class Turn:
         status: What exists; steps write into it and the controller stores it.
         means: What to work with.
         poll_seconds: Seconds between two looks at what people have answered.
+        measured: Told now and then what the labels so far say, while people work.
     """
 
     project: str
@@ -43,6 +45,7 @@ class Turn:
     status: rounds.RoundStatus
     means: Means
     poll_seconds: float
+    measured: Callable[[rounds.RoundStatus], None] = lambda status: None
 
     @property
     def parent(self) -> str:

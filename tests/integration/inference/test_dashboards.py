@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import shutil
-import subprocess
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +20,9 @@ from parfocal_runtime.channels import sync_channel
 from parfocal_runtime.models.repository import ModelRepository
 from parfocal_runtime.server import serving_in_thread
 from parfocal_runtime.store import LocalStore
+from prometheus_process import SECONDS, Query, prometheus, require
 
 ROOT = Path(__file__).parents[3]
-SECONDS = 60.0
 
 # The panels of the dashboard that Triton's own charts bring (deploy/k8s-onprem/dashboard.json).
 DASHBOARD = {
@@ -59,67 +50,6 @@ QUANTILES = {
     for stage in ("request", "queue", "compute_input", "compute_infer", "compute_output")
 }
 
-Query = Callable[[str], list[dict[str, Any]]]
-
-
-def require(program: str) -> str:
-    found = shutil.which(program)
-    if found is None:
-        assert os.environ.get("CI") != "true", f"{program} is missing, and in CI nothing is skipped"
-        pytest.skip(f"{program} is not installed")
-    return found
-
-
-@contextmanager
-def prometheus(program: str, folder: Path, target: str) -> Iterator[Query]:
-    """Yield what asks a Prometheus that looks at `target` five times a second."""
-    labels = {"pod": "parfocal-inference-0", "release": "lab"}
-    job = {"job_name": "inference", "static_configs": [{"targets": [target], "labels": labels}]}
-    settings = {"global": {"scrape_interval": "200ms"}, "scrape_configs": [job]}
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(settings))
-    command = [
-        program,
-        f"--config.file={folder / 'prometheus.yml'}",
-        f"--storage.tsdb.path={folder / 'data'}",
-        "--web.listen-address=127.0.0.1:0",
-    ]
-    log = folder / "log"
-    with log.open("w") as lines, subprocess.Popen(command, stderr=lines) as running:
-        try:
-            address = listening(log)
-            wait_until_ready(address)
-            yield lambda text: asked(address, text)
-        finally:
-            running.kill()
-
-
-def listening(log: Path) -> str:
-    """The address that a Prometheus took, once it says so."""
-    end = time.monotonic() + SECONDS
-    while not (found := re.search(r'"Listening on" address=(\S+)', log.read_text())):
-        assert time.monotonic() < end, log.read_text()
-        time.sleep(0.02)
-    return found[1]
-
-
-def wait_until_ready(address: str) -> None:
-    """Return when a Prometheus answers queries; it listens before it has opened its data."""
-    end = time.monotonic() + SECONDS
-    while True:
-        try:
-            with urllib.request.urlopen(f"http://{address}/-/ready", timeout=10):
-                return
-        except urllib.error.URLError:
-            assert time.monotonic() < end
-            time.sleep(0.02)
-
-
-def asked(address: str, text: str) -> list[dict[str, Any]]:
-    query = urllib.parse.urlencode({"query": text})
-    with urllib.request.urlopen(f"http://{address}/api/v1/query?{query}", timeout=10) as answer:
-        found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
-    return found
-
 
 @pytest.fixture(scope="module")
 def query(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Query]:
@@ -133,7 +63,12 @@ def query(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Query]:
     with (
         serving_in_thread([build(config, store)], config) as server,
         sync_channel(server.address) as channel,
-        prometheus(program, folder, f"127.0.0.1:{server.metrics_port}") as ask,
+        prometheus(
+            program,
+            folder,
+            f"127.0.0.1:{server.metrics_port}",
+            {"pod": "parfocal-inference-0", "release": "lab"},
+        ) as ask,
     ):
         stub: Any = GRPCInferenceServiceStub(channel)
         end = time.monotonic() + SECONDS

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,7 +17,6 @@ from loop_lab import (
     TRUE,
     UNSURE,
     LoopLab,
-    Verdict,
     apart,
     loop_lab,
     spec_of,
@@ -28,100 +24,18 @@ from loop_lab import (
 from parfocal.common.v1 import artifact_pb2 as artifacts
 from parfocal.labels.v1 import labels_service_pb2 as labels
 from parfocal.labels.v1 import project_pb2, query_pb2
-from parfocal.loop.v1 import loop_service_pb2 as service
 from parfocal.loop.v1 import round_pb2 as rounds
-from parfocal.loop.v1.loop_service_pb2_grpc import LoopServiceStub
-from parfocal_loop.app import build
-from parfocal_loop.config import LoopConfig
 from parfocal_loop.consensus import CLASSES, UNREACHABLE, answers
 from parfocal_loop.lift import lift_of
 from parfocal_loop.live_rounds import LiveRounds
 from parfocal_loop.peers import Address, Addresses, Peers
 from parfocal_loop.schema import VERSION_TABLE
 from parfocal_loop.works import WorkKey, WorkStore
-from parfocal_runtime.channels import aio_channel
 from parfocal_runtime.database import Database, migrate
-from parfocal_runtime.server import serving
+from running_loop import Loop, leased, looping, of
 
 MIGRATIONS = Path(parfocal_loop.__file__).parent / "migrations"
-PATIENCE = 30
 MITO, BETTER, BEST = (artifacts.ModelVersion(name="mito", version=n) for n in (1, 2, 3))
-
-
-@dataclass
-class Loop:
-    """A loop service and the services around it."""
-
-    lab: LoopLab
-    stub: Any
-
-    async def begin(self, name: str, spec: rounds.RoundSpec) -> list[query_pb2.Query]:
-        """Create a round and lease its queries; return them in their order."""
-        await self.stub.CreateRound(
-            service.CreateRoundRequest(parent=PARENT, round_id=name, round=rounds.Round(spec=spec))
-        )
-        await self.until(name, lambda each: each.status.stage >= rounds.ROUND_STAGE_LABEL)
-        return await leased(self.lab, PARENT, name)
-
-    async def answer(self, queries: Iterable[query_pb2.Query], verdict: Verdict) -> None:
-        """Answer these queries."""
-        for query in queries:
-            answer = labels.Answer(query=query.name, verdict=verdict, seconds=1)
-            await self.lab.means.peers.labels.SubmitLabels(
-                labels.SubmitLabelsRequest(
-                    parent=PARENT, answers=[answer], request_id=query.name, client="test/1"
-                )
-            )
-
-    async def get(self, name: str) -> rounds.Round:
-        """Return the round as it is now."""
-        each: rounds.Round = await self.stub.GetRound(
-            service.GetRoundRequest(name=f"{PARENT}/rounds/{name}")
-        )
-        return each
-
-    async def until(self, name: str, holds: Callable[[rounds.Round], bool]) -> None:
-        """Wait until something holds of the round."""
-        request = service.WatchRoundRequest(name=f"{PARENT}/rounds/{name}")
-        async for response in self.stub.WatchRound(request, timeout=PATIENCE):
-            if holds(response.round):
-                return
-
-    async def done(self, name: str) -> rounds.Round:
-        """Wait until the round is over."""
-        await self.until(name, lambda each: each.status.state > artifacts.WORK_STATE_RUNNING)
-        each = await self.get(name)
-        assert each.status.state == artifacts.WORK_STATE_SUCCEEDED, each.status.failure
-        return each
-
-
-async def leased(lab: LoopLab, parent: str, round: str) -> list[query_pb2.Query]:
-    """Lease every query of a round; return them in their order."""
-    request = labels.LeaseQueriesRequest(parent=parent, round=round, count=100)
-    response = await lab.means.peers.labels.LeaseQueries(request)
-    return sorted((one.query for one in response.queries), key=lambda query: query.rank)
-
-
-@asynccontextmanager
-async def looping(folder: Path) -> AsyncIterator[Loop]:
-    async with loop_lab(folder) as lab:
-        address = lab.means.peers.addresses.labels.target
-        config = LoopConfig(
-            port=0,
-            store_uri=lab.store.root,
-            anonymous_role="admin",
-            database=f"sqlite:///{folder / 'loop.sqlite'}",
-            labels=address,
-            inference=address,
-            embedding=address,
-            suggestion=address,
-            training=address,
-            poll_seconds=0.05,
-        )
-        async with serving([build(config)], config) as server:
-            channel = aio_channel(server.address)
-            yield Loop(lab, LoopServiceStub(channel))
-            await channel.close()
 
 
 def run(folder: Path, test: Callable[[Loop], Awaitable[None]]) -> None:
@@ -138,12 +52,6 @@ def in_the_lab(folder: Path, test: Callable[[LoopLab], Awaitable[None]]) -> None
             await test(lab)
 
     asyncio.run(without_a_loop())
-
-
-def of(
-    queries: list[query_pb2.Query], role: query_pb2.QueryRole.ValueType
-) -> list[query_pb2.Query]:
-    return [query for query in queries if query.role == role]
 
 
 def test_lift_is_there_while_people_work_and_stays_when_they_are_done(tmp_path: Path) -> None:

@@ -149,6 +149,16 @@ def test_another_round_under_the_same_name_is_refused(loop: Deployment) -> None:
         (spec(random_share=float("nan")), "ERROR_REASON_INVALID_FIELD", "round.spec.random_share"),
         (spec(confidence_level=1.0), "ERROR_REASON_INVALID_FIELD", "round.spec.confidence_level"),
         (
+            spec(stopping=rounds.StoppingRule(minimum_gain=-0.1)),
+            "ERROR_REASON_INVALID_FIELD",
+            "round.spec.stopping.minimum_gain",
+        ),
+        (
+            spec(stopping=rounds.StoppingRule(patience=101)),
+            "ERROR_REASON_INVALID_FIELD",
+            "round.spec.stopping.patience",
+        ),
+        (
             spec(base_model=artifacts.ModelVersion(name="../mito")),
             "ERROR_REASON_INVALID_NAME",
             "round.spec.base_model.name",
