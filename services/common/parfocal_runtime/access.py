@@ -88,7 +88,12 @@ _JOB = (
     *_under("propose", _PROPOSE),
     *_under("embed", _EMBED),
 )
-_ROUND = ("images.image", "candidates", *_under("training.replay", _REGION))
+_ROUND = (
+    "images.image",
+    "candidates",
+    "constraints.regions.mask",
+    *_under("training.replay", _REGION),
+)
 _QUERY = ("image", "patches")
 # The interface of models, which belong to no project.
 _MODELS = Rule(_VIEWER, anywhere=True)
@@ -135,7 +140,9 @@ _RULES_BY_SERVICE: dict[str, dict[str, Rule]] = {
         "ProposeBackground": _reads(_ANNOTATOR, paths=("image",)),
     },
     "parfocal.suggestion.v1.SuggestionService": {
-        "Suggest": _changes(_CURATOR, "parent", paths=("candidates", "features.array")),
+        "Suggest": _changes(
+            _CURATOR, "parent", paths=("candidates", "features.array", "constraints.regions.mask")
+        ),
         "GetSelection": _reads(_VIEWER, "name"),
         "ReplaySelection": _reads(_VIEWER, "name"),
         "ExplainSelection": _reads(_VIEWER, "name"),

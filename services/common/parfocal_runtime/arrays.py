@@ -100,6 +100,29 @@ def read_box(array: ts.TensorStore, box: Box) -> npt.NDArray[Any]:
         return np.asarray(_at(array, box).read().result())
 
 
+def read_points(array: ts.TensorStore, points: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """Return the values (N,) at `points` (N, axes), reading no chunk but those they lie in.
+
+    Raises:
+        InvalidInput: If a point lies outside (`ERROR_REASON_BOX_OUTSIDE_IMAGE`), or the array is
+            damaged (`ERROR_REASON_INVALID_ARTIFACT`).
+        Unavailable: If the store does not answer (`ERROR_REASON_DEPENDENCY_UNAVAILABLE`).
+    """
+    outside = np.any((points < 0) | (points >= np.array(array.shape)), axis=1)
+    if np.any(outside):
+        point = tuple(points[outside][0].tolist())
+        raise InvalidInput(
+            "ERROR_REASON_BOX_OUTSIDE_IMAGE",
+            f"{point} lies outside the array of shape {array.shape}",
+            field="points",
+            start=point,
+            stop=point,
+            shape=array.shape,
+        )
+    with _translated(_name(array)):
+        return np.asarray(array.vindex[tuple(points.T)].read().result())
+
+
 def write_box(array: ts.TensorStore, box: Box, data: npt.ArrayLike) -> None:
     """Write the voxels of `box` (zyx); returns when they are stored.
 

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from parfocal_labels.source_images import SourceImage, source_image
 from parfocal_runtime import layout
 from parfocal_runtime.errors import NotFound, WrongState
+from parfocal_runtime.source_images import SourceImage, source_image
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tables import read_table
 

@@ -22,9 +22,9 @@ from parfocal_labels.formats import coco, neuroglancer, omezarr
 from parfocal_labels.formats.csv import csv_bytes
 from parfocal_labels.formats.tiles import Boxes
 from parfocal_labels.records import Snapshot
-from parfocal_labels.source_images import SourceImage, distinct_names
 from parfocal_runtime.arrays import open_array, read_box
 from parfocal_runtime.layout import export_path
+from parfocal_runtime.source_images import SourceImage, distinct_names
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tables import read_table
 from parfocal_runtime.tasks import CancelFlag

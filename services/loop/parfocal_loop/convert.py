@@ -82,6 +82,8 @@ def round_spec_from_pb(
     level = spec.confidence_level
     if not (level == 0 or 0 < level < 1):
         raise _invalid("round.spec.confidence_level", level, "must be above 0 and below 1")
+    for region in spec.constraints.regions:
+        store.resolve(region.mask)
     for name in spec.history:
         checked_name(name, field="round.spec.history")
     _check_share("round.spec.stopping.minimum_gain", spec.stopping.minimum_gain)

@@ -154,8 +154,11 @@ async def suggest(turn: Turn) -> str:
         seed=spec.seed,
         random_share=spec.random_share,
         base_model=turn.status.base_model,
+        constraints=spec.constraints if spec.HasField("constraints") else None,
     )
     selection = await turn.means.peers.suggestion.Suggest(request)
+    for note in selection.notes:
+        turn.note(note)
     turn.status.selection = selection.name
     turn.status.queries = len(selection.picks)
     turn.status.pool = selection.pool

@@ -54,6 +54,8 @@ class Record:
         environment: Libraries and processor.
         cells: Path of the table with the cell of every candidate.
         create_time: When, in ISO 8601 and UTC.
+        constraints: What may be chosen together; empty for anything.
+        notes: What could not be done as asked.
     """
 
     project: str
@@ -76,6 +78,8 @@ class Record:
     predictions: str = ""
     views: list[int] = field(default_factory=list)
     measures: list[dict[str, str]] = field(default_factory=list)
+    constraints: Mapping[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @classmethod
     def from_json(cls, text: bytes) -> Record:
@@ -104,8 +108,10 @@ class Record:
             "predictions",
             "measures",
             "model",
+            "constraints",
         )
-        return {part: getattr(self, part) for part in parts}
+        # As JSON, which knows no tuples: one of the two may have been read.
+        return {part: json.loads(json.dumps(getattr(self, part))) for part in parts}
 
 
 @dataclass(frozen=True)
@@ -161,8 +167,9 @@ def cells_table(
 
     Returns:
         Columns candidate, state (`available`, `labelled`, `excluded`), verdict (null without an
-        answer), cluster, cell (-1 for none), distance; `feature:<stream>`, `probability`,
-        `prediction` and `measure:<name>`.
+        answer), cluster, cell (-1 for none), distance; limit (why it could not be taken, null
+        where nothing was found against it); `feature:<stream>`, `probability`, `prediction` and
+        `measure:<name>`.
     """
     everyone = np.sort(np.concatenate([pool.candidates, pool.excluded]))
     inside = np.isin(everyone, pool.excluded, invert=True)
@@ -175,6 +182,8 @@ def cells_table(
         "cell": _spread(selection.cells, inside, np.int32(-1)),
         "distance": _spread(selection.distances, inside, np.float32(np.nan)),
     }
+    if suggestion.gate.limits:
+        columns["limit"] = _limits(suggestion, inside)
     for name, features in inline.items():
         columns[f"feature:{name}"] = _rows_of_floats(features)
     if probabilities is not None:
@@ -236,6 +245,14 @@ def load(store: ObjectStore, project: str, selection: str) -> Stored:
 def _rows_of_floats(values: Floats) -> pa.Array:
     flat = np.ascontiguousarray(values, np.float32).reshape(-1)
     return pa.FixedSizeListArray.from_arrays(pa.array(flat), int(np.prod(values.shape[1:])))
+
+
+def _limits(suggestion: Suggestion, inside: Any) -> pa.Array:
+    """Why each candidate (N,) could not be taken; null for those of which it is not known."""
+    why: Any = np.full(len(inside), None, object)
+    closed = np.flatnonzero(suggestion.gate.closed_by >= 0)
+    why[np.flatnonzero(inside)[closed]] = [suggestion.gate.why(row) for row in closed.tolist()]
+    return pa.array(why, pa.string()).dictionary_encode()
 
 
 def _spread(values: Any, inside: Any, outside: Any) -> Any:

@@ -15,6 +15,8 @@ from parfocal.suggestion.v1 import suggestion_service_pb2 as pb
 from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.layout import checked_name, selection_table
 from parfocal_suggestion.archive import Stored
+from parfocal_suggestion.constraints import Constraints
+from parfocal_suggestion.convert_constraints import constraints_from_pb, constraints_to_pb
 from parfocal_suggestion.convert_strategy import (
     descriptions_to_pb,
     strategy_from_pb,
@@ -49,7 +51,6 @@ def order_from_pb(request: pb.SuggestRequest, resolve: Resolve) -> Order:
         InvalidInput: If a field has a value that can never work.
         PermissionDenied: If an array or folder lies outside the store.
     """
-    _check_no_constraints(request.constraints)
     labelled, verdicts = _labels_from_pb(request.labelled)
     return Order(
         project=_project_from_pb(request.parent),
@@ -67,6 +68,7 @@ def order_from_pb(request: pb.SuggestRequest, resolve: Resolve) -> Order:
         verdicts=verdicts,
         excluded=np.array(request.excluded, np.int64),
         model=_version_from_pb(request.base_model),
+        constraints=constraints_from_pb(request.constraints, resolve),
     )
 
 
@@ -99,6 +101,10 @@ def selection_to_pb(stored: Stored) -> selection_pb.Selection:
         ],
         create_time=created,
         cells_path=record.cells,
+        constraints=constraints_to_pb(Constraints.from_json(record.constraints))
+        if record.constraints
+        else None,
+        notes=record.notes,
     )
 
 
@@ -191,15 +197,6 @@ def _selection_id(name: str) -> str:
             value=name,
         )
     return checked_name(name, field="selection_id")
-
-
-def _check_no_constraints(constraints: pb.Constraints) -> None:
-    if constraints.maximum_per_image:
-        raise _invalid(
-            "constraints.maximum_per_image",
-            constraints.maximum_per_image,
-            "is not supported in this version and must be 0",
-        )
 
 
 def _labels_from_pb(labels: Sequence[pb.LabelledCandidate]) -> tuple[Ids, Mask]:

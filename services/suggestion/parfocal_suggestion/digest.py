@@ -19,7 +19,8 @@ def pool_digests(pool: Pool) -> dict[str, str]:
     """SHA-256 of each input by name, over exactly the values that a strategy sees.
 
     Names are `candidates`, `probabilities`, `predictions`, `labelled`, `verdicts`, `excluded`,
-    `features[<stream>]` and `measures[<name>]`; absent inputs are left out.
+    `features[<stream>]`, `measures[<name>]`, `groups[<column>]`, `positions`, `seconds` and
+    `regions[<mask>]`; absent inputs are left out.
     """
     arrays: dict[str, NDArray[np.generic]] = {
         "candidates": pool.candidates,
@@ -28,11 +29,12 @@ def pool_digests(pool: Pool) -> dict[str, str]:
         "excluded": pool.excluded,
         **{f"features[{name}]": features for name, features in pool.streams.items()},
         **{f"measures[{name}]": measure for name, measure in pool.measures.items()},
+        **{f"groups[{name}]": column for name, column in pool.groups.items()},
+        **{f"regions[{name}]": inside for name, inside in pool.inside.items()},
     }
-    if pool.probabilities is not None:
-        arrays["probabilities"] = pool.probabilities
-    if pool.predictions is not None:
-        arrays["predictions"] = pool.predictions
+    for name in ("probabilities", "predictions", "positions", "seconds"):
+        if (values := getattr(pool, name)) is not None:
+            arrays[name] = values
     return {name: _array_sha256(array) for name, array in arrays.items()}
 
 

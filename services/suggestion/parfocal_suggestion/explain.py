@@ -98,6 +98,9 @@ def _not_chosen(record: Record, row: dict[str, object], picks: pa.Table) -> Expl
         text = f"Not chosen: it was labelled {row['verdict']} already."
     elif row["state"] == "excluded":
         text = "Not chosen: it was excluded by the caller."
+    elif limit := row.get("limit"):
+        reason |= {"limit": limit}
+        text = f"Not chosen: {limit}."
     elif row["cell"] != -1:
         others = picks.filter(pc.equal(picks.column("cell"), row["cell"]))
         asked = others.column("candidate").to_numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 
@@ -48,6 +49,7 @@ def make_selection(
         order.budget,
         seed=order.seed,
         random_share=order.random_share,
+        constraints=order.constraints,
         checkpoint=cancel.check,
     )
     why = reasons(pool, suggestion, encoders=order.encoders, model=order.model)
@@ -59,11 +61,13 @@ def make_selection(
         predictions=order.predictions.inline if order.predictions else None,
         measures={each.name: each.inline for each in order.measures if each.inline is not None},
     )
-    record = _record(order, pool, strategy=suggestion.strategy, now=now)
+    record = _record(order, pool, strategy=suggestion.strategy, now=now, notes=suggestion.notes)
     return keep(store, record, picks_table(pool, suggestion, why), cells)
 
 
-def _record(order: Order, pool: Pool, *, strategy: Strategy, now: datetime) -> Record:
+def _record(
+    order: Order, pool: Pool, *, strategy: Strategy, now: datetime, notes: Sequence[str] = ()
+) -> Record:
     return Record(
         project=order.project,
         selection=order.selection,
@@ -91,4 +95,6 @@ def _record(order: Order, pool: Pool, *, strategy: Strategy, now: datetime) -> R
         environment=environment(),
         cells="",
         create_time=now.isoformat(),
+        constraints=order.constraints.to_json(),
+        notes=list(notes),
     )

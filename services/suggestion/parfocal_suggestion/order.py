@@ -11,8 +11,10 @@ from parfocal_runtime.arrays import open_array
 from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tables import read_table
+from parfocal_suggestion.constraints import UNCONSTRAINED, Constraints
 from parfocal_suggestion.pool import Floats, Ids, Mask, Pool
 from parfocal_suggestion.selection import Strategy
+from parfocal_suggestion.surroundings import Surroundings, read_surroundings
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class Order:
         verdicts: (L,) the answers.
         excluded: (E,) ids that must not be chosen.
         model: `<name>-<version>` of the base model, or empty.
+        constraints: What may be chosen together.
     """
 
     project: str
@@ -99,6 +102,7 @@ class Order:
     verdicts: Mask = field(default_factory=lambda: np.empty(0, np.bool_))
     excluded: Ids = field(default_factory=lambda: np.empty(0, np.int64))
     model: str = ""
+    constraints: Constraints = UNCONSTRAINED
 
     @property
     def encoders(self) -> dict[str, str]:
@@ -155,8 +159,10 @@ def read_pool(store: ObjectStore, order: Order) -> Pool:
     predictions = _read_predictions(store, order.predictions)
     known = read_candidates(store, order.candidates) if order.candidates else None
     measures = {each.name: _read_measure(store, each, known) for each in order.measures}
+    around = Surroundings()
     if known is not None:
         ids, probabilities = known.candidates, known.mean_probability
+        around = read_surroundings(store, order.candidates, known.table, order.constraints)
     else:
         ids = np.arange(_rows([*streams.values(), probabilities, predictions, *measures.values()]))
     return Pool.of(
@@ -168,6 +174,10 @@ def read_pool(store: ObjectStore, order: Order) -> Pool:
         labelled=order.labelled,
         verdicts=order.verdicts,
         excluded=order.excluded,
+        groups=around.groups,
+        positions=around.positions,
+        seconds=around.seconds,
+        inside=around.inside,
     )
 
 

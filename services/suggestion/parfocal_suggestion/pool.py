@@ -15,9 +15,13 @@ Floats: TypeAlias = NDArray[np.float32]
 Ids: TypeAlias = NDArray[np.int64]
 Rows: TypeAlias = NDArray[np.intp]
 Mask: TypeAlias = NDArray[np.bool_]
+Column: TypeAlias = NDArray[np.int64] | NDArray[np.str_]
 
 LARGEST_FEATURE = 1e15
 """Features beyond this magnitude are refused: sums of their squares leave float32."""
+
+AXES = 3
+"""Columns of positions: z, y, x."""
 
 _IDS_NAMED = 10
 
@@ -41,6 +45,12 @@ class Pool:
         verdicts: (L,) bool, the answers in the order of `labelled`.
         pending: (P,) int64, ascending; will be labelled whatever a strategy picks.
         excluded: (E,) int64, ascending; already taken out of `candidates`.
+        blocked: (K,) int64, ascending; without a label, not to be chosen, and nobody will look
+            at them: a limit stands against it.
+        groups: (N,) int64 or text by name of a column: what candidates have in common.
+        positions: (N, 3) float64, nanometres, zyx; comparable within one image.
+        seconds: (N,) float64, how long a person needs for each.
+        inside: (N,) bool by name of a mask: whether the candidate lies in it.
     """
 
     candidates: Ids
@@ -52,6 +62,11 @@ class Pool:
     verdicts: Mask = field(default_factory=lambda: np.empty(0, np.bool_))
     pending: Ids = field(default_factory=lambda: np.empty(0, np.int64))
     excluded: Ids = field(default_factory=lambda: np.empty(0, np.int64))
+    blocked: Ids = field(default_factory=lambda: np.empty(0, np.int64))
+    groups: Mapping[str, Column] = field(default_factory=dict)
+    positions: NDArray[np.float64] | None = None
+    seconds: NDArray[np.float64] | None = None
+    inside: Mapping[str, Mask] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -65,6 +80,10 @@ class Pool:
         labelled: ArrayLike = (),
         verdicts: ArrayLike = (),
         excluded: ArrayLike = (),
+        groups: Mapping[str, ArrayLike] | None = None,
+        positions: ArrayLike | None = None,
+        seconds: ArrayLike | None = None,
+        inside: Mapping[str, ArrayLike] | None = None,
     ) -> Pool:
         """Sort by id, drop the excluded and check everything.
 
@@ -77,6 +96,10 @@ class Pool:
             labelled: (L,) ids that have an answer.
             verdicts: (L,) answers, in the order of `labelled`.
             excluded: (E,) ids that are never chosen and influence nothing.
+            groups: (N,) whole numbers or texts by name, rows in the order of `candidates`.
+            positions: (N, 3) nanometres, zyx, rows likewise.
+            seconds: (N,) positive, rows likewise.
+            inside: (N,) by name of a mask, rows likewise.
 
         Raises:
             InvalidInput: If ids repeat or are unknown, row counts disagree, or a value that
@@ -98,6 +121,14 @@ class Pool:
             labelled=chosen,
             verdicts=answers,
             excluded=out,
+            groups={
+                name: _column(name, values, ids, keep) for name, values in (groups or {}).items()
+            },
+            positions=_positions(positions, ids, keep),
+            seconds=_seconds(seconds, ids, keep),
+            inside={
+                name: np.asarray(values, np.bool_)[keep] for name, values in (inside or {}).items()
+            },
         )
 
     def __len__(self) -> int:
@@ -106,6 +137,10 @@ class Pool:
     def with_pending(self, pending: Ids) -> Pool:
         """Return the same pool where `pending` can no longer be chosen but will be labelled."""
         return replace(self, pending=np.union1d(self.pending, pending))
+
+    def with_blocked(self, blocked: Ids) -> Pool:
+        """Return the same pool where `blocked` can no longer be chosen and stay unlabelled."""
+        return replace(self, blocked=np.union1d(self.blocked, blocked))
 
     def rows_of(self, ids: Ids) -> Rows:
         """Rows of `ids`, each of which must be a candidate."""
@@ -128,6 +163,14 @@ class Pool:
         """(N,) True where a strategy may choose."""
         mask = self.unlabelled
         mask[self.rows_of(self.pending)] = False
+        mask[self.rows_of(self.blocked)] = False
+        return mask
+
+    @property
+    def taken(self) -> Mask:
+        """(N,) True where there is an answer or will be one, whatever a strategy picks."""
+        mask = ~self.unlabelled
+        mask[self.rows_of(self.pending)] = True
         return mask
 
     def stream(self, name: str) -> Floats:
@@ -357,3 +400,52 @@ def _check_chances(field: str, values: Floats, ids: Ids) -> None:
             field=field,
             value=named(ids[~inside]),
         )
+
+
+def _column(name: str, values: ArrayLike, ids: Ids, keep: Rows | slice) -> Column:
+    column = np.asarray(values)
+    _check_rows(f"groups[{name}]", len(column), len(ids))
+    if column.dtype.kind not in "iuUb":
+        raise InvalidInput(
+            "ERROR_REASON_INVALID_FIELD",
+            f"the column {name!r} must hold whole numbers or words, not {column.dtype}",
+            field=f"groups[{name}]",
+            value=column.dtype,
+        )
+    return np.ascontiguousarray(column[keep], None if column.dtype.kind == "U" else np.int64)
+
+
+def _positions(
+    values: ArrayLike | None, ids: Ids, keep: Rows | slice
+) -> NDArray[np.float64] | None:
+    if values is None:
+        return None
+    positions = np.asarray(values, np.float64)
+    if positions.shape != (len(ids), AXES):
+        raise InvalidInput(
+            "ERROR_REASON_SHAPE_MISMATCH",
+            f"positions must be ({len(ids)}, {AXES}), got shape {positions.shape}",
+            field="positions",
+            shape=positions.shape,
+            expected=(len(ids), AXES),
+        )
+    kept = np.ascontiguousarray(positions[keep])
+    _check_usable("positions", kept, ids[keep])
+    return kept
+
+
+def _seconds(values: ArrayLike | None, ids: Ids, keep: Rows | slice) -> NDArray[np.float64] | None:
+    if values is None:
+        return None
+    seconds = np.asarray(values, np.float64).reshape(-1)
+    _check_rows("seconds", len(seconds), len(ids))
+    kept = seconds[keep]
+    wrong = ~(np.isfinite(kept) & (kept > 0))
+    if np.any(wrong):
+        raise InvalidInput(
+            "ERROR_REASON_INVALID_FIELD",
+            f"seconds must be above 0; they are not for the candidates {named(ids[keep][wrong])}",
+            field="seconds",
+            value=named(ids[keep][wrong]),
+        )
+    return kept

@@ -52,20 +52,16 @@ def cell_sizes(cells: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 def _parts(suggestion: Suggestion) -> list[dict[str, object]]:
+    """What the score of each pick is made of, and which part of the strategy chose it."""
+    found: list[dict[str, object]] = [{} for _ in suggestion.candidates]
     selection = suggestion.selection
-    names, values = list(selection.parts), list(selection.parts.values())
-    by_candidate = {
-        int(candidate): {
-            name: number
-            for name, number in zip(names, _numbers(row), strict=True)
-            if number is not None
-        }
-        for candidate, row in zip(
-            selection.candidates, np.stack(values, axis=1) if values else [], strict=bool(values)
-        )
-    }
-    parts = [by_candidate.get(int(candidate)) for candidate in suggestion.candidates]
-    return [{"parts": part} if part else {} for part in parts]
+    for place, row in enumerate(np.flatnonzero(~suggestion.is_random)):
+        parts = {name: _number(part[place]) for name, part in selection.parts.items()}
+        if known := {name: number for name, number in parts.items() if number is not None}:
+            found[row]["parts"] = known
+        if selection.chosen_by:
+            found[row]["chosen_by"] = selection.chosen_by[place]
+    return found
 
 
 def _cells(suggestion: Suggestion, rows: Rows) -> list[dict[str, object]]:

@@ -13,6 +13,7 @@ from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tables import read_table
 from parfocal_runtime.tasks import CancelFlag
 from parfocal_suggestion.archive import Record, load
+from parfocal_suggestion.constraints import Constraints
 from parfocal_suggestion.digest import environment, pool_digests
 from parfocal_suggestion.order import Measure, Order, Predictions, Stream, read_pool
 from parfocal_suggestion.pool import Floats, Ids
@@ -53,6 +54,7 @@ def replay(store: ObjectStore, project: str, selection: str, *, cancel: CancelFl
             order.budget,
             seed=order.seed,
             random_share=order.random_share,
+            constraints=order.constraints,
             checkpoint=cancel.check,
         )
     except (InvalidInput, NotFound) as error:
@@ -96,6 +98,7 @@ def stored_order(store: ObjectStore, record: Record) -> Order:
         verdicts=verdicts[labelled],
         excluded=ids[states == "excluded"],
         model=record.model,
+        constraints=Constraints.from_json(record.constraints),
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import Field, dataclass, field, replace
 from typing import Any, ClassVar, Protocol, Self, TypeAlias
 
 import numpy as np
@@ -32,7 +32,9 @@ class Selection:
         cells: (N,) int32, the cell of every candidate of the pool, or -1 without cells.
         clusters: (N,) int32, the first-level cluster, or -1.
         distances: (N,) float32, distance to the centre of the cell, or NaN.
-        parts: What the scores are made of, by name: (B,) float32 each, in the order of the picks.
+        parts: What the scores are made of, by name: (B,) float32 each, in the order of the picks;
+            NaN where a score has no such part.
+        chosen_by: (B,) names of the parts of a combinator that chose each; empty elsewhere.
     """
 
     candidates: Ids
@@ -41,6 +43,7 @@ class Selection:
     clusters: NDArray[np.int32]
     distances: Floats
     parts: Mapping[str, Floats] = field(default_factory=dict)
+    chosen_by: tuple[str, ...] = ()
 
     @classmethod
     def without_cells(
@@ -65,6 +68,38 @@ class Selection:
     def nothing(cls, pool: Pool) -> Selection:
         """Return the selection from a pool where nothing is left to choose."""
         return cls.without_cells(pool, np.empty(0, np.int64), np.empty(0, np.float32))
+
+    def only(self, places: NDArray[np.intp]) -> Selection:
+        """Return the picks at `places` (K,), in that order."""
+        return replace(
+            self,
+            candidates=self.candidates[places],
+            scores=self.scores[places],
+            parts={name: part[places] for name, part in self.parts.items()},
+            chosen_by=tuple(self.chosen_by[place] for place in places) if self.chosen_by else (),
+        )
+
+    @classmethod
+    def joined(cls, selections: Sequence[Selection]) -> Selection:
+        """Return the picks of selections from one pool, one after the other.
+
+        The pool is divided as the first of them divided it that did.
+        """
+        divided = (each for each in selections if np.any(each.cells >= 0))
+        names = dict.fromkeys(name for each in selections for name in each.parts)
+        return replace(
+            next(divided, selections[0]),
+            candidates=np.concatenate([each.candidates for each in selections]),
+            scores=np.concatenate([each.scores for each in selections]),
+            parts={
+                name: np.concatenate([each._part(name) for each in selections]) for name in names
+            },
+            chosen_by=tuple(name for each in selections for name in each.chosen_by),
+        )
+
+    def _part(self, name: str) -> Floats:
+        absent = np.full(len(self.candidates), np.nan, np.float32)
+        return self.parts.get(name, absent)
 
 
 class Strategy(Protocol):

@@ -11,12 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parfocal_runtime.errors import InvalidInput
+from parfocal_suggestion.choosing import Gate, choose
+from parfocal_suggestion.constraints import UNCONSTRAINED, Constraints
+from parfocal_suggestion.limits import limits_of
 from parfocal_suggestion.pool import Floats, Ids, Mask, Pool
 from parfocal_suggestion.selection import Checkpoint, Selection, Strategy, no_checkpoint
 from parfocal_suggestion.single_thread import single_thread
 from parfocal_suggestion.strategies.random_draw import draw
 
 Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+_RANDOM_REFUSED = (
+    "the random share is no uniform sample of the pool: limits passed over {} of its draws"
+)
 
 
 class Role(StrEnum):
@@ -38,7 +46,9 @@ class Suggestion:
         candidates: (B,) int64 ids, each once.
         is_random: (B,) True for the reserved random share.
         scores: (B,) float32, NaN where there is none.
-        selection: How the strategy divided the pool.
+        selection: What the strategy chose, and how it divided the pool.
+        notes: What could not be done as asked, one sentence each.
+        gate: What stood against candidates that were not chosen.
     """
 
     strategy: Strategy
@@ -49,6 +59,8 @@ class Suggestion:
     is_random: Mask
     scores: Floats
     selection: Selection
+    notes: tuple[str, ...]
+    gate: Gate
 
     @property
     def roles(self) -> list[Role]:
@@ -63,14 +75,18 @@ def suggest(
     *,
     seed: int,
     random_share: float = 0.0,
+    constraints: Constraints = UNCONSTRAINED,
     checkpoint: Checkpoint = no_checkpoint,
 ) -> Suggestion:
-    """Choose `min(budget, available)` candidates.
+    """Choose `min(budget, available)` candidates, or as many as the constraints admit.
 
     The random share is drawn first, uniformly from all that is available and from random numbers
     of its own, so that it is an unbiased sample of the pool whatever the strategy does. The
     strategy then chooses from the rest, knowing that the drawn ones will be labelled. Random
     picks are spread evenly: the i-th of r stands at place floor((i + 1/2) B / r) of the B.
+
+    Under constraints the draw passes over what they refuse: it is uniform among what they admit
+    at each draw, which is no uniform sample of the pool as soon as one was passed over.
 
     Args:
         pool: What to choose from.
@@ -78,19 +94,25 @@ def suggest(
         budget: Picks wanted, at least 1.
         seed: Not negative; the same inputs and seed give the same suggestion, bit for bit.
         random_share: Share of the picks drawn at random, 0 to 1, rounded half up to a number.
+        constraints: What may be chosen together.
         checkpoint: Called between pieces of work.
 
     Raises:
         InvalidInput: If budget or share is out of range, or the strategy cannot work here.
     """
     _check(budget, random_share)
-    picks = min(budget, int(np.count_nonzero(pool.available)))
-    drawn = draw(pool, math.floor(random_share * picks + 0.5), seed=seed, stream="random share")
-    rest = pool.with_pending(drawn)
-    filled = strategy.resolved(pool, max(1, picks - len(drawn)))
+    gate = Gate(pool, limits_of(constraints, pool, budget))
+    admitted = gate.open_part(pool)
+    picks = gate.room(admitted, budget)
+    drawn = _draw(admitted, math.floor(random_share * picks + 0.5), gate, seed=seed)
+    refused = gate.passed_over
+    wanted = min(budget, int(np.count_nonzero(pool.available))) - len(drawn)
+    filled = strategy.resolved(admitted, max(1, picks - len(drawn)))
     with single_thread():
-        selection = filled.select(rest, picks - len(drawn), seed=seed, checkpoint=checkpoint)
-    is_random = _random_places(picks, len(drawn))
+        selection = choose(
+            admitted.with_pending(drawn), filled, wanted, gate, seed=seed, checkpoint=checkpoint
+        )
+    is_random = _random_places(len(drawn) + len(selection.candidates), len(drawn))
     return Suggestion(
         strategy=filled,
         budget=budget,
@@ -100,7 +122,18 @@ def suggest(
         is_random=is_random,
         scores=_interleave(is_random, np.full(len(drawn), np.nan, np.float32), selection.scores),
         selection=selection,
+        notes=(
+            *gate.notes(len(is_random), wanted + len(drawn)),
+            *([_RANDOM_REFUSED.format(refused)] if refused else []),
+        ),
+        gate=gate,
     )
+
+
+def _draw(pool: Pool, count: int, gate: Gate, *, seed: int) -> Ids:
+    # All of them in the order of the draw, so that passing over some needs no second one.
+    order = draw(pool, len(pool), seed=seed, stream="random share")
+    return order[gate.take_in_order(pool.rows_of(order), count)]
 
 
 def _check(budget: int, random_share: float) -> None:

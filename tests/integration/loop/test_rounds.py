@@ -23,6 +23,7 @@ from parfocal.common.v1 import artifact_pb2 as artifacts
 from parfocal.common.v1 import geometry_pb2 as geometry
 from parfocal.labels.v1 import labels_service_pb2 as labels
 from parfocal.loop.v1 import round_pb2 as rounds
+from parfocal.suggestion.v1 import constraints_pb2
 from parfocal.suggestion.v1 import suggestion_service_pb2 as suggestion
 from parfocal_loop.learning import learn
 from parfocal_loop.messages import box_to_pb
@@ -87,6 +88,21 @@ def test_a_round_goes_from_a_set_to_a_trained_model(tmp_path: Path) -> None:
         wanted = lab.training.requests[0].fine_tune_base
         assert list(wanted.snapshots) == [status.snapshot]
         assert list(wanted.candidates) == [f"{PARENT}/candidates/set"]
+
+    run(tmp_path, test)
+
+
+def test_constraints_of_a_round_are_kept_and_what_they_cost_is_noted(tmp_path: Path) -> None:
+    async def test(lab: LoopLab) -> None:
+        limits = constraints_pb2.Constraints(maximum_per_image=2)
+        turn = lab.turn(spec_of(lab.write_set("set", apart(6)), constraints=limits))
+
+        assert len(await chosen(turn)) == 2
+        assert turn.status.queries == 2
+        assert list(turn.status.notes) == [
+            "the constraints admit 2 of the 4 picks asked for",
+            "at most 2 of each source: stands against 4 candidates",
+        ]
 
     run(tmp_path, test)
 

@@ -377,11 +377,6 @@ BAD_REQUESTS: dict[str, tuple[dict[str, Any], str, str]] = {
         "ERROR_REASON_INVALID_FIELD",
         "strategy",
     ),
-    "a constraint": (
-        {"constraints": pb.Constraints(maximum_per_image=1)},
-        "ERROR_REASON_INVALID_FIELD",
-        "constraints.maximum_per_image",
-    ),
     "probabilities twice": (
         {"probabilities": [0.5] * 60}, "ERROR_REASON_INVALID_FIELD", "probabilities",
     ),

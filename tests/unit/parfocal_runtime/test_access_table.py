@@ -56,8 +56,10 @@ NAMES_NO_PROJECT = {
     "parfocal.loop.v1.EncoderChoice.stream",
     "parfocal.suggestion.v1.CoreSetStrategy.stream",
     "parfocal.suggestion.v1.FeatureStream.name",
+    "parfocal.suggestion.v1.GroupLimit.columns",
     "parfocal.suggestion.v1.LateFusionStrategy.first_stream",
     "parfocal.suggestion.v1.LateFusionStrategy.second_stream",
+    "parfocal.suggestion.v1.TimeBudget.seconds_column",
     "parfocal.suggestion.v1.TwoStreamStrategy.first_stream",
     "parfocal.suggestion.v1.TwoStreamStrategy.second_stream",
 }

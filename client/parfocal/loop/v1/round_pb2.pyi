@@ -12,6 +12,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from parfocal.common.v1 import artifact_pb2 as _artifact_pb2
 from parfocal.common.v1 import geometry_pb2 as _geometry_pb2
 from parfocal.inference.v1 import inference_service_pb2 as _inference_service_pb2
+from parfocal.suggestion.v1 import constraints_pb2 as _constraints_pb2
 from parfocal.suggestion.v1 import strategy_pb2 as _strategy_pb2
 from parfocal.training.v1 import training_service_pb2 as _training_service_pb2
 import builtins as _builtins
@@ -171,6 +172,7 @@ class RoundSpec(_message.Message):
     TRAINING_FIELD_NUMBER: _builtins.int
     CONFIDENCE_LEVEL_FIELD_NUMBER: _builtins.int
     STOPPING_FIELD_NUMBER: _builtins.int
+    CONSTRAINTS_FIELD_NUMBER: _builtins.int
     candidates: _builtins.str
     """Optional. Folder of a candidate set to use; then nothing is segmented or proposed."""
     budget: _builtins.int
@@ -217,6 +219,10 @@ class RoundSpec(_message.Message):
     def stopping(self) -> Global___StoppingRule:
         """When more rounds are not worth their labels."""
 
+    @_builtins.property
+    def constraints(self) -> _constraints_pb2.Constraints:
+        """Limits on what is put to people together."""
+
     def __init__(
         self,
         *,
@@ -234,10 +240,11 @@ class RoundSpec(_message.Message):
         training: Global___RoundTraining | None = ...,
         confidence_level: _builtins.float = ...,
         stopping: Global___StoppingRule | None = ...,
+        constraints: _constraints_pb2.Constraints | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "proposal", b"proposal", "stopping", b"stopping", "strategy", b"strategy", "training", b"training"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "constraints", b"constraints", "proposal", b"proposal", "stopping", b"stopping", "strategy", b"strategy", "training", b"training"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "budget", b"budget", "candidates", b"candidates", "confidence_level", b"confidence_level", "encoders", b"encoders", "history", b"history", "images", b"images", "priority", b"priority", "proposal", b"proposal", "random_share", b"random_share", "seed", b"seed", "stopping", b"stopping", "strategy", b"strategy", "training", b"training"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "budget", b"budget", "candidates", b"candidates", "confidence_level", b"confidence_level", "constraints", b"constraints", "encoders", b"encoders", "history", b"history", "images", b"images", "priority", b"priority", "proposal", b"proposal", "random_share", b"random_share", "seed", b"seed", "stopping", b"stopping", "strategy", b"strategy", "training", b"training"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from parfocal.suggestion.v1 import constraints_pb2 as _constraints_pb2
 from parfocal.suggestion.v1 import strategy_pb2 as _strategy_pb2
 import builtins as _builtins
 import sys
@@ -63,6 +64,8 @@ class Selection(_message.Message):
     PICKS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     CELLS_PATH_FIELD_NUMBER: _builtins.int
+    CONSTRAINTS_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Format: `projects/{project}/selections/{selection}`."""
     path: _builtins.str
@@ -95,6 +98,16 @@ class Selection(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""
 
+    @_builtins.property
+    def constraints(self) -> _constraints_pb2.Constraints:
+        """The constraints that it keeps."""
+
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What could not be done as asked, such as picks that the constraints left missing, and limits
+        that passed over draws of the random share; empty where nothing.
+        """
+
     def __init__(
         self,
         *,
@@ -110,10 +123,12 @@ class Selection(_message.Message):
         picks: _abc.Iterable[Global___Pick] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         cells_path: _builtins.str = ...,
+        constraints: _constraints_pb2.Constraints | None = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "strategy", b"strategy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["constraints", b"constraints", "create_time", b"create_time", "strategy", b"strategy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "cells_path", b"cells_path", "create_time", b"create_time", "input_sha256", b"input_sha256", "name", b"name", "path", b"path", "picks", b"picks", "pool", b"pool", "random_share", b"random_share", "seed", b"seed", "strategy", b"strategy", "strategy_version", b"strategy_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "cells_path", b"cells_path", "constraints", b"constraints", "create_time", b"create_time", "input_sha256", b"input_sha256", "name", b"name", "notes", b"notes", "path", b"path", "picks", b"picks", "pool", b"pool", "random_share", b"random_share", "seed", b"seed", "strategy", b"strategy", "strategy_version", b"strategy_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from parfocal.common.v1 import artifact_pb2 as _artifact_pb2
+from parfocal.suggestion.v1 import constraints_pb2 as _constraints_pb2
 from parfocal.suggestion.v1 import strategy_pb2 as _strategy_pb2
 import builtins as _builtins
 import sys
@@ -275,7 +276,7 @@ class SuggestRequest(_message.Message):
         """Required. How to choose."""
 
     @_builtins.property
-    def constraints(self) -> Global___Constraints:
+    def constraints(self) -> _constraints_pb2.Constraints:
         """Limits on what may be chosen together."""
 
     @_builtins.property
@@ -304,7 +305,7 @@ class SuggestRequest(_message.Message):
         budget: _builtins.int = ...,
         seed: _builtins.int = ...,
         random_share: _builtins.float = ...,
-        constraints: Global___Constraints | None = ...,
+        constraints: _constraints_pb2.Constraints | None = ...,
         base_model: _artifact_pb2.ModelVersion | None = ...,
         predictions: Global___Predictions | None = ...,
         measures: _abc.Iterable[Global___Measure] | None = ...,
@@ -316,30 +317,6 @@ class SuggestRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SuggestRequest: _TypeAlias = SuggestRequest  # noqa: Y015
-
-@_typing.final
-class Constraints(_message.Message):
-    """Limits on what may be chosen together."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    MAXIMUM_PER_IMAGE_FIELD_NUMBER: _builtins.int
-    maximum_per_image: _builtins.int
-    """At most this many of one image; 0 is no limit. Refused with INVALID_ARGUMENT in this
-    version if it is not 0.
-    """
-    def __init__(
-        self,
-        *,
-        maximum_per_image: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["maximum_per_image", b"maximum_per_image"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Constraints: _TypeAlias = Constraints  # noqa: Y015
 
 @_typing.final
 class GetSelectionRequest(_message.Message):

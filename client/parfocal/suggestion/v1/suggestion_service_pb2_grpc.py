@@ -75,7 +75,8 @@ class SuggestionServiceServicer(object):
     def Suggest(self, request, context):
         """Chooses candidates and keeps the choice under a name; idempotent. Role: curator.
 
-        A budget over the pool takes the whole pool. Fails with INVALID_ARGUMENT
+        A budget over the pool takes the whole pool; constraints may leave fewer, which the notes of the
+        selection tell. Fails with INVALID_ARGUMENT
         (`ERROR_REASON_INVALID_BUDGET`, `ERROR_REASON_UNKNOWN_STRATEGY`,
         `ERROR_REASON_FEATURES_NOT_FINITE`, `ERROR_REASON_SHAPE_MISMATCH`), ALREADY_EXISTS
         (`ERROR_REASON_ARTIFACT_EXISTS`) if the name was used for other inputs.

@@ -37,7 +37,8 @@ class SuggestionServiceStub:
     Suggest: _grpc.UnaryUnaryMultiCallable[_suggestion_service_pb2.SuggestRequest, _selection_pb2.Selection]
     """Chooses candidates and keeps the choice under a name; idempotent. Role: curator.
 
-    A budget over the pool takes the whole pool. Fails with INVALID_ARGUMENT
+    A budget over the pool takes the whole pool; constraints may leave fewer, which the notes of the
+    selection tell. Fails with INVALID_ARGUMENT
     (`ERROR_REASON_INVALID_BUDGET`, `ERROR_REASON_UNKNOWN_STRATEGY`,
     `ERROR_REASON_FEATURES_NOT_FINITE`, `ERROR_REASON_SHAPE_MISMATCH`), ALREADY_EXISTS
     (`ERROR_REASON_ARTIFACT_EXISTS`) if the name was used for other inputs.
@@ -63,7 +64,8 @@ class SuggestionServiceAsyncStub(SuggestionServiceStub):
     Suggest: _aio.UnaryUnaryMultiCallable[_suggestion_service_pb2.SuggestRequest, _selection_pb2.Selection]  # type: ignore[assignment]
     """Chooses candidates and keeps the choice under a name; idempotent. Role: curator.
 
-    A budget over the pool takes the whole pool. Fails with INVALID_ARGUMENT
+    A budget over the pool takes the whole pool; constraints may leave fewer, which the notes of the
+    selection tell. Fails with INVALID_ARGUMENT
     (`ERROR_REASON_INVALID_BUDGET`, `ERROR_REASON_UNKNOWN_STRATEGY`,
     `ERROR_REASON_FEATURES_NOT_FINITE`, `ERROR_REASON_SHAPE_MISMATCH`), ALREADY_EXISTS
     (`ERROR_REASON_ARTIFACT_EXISTS`) if the name was used for other inputs.
@@ -92,7 +94,8 @@ class SuggestionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_selection_pb2.Selection, _abc.Awaitable[_selection_pb2.Selection]]:
         """Chooses candidates and keeps the choice under a name; idempotent. Role: curator.
 
-        A budget over the pool takes the whole pool. Fails with INVALID_ARGUMENT
+        A budget over the pool takes the whole pool; constraints may leave fewer, which the notes of the
+        selection tell. Fails with INVALID_ARGUMENT
         (`ERROR_REASON_INVALID_BUDGET`, `ERROR_REASON_UNKNOWN_STRATEGY`,
         `ERROR_REASON_FEATURES_NOT_FINITE`, `ERROR_REASON_SHAPE_MISMATCH`), ALREADY_EXISTS
         (`ERROR_REASON_ARTIFACT_EXISTS`) if the name was used for other inputs.

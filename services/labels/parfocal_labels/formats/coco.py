@@ -22,8 +22,8 @@ from parfocal_labels.accepted import Accepted
 from parfocal_labels.candidate_sets import impossible
 from parfocal_labels.formats.runs import Mask, Runs, masks, runs_of
 from parfocal_labels.formats.tiles import Boxes, touched_blocks
-from parfocal_labels.source_images import SourceImage, distinct_names
 from parfocal_runtime.box import Box
+from parfocal_runtime.source_images import SourceImage, distinct_names
 from parfocal_runtime.tasks import CancelFlag
 
 NAME = "coco"

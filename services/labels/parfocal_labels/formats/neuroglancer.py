@@ -20,7 +20,7 @@ import pyarrow as pa
 from parfocal_labels.formats.shards import ENTRIES_PER_SHARD, shard_bytes, shard_name, sharding
 from parfocal_labels.formats.spatial_index import Level, spatial_index
 from parfocal_labels.formats.tiles import Boxes
-from parfocal_labels.source_images import SourceImage
+from parfocal_runtime.source_images import SourceImage
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tasks import CancelFlag
 

@@ -23,10 +23,10 @@ from parfocal_labels.accepted import Accepted
 from parfocal_labels.candidate_sets import CandidateSet, impossible
 from parfocal_labels.formats.coarsening import coarsening
 from parfocal_labels.formats.tiles import Boxes, touched_blocks
-from parfocal_labels.source_images import AXES, SourceImage, distinct_names
 from parfocal_runtime.arrays import create_array, open_array, read_box, write_box
 from parfocal_runtime.box import Triple
 from parfocal_runtime.errors import AlreadyExists
+from parfocal_runtime.source_images import AXES, SourceImage, distinct_names
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tasks import CancelFlag
 

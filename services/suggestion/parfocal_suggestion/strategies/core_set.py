@@ -61,7 +61,7 @@ class CoreSet:
         if not count:
             return Selection.nothing(pool)
         squared = np.full(len(pool), np.inf, np.float32)
-        lower(squared, features, features[~pool.available], origin=middle(features))
+        lower(squared, features, features[pool.taken], origin=middle(features))
         squared[~pool.available] = -1
         rows, radii = farthest_first(features, squared, count, checkpoint=checkpoint)
         return Selection.without_cells(pool, pool.candidates[rows], radii)
