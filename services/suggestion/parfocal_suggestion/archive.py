@@ -56,6 +56,7 @@ class Record:
         create_time: When, in ISO 8601 and UTC.
         constraints: What may be chosen together; empty for anything.
         notes: What could not be done as asked.
+        inner_versions: Versions by name of the strategies inside of the strategy.
     """
 
     project: str
@@ -80,6 +81,7 @@ class Record:
     measures: list[dict[str, str]] = field(default_factory=list)
     constraints: Mapping[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    inner_versions: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, text: bytes) -> Record:

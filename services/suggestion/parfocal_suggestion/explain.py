@@ -70,6 +70,10 @@ def _chosen(record: Record, pick: dict[str, object]) -> Explanation:
             f"Drawn at random before {record.strategy} chose, as part of the unbiased sample of "
             f"{record.pool} candidates."
         )
+    elif "chosen_by" in reason:
+        text = f"Rank {pick['rank']}, chosen by its part {reason['chosen_by']}."
+        if "score" in reason:
+            text += f" Its score there is {reason['score']:g}."
     elif "cell" in reason:
         text = (
             f"Represents cell {reason['cell']} of {reason['cell_size']} candidates; "
@@ -79,7 +83,13 @@ def _chosen(record: Record, pick: dict[str, object]) -> Explanation:
         text = f"Rank {pick['rank']} by {STRATEGIES[record.strategy].summary}."
         if "score" in reason:
             text += f" Its {STRATEGIES[record.strategy].score} is {reason['score']:g}."
-    return Explanation(_candidate(pick), True, text + _neighbour(reason), str(pick["reason"]))
+    text += _parts(reason) + _neighbour(reason)
+    return Explanation(_candidate(pick), True, text, str(pick["reason"]))
+
+
+def _parts(reason: dict[str, dict[str, float]]) -> str:
+    parts = ", ".join(f"{name} {score:g}" for name, score in reason.get("parts", {}).items())
+    return f" It is made of {parts}." if parts else ""
 
 
 def _neighbour(reason: dict[str, dict[str, object]]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
 
 import numpy as np
@@ -21,6 +20,7 @@ from parfocal_suggestion.archive import (
     picks_table,
 )
 from parfocal_suggestion.digest import environment, pool_digests
+from parfocal_suggestion.nesting import inner_strategies, parameters_of
 from parfocal_suggestion.order import Order, read_pool
 from parfocal_suggestion.pool import Pool
 from parfocal_suggestion.reasons import reasons
@@ -73,8 +73,8 @@ def _record(
         selection=order.selection,
         strategy=strategy.name,
         version=strategy.version,
-        requested=asdict(order.strategy),
-        parameters=asdict(strategy),
+        requested=parameters_of(order.strategy),
+        parameters=parameters_of(strategy),
         budget=order.budget,
         seed=order.seed,
         random_share=order.random_share,
@@ -97,4 +97,5 @@ def _record(
         create_time=now.isoformat(),
         constraints=order.constraints.to_json(),
         notes=list(notes),
+        inner_versions={one.name: one.version for one in inner_strategies(strategy)},
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -142,6 +142,25 @@ class Pool:
         """Return the same pool where `blocked` can no longer be chosen and stay unlabelled."""
         return replace(self, blocked=np.union1d(self.blocked, blocked))
 
+    def only(self, rows: Rows) -> Pool:
+        """Return the pool of the candidates at `rows`, ascending, as if there were no others."""
+        ids = self.candidates[rows]
+        lists = {"labelled", "verdicts", "pending", "excluded", "blocked"}
+        columns = {
+            each.name: _cut(getattr(self, each.name), rows)
+            for each in fields(self)
+            if each.name not in lists
+        }
+        known = np.isin(self.labelled, ids)
+        return replace(
+            self,
+            **columns,
+            labelled=self.labelled[known],
+            verdicts=self.verdicts[known],
+            pending=np.intersect1d(self.pending, ids),
+            blocked=np.intersect1d(self.blocked, ids),
+        )
+
     def rows_of(self, ids: Ids) -> Rows:
         """Rows of `ids`, each of which must be a candidate."""
         return np.searchsorted(self.candidates, ids)
@@ -248,6 +267,13 @@ def named(ids: Sequence[int] | Ids) -> str:
 
 def _missing(field: str, what: str) -> InvalidInput:
     return InvalidInput("ERROR_REASON_MISSING_FIELD", f"this needs {what}", field=field)
+
+
+def _cut(column: Any, rows: Rows) -> Any:
+    """Rows of a column of the pool, of each of several by name, or of none."""
+    if isinstance(column, Mapping):
+        return {name: values[rows] for name, values in column.items()}
+    return None if column is None else column[rows]
 
 
 def _unique_ids(values: ArrayLike, *, field: str) -> Ids:

@@ -15,6 +15,7 @@ from parfocal_runtime.tasks import CancelFlag
 from parfocal_suggestion.archive import Record, load
 from parfocal_suggestion.constraints import Constraints
 from parfocal_suggestion.digest import environment, pool_digests
+from parfocal_suggestion.nesting import inner_strategies
 from parfocal_suggestion.order import Measure, Order, Predictions, Stream, read_pool
 from parfocal_suggestion.pool import Floats, Ids
 from parfocal_suggestion.strategies import strategy_of
@@ -146,6 +147,10 @@ def _picks_changed(then: pa.Table, now: Suggestion) -> Iterable[str]:
 def _version_changed(record: Record, now: Suggestion) -> Iterable[str]:
     if record.version != now.strategy.version:
         yield f"strategy {record.strategy} was version {record.version}, now {now.strategy.version}"
+    for inner in {one.name: one for one in inner_strategies(now.strategy)}.values():
+        before = record.inner_versions.get(inner.name, "absent")
+        if before != inner.version:
+            yield f"strategy {inner.name} inside of it was version {before}, now {inner.version}"
 
 
 def _changed(kind: str, then: Mapping[str, str], now: Mapping[str, str]) -> Iterable[str]:

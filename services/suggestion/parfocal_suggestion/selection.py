@@ -14,8 +14,8 @@ from parfocal_suggestion.pool import Floats, Ids, Pool
 Checkpoint: TypeAlias = Callable[[], None]
 """Called between pieces of work; raises when the caller no longer wants the answer."""
 
-Parameters: TypeAlias = Mapping[str, bool | int | float | str]
-"""The fields of a strategy by name, as they are stored."""
+Parameters: TypeAlias = Mapping[str, Any]
+"""The fields of a strategy by name, as they are stored: numbers, texts, and strategies inside."""
 
 
 def no_checkpoint() -> None:

@@ -16,7 +16,7 @@ from parfocal.suggestion.v1.suggestion_service_pb2_grpc import SuggestionService
 from parfocal_runtime.arrays import create_array, open_array
 from parfocal_runtime.channels import domain_error
 from parfocal_runtime.store import ObjectStore
-from parfocal_runtime.tables import read_table
+from parfocal_runtime.tables import create_table, read_table
 
 SET = "projects/demo/candidates/first"
 IMAGE = "projects/demo/embeddings/first/image-1.zarr"
@@ -24,6 +24,21 @@ TWO_STREAM = strategy_pb2.Strategy(two_stream=strategy_pb2.TwoStreamStrategy())
 RANDOM = strategy_pb2.Strategy(random=strategy_pb2.RandomStrategy())
 EVERY_STRATEGY = {name: strategy_to_pb(name) for name in STRATEGIES}
 VIEWS = np.random.default_rng(5).dirichlet([1, 1], size=(60, 4)).astype("<f4")
+NESTED = strategy_pb2.Strategy(
+    sequence=strategy_pb2.SequenceStrategy(
+        shortlist=strategy_pb2.Strategy(product=strategy_pb2.ProductStrategy()),
+        choice=TWO_STREAM,
+        factor=2.5,
+    )
+)
+MIXED = strategy_pb2.Strategy(
+    shares=strategy_pb2.SharesStrategy(
+        parts=[
+            strategy_pb2.WeightedStrategy(strategy=RANDOM, weight=2),
+            strategy_pb2.WeightedStrategy(strategy=TWO_STREAM),
+        ]
+    )
+)
 
 
 def stream(name: str) -> pb.FeatureStream:
@@ -67,7 +82,11 @@ def failure(call: Callable[[], Any]) -> tuple[grpc.StatusCode, str, dict[str, st
     return caught.value.code(), error.reason, error.metadata
 
 
-@pytest.mark.parametrize("strategy", EVERY_STRATEGY.values(), ids=EVERY_STRATEGY.keys())
+@pytest.mark.parametrize(
+    "strategy",
+    [*EVERY_STRATEGY.values(), NESTED, MIXED],
+    ids=[*EVERY_STRATEGY, "nested", "mixed"],
+)
 def test_every_strategy_meets_the_budget_and_replays_bit_for_bit(
     suggestion: SuggestionServiceStub, strategy: strategy_pb2.Strategy
 ) -> None:
@@ -268,6 +287,60 @@ def test_without_names_all_picks_are_explained(suggestion: SuggestionServiceStub
     assert any("entropy in nats is" in each.text for each in answer.explanations)
 
 
+def test_a_strategy_inside_of_another_is_filled_in_and_told(
+    suggestion: SuggestionServiceStub,
+) -> None:
+    selection = suggestion.Suggest(wish(strategy=NESTED))
+
+    sequence = selection.strategy.sequence
+    parts = sequence.shortlist.product.parts
+    assert [part.strategy.WhichOneof("strategy") for part in parts] == ["entropy", "core_set"]
+    assert parts[1].strategy.core_set.stream == "mask"
+    assert sequence.choice.two_stream.first_clusters >= 1
+    assert sequence.factor == 2.5
+
+
+def test_a_pick_says_what_its_score_is_made_of_and_which_part_chose_it(
+    suggestion: SuggestionServiceStub,
+) -> None:
+    product = suggestion.Suggest(wish(strategy=EVERY_STRATEGY["product"], random_share=0))
+    shares = suggestion.Suggest(wish(strategy=MIXED, random_share=0, selection_id="by-shares"))
+
+    texts = [
+        suggestion.ExplainSelection(pb.ExplainSelectionRequest(name=each.name)).explanations[0].text
+        for each in (product, shares)
+    ]
+    reasons = [[json.loads(pick.reason) for pick in each.picks] for each in (product, shares)]
+    assert all(set(reason["parts"]) == {"entropy", "core_set"} for reason in reasons[0])
+    assert [reason["chosen_by"] for reason in reasons[1]] == ["random"] * 8 + ["two_stream"] * 4
+    assert f"It is made of entropy {reasons[0][0]['parts']['entropy']:g}" in texts[0]
+    assert "chosen by its part random" in texts[1]
+
+
+def test_a_replay_names_the_strategy_inside_that_changed(
+    suggestion: SuggestionServiceStub, store: ObjectStore
+) -> None:
+    selection = suggestion.Suggest(wish(strategy=EVERY_STRATEGY["product"]))
+    table = read_table(store, selection.path)
+    record = json.loads(table.schema.metadata[b"parfocal.selection"])
+    record["inner_versions"]["core-set"] = "0"
+    record["seed"] += 1
+    store.delete(selection.path)
+    create_table(
+        store,
+        selection.path,
+        table.replace_schema_metadata({"parfocal.selection": json.dumps(record)}),
+    )
+
+    replay = suggestion.ReplaySelection(pb.ReplaySelectionRequest(name=selection.name))
+
+    assert not replay.identical
+    assert any(
+        text.startswith("strategy core-set inside of it was version 0")
+        for text in replay.differences
+    )
+
+
 def propagation(**changes: Any) -> pb.PropagateLabelsRequest:
     fields: dict[str, Any] = {
         "parent": "projects/demo",
@@ -370,6 +443,32 @@ BAD_REQUESTS: dict[str, tuple[dict[str, Any], str, str]] = {
             late_fusion=strategy_pb2.LateFusionStrategy(starts=2**31 - 1))},
         "ERROR_REASON_INVALID_FIELD",
         "strategy.late_fusion.starts",
+    ),
+    "a random product": (
+        {"strategy": strategy_pb2.Strategy(
+            product=strategy_pb2.ProductStrategy(
+                parts=[strategy_pb2.WeightedStrategy(strategy=RANDOM)]))},
+        "ERROR_REASON_INVALID_FIELD",
+        "strategy.product.parts",
+    ),
+    "a part without a strategy": (
+        {"strategy": strategy_pb2.Strategy(
+            shares=strategy_pb2.SharesStrategy(parts=[strategy_pb2.WeightedStrategy()]))},
+        "ERROR_REASON_UNKNOWN_STRATEGY",
+        "strategy",
+    ),
+    "a negative weight": (
+        {"strategy": strategy_pb2.Strategy(
+            shares=strategy_pb2.SharesStrategy(
+                parts=[strategy_pb2.WeightedStrategy(strategy=RANDOM, weight=-1)]))},
+        "ERROR_REASON_INVALID_FIELD",
+        "strategy.shares.parts.weight",
+    ),
+    "a shortlist shorter than the budget": (
+        {"strategy": strategy_pb2.Strategy(
+            sequence=strategy_pb2.SequenceStrategy(factor=0.5))},
+        "ERROR_REASON_INVALID_FIELD",
+        "strategy.sequence.factor",
     ),
     "one stream twice": (
         {"strategy": strategy_pb2.Strategy(

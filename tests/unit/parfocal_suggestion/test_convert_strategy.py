@@ -6,6 +6,7 @@ import pytest
 
 from parfocal.suggestion.v1 import strategy_pb2 as pb
 from parfocal_suggestion.convert_strategy import strategy_from_pb, strategy_to_pb
+from parfocal_suggestion.nesting import parameters_of
 from parfocal_suggestion.strategies import STRATEGIES
 
 
@@ -13,7 +14,7 @@ from parfocal_suggestion.strategies import STRATEGIES
 def test_every_strategy_travels_there_and_back(name: str) -> None:
     strategy = STRATEGIES[name]()
 
-    message = strategy_to_pb(name, asdict(strategy))
+    message = strategy_to_pb(name, parameters_of(strategy))
 
     assert strategy_from_pb(message) == strategy
 

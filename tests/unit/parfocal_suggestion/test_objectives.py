@@ -77,6 +77,9 @@ OBJECTIVES: dict[str, Callable[[Ids], float]] = {
     "learning-loss": mean_of(POOL.measure("predicted_loss").astype(np.float64)),
     "least-confidence": mean_of(-MEAN.max(axis=1)),
     "margin": mean_of(-np.diff(np.sort(MEAN, axis=1)[:, -2:], axis=1)[:, 0]),
+    "product": mean_of(nats(MEAN)),
+    "sequence": mean_of(nats(MEAN)),
+    "shares": mean_of(nats(MEAN)),
     "power-bald": mean_of(nats(MEAN) - nats(VIEWS).mean(axis=1)),
     "two-stream": near("mask", "image"),
 }

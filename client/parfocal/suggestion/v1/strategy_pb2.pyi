@@ -3,8 +3,10 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -93,6 +95,9 @@ class Strategy(_message.Message):
     POWER_BALD_FIELD_NUMBER: _builtins.int
     CLASP_PE_FIELD_NUMBER: _builtins.int
     LEARNING_LOSS_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    PRODUCT_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def random(self) -> Global___RandomStrategy:
         """Uniformly at random."""
@@ -149,6 +154,18 @@ class Strategy(_message.Message):
     def learning_loss(self) -> Global___LearningLossStrategy:
         """The largest predicted loss."""
 
+    @_builtins.property
+    def sequence(self) -> Global___SequenceStrategy:
+        """One strategy on the shortlist of another."""
+
+    @_builtins.property
+    def product(self) -> Global___ProductStrategy:
+        """The product of what several strategies seek, each raised to its strength."""
+
+    @_builtins.property
+    def shares(self) -> Global___SharesStrategy:
+        """A share of the budget for each of several strategies."""
+
     def __init__(
         self,
         *,
@@ -166,12 +183,15 @@ class Strategy(_message.Message):
         power_bald: Global___PowerBaldStrategy | None = ...,
         clasp_pe: Global___ClaspPeStrategy | None = ...,
         learning_loss: Global___LearningLossStrategy | None = ...,
+        sequence: Global___SequenceStrategy | None = ...,
+        product: Global___ProductStrategy | None = ...,
+        shares: Global___SharesStrategy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acft", b"acft", "bald", b"bald", "clasp_pe", b"clasp_pe", "class_random", b"class_random", "core_set", b"core_set", "entropy", b"entropy", "foreground_random", b"foreground_random", "late_fusion", b"late_fusion", "learning_loss", b"learning_loss", "least_confidence", b"least_confidence", "margin", b"margin", "power_bald", b"power_bald", "random", b"random", "strategy", b"strategy", "two_stream", b"two_stream"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acft", b"acft", "bald", b"bald", "clasp_pe", b"clasp_pe", "class_random", b"class_random", "core_set", b"core_set", "entropy", b"entropy", "foreground_random", b"foreground_random", "late_fusion", b"late_fusion", "learning_loss", b"learning_loss", "least_confidence", b"least_confidence", "margin", b"margin", "power_bald", b"power_bald", "product", b"product", "random", b"random", "sequence", b"sequence", "shares", b"shares", "strategy", b"strategy", "two_stream", b"two_stream"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acft", b"acft", "bald", b"bald", "clasp_pe", b"clasp_pe", "class_random", b"class_random", "core_set", b"core_set", "entropy", b"entropy", "foreground_random", b"foreground_random", "late_fusion", b"late_fusion", "learning_loss", b"learning_loss", "least_confidence", b"least_confidence", "margin", b"margin", "power_bald", b"power_bald", "random", b"random", "strategy", b"strategy", "two_stream", b"two_stream"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acft", b"acft", "bald", b"bald", "clasp_pe", b"clasp_pe", "class_random", b"class_random", "core_set", b"core_set", "entropy", b"entropy", "foreground_random", b"foreground_random", "late_fusion", b"late_fusion", "learning_loss", b"learning_loss", "least_confidence", b"least_confidence", "margin", b"margin", "power_bald", b"power_bald", "product", b"product", "random", b"random", "sequence", b"sequence", "shares", b"shares", "strategy", b"strategy", "two_stream", b"two_stream"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_strategy: _TypeAlias = _typing.Literal["random", "core_set", "entropy", "late_fusion", "two_stream", "acft", "least_confidence", "margin", "foreground_random", "class_random", "bald", "power_bald", "clasp_pe", "learning_loss"]  # noqa: Y015
+    _WhichOneofReturnType_strategy: _TypeAlias = _typing.Literal["random", "core_set", "entropy", "late_fusion", "two_stream", "acft", "least_confidence", "margin", "foreground_random", "class_random", "bald", "power_bald", "clasp_pe", "learning_loss", "sequence", "product", "shares"]  # noqa: Y015
     _WhichOneofArgType_strategy: _TypeAlias = _typing.Literal["strategy", b"strategy"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_strategy) -> _WhichOneofReturnType_strategy | None: ...
 
@@ -583,6 +603,135 @@ class LearningLossStrategy(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LearningLossStrategy: _TypeAlias = LearningLossStrategy  # noqa: Y015
+
+@_typing.final
+class SequenceStrategy(_message.Message):
+    """Lets one strategy make a shortlist and another choose from it: the cheap one first, or the
+    uncertain ones first and then a spread of them. The second one sees nothing but the shortlist
+    and what is labelled.
+
+    Strategies inside of strategies may be 16 in all and 4 deep.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHORTLIST_FIELD_NUMBER: _builtins.int
+    CHOICE_FIELD_NUMBER: _builtins.int
+    FACTOR_FIELD_NUMBER: _builtins.int
+    factor: _builtins.float
+    """Size of the shortlist in budgets, at least 1, rounded up. Default 5."""
+    @_builtins.property
+    def shortlist(self) -> Global___Strategy:
+        """Makes the shortlist. Default: entropy."""
+
+    @_builtins.property
+    def choice(self) -> Global___Strategy:
+        """Chooses from it. Default: core-set."""
+
+    def __init__(
+        self,
+        *,
+        shortlist: Global___Strategy | None = ...,
+        choice: Global___Strategy | None = ...,
+        factor: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "shortlist", b"shortlist"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "factor", b"factor", "shortlist", b"shortlist"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SequenceStrategy: _TypeAlias = SequenceStrategy  # noqa: Y015
+
+@_typing.final
+class ProductStrategy(_message.Message):
+    """Takes the candidate with the greatest product of objectives, again and again. An objective is
+    what a strategy scores a candidate by, made a number above 0 up to 1 among those that can be
+    chosen. Refused with INVALID_ARGUMENT for strategies that score no candidate by itself, such as
+    random, late fusion and two-stream.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTS_FIELD_NUMBER: _builtins.int
+    SCALED_FIELD_NUMBER: _builtins.int
+    scaled: _builtins.bool
+    """Whether an objective is its score scaled to 0 to 1. Default: its rank over their number."""
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___WeightedStrategy]:
+        """The objectives, at least one; the weight of each is the strength that it is raised to.
+        Default: entropy and core-set, both 1.
+        """
+
+    def __init__(
+        self,
+        *,
+        parts: _abc.Iterable[Global___WeightedStrategy] | None = ...,
+        scaled: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parts", b"parts", "scaled", b"scaled"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProductStrategy: _TypeAlias = ProductStrategy  # noqa: Y015
+
+@_typing.final
+class SharesStrategy(_message.Message):
+    """Gives each of several strategies a share of the budget, in their order; each knows what those
+    before it took. What rounding leaves goes to the largest remainders.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___WeightedStrategy]:
+        """The strategies, at least one; a share is its weight over the sum of weights. Default: entropy
+        and core-set, half each.
+        """
+
+    def __init__(
+        self,
+        *,
+        parts: _abc.Iterable[Global___WeightedStrategy] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parts", b"parts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SharesStrategy: _TypeAlias = SharesStrategy  # noqa: Y015
+
+@_typing.final
+class WeightedStrategy(_message.Message):
+    """A strategy inside of another."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRATEGY_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    weight: _builtins.float
+    """What it counts for, above 0. Default 1."""
+    @_builtins.property
+    def strategy(self) -> Global___Strategy:
+        """Required. The strategy."""
+
+    def __init__(
+        self,
+        *,
+        strategy: Global___Strategy | None = ...,
+        weight: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["strategy", b"strategy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["strategy", b"strategy", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WeightedStrategy: _TypeAlias = WeightedStrategy  # noqa: Y015
 
 @_typing.final
 class StrategyDescription(_message.Message):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from parfocal_suggestion.objectives import Fixed
 from parfocal_suggestion.pool import Floats, Pool
 from parfocal_suggestion.ranking import best
 from parfocal_suggestion.selection import Checkpoint, Selection, no_checkpoint
@@ -54,3 +55,7 @@ class Bald:
         predictive, expected = entropies_of_views(pool.views(at_least=2), checkpoint=checkpoint)
         parts = {"predictive_entropy": predictive, "expected_entropy": expected}
         return best(pool, predictive - expected, budget, parts)
+
+    def objective(self, pool: Pool, *, seed: int) -> Fixed:
+        """Score as `select` does."""
+        return Fixed.of_ranking(self, pool, seed=seed)

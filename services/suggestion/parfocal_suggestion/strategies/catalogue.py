@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from parfocal_runtime.errors import InvalidInput
+from parfocal_suggestion.nesting import Weighted
 from parfocal_suggestion.selection import Parameters, Strategy
 from parfocal_suggestion.strategies.acft import Acft
 from parfocal_suggestion.strategies.bald import Bald
@@ -18,7 +20,10 @@ from parfocal_suggestion.strategies.learning_loss import LearningLoss
 from parfocal_suggestion.strategies.least_confidence import LeastConfidence
 from parfocal_suggestion.strategies.margin import Margin
 from parfocal_suggestion.strategies.power_bald import PowerBald
+from parfocal_suggestion.strategies.product import Product
 from parfocal_suggestion.strategies.random_draw import RandomDraw
+from parfocal_suggestion.strategies.sequence import Sequence
+from parfocal_suggestion.strategies.shares import Shares
 from parfocal_suggestion.strategies.two_stream import TwoStream
 
 STRATEGIES: Mapping[str, type[Strategy]] = {
@@ -36,7 +41,10 @@ STRATEGIES: Mapping[str, type[Strategy]] = {
         LeastConfidence,
         Margin,
         PowerBald,
+        Product,
         RandomDraw,
+        Sequence,
+        Shares,
         TwoStream,
     )
 }
@@ -57,7 +65,7 @@ def strategy_of(name: str, parameters: Parameters) -> Strategy:
             known=", ".join(sorted(STRATEGIES)),
         )
     try:
-        return STRATEGIES[name](**parameters)
+        return STRATEGIES[name](**{key: _live(value) for key, value in parameters.items()})
     except TypeError as error:
         raise InvalidInput(
             "ERROR_REASON_INVALID_FIELD",
@@ -65,3 +73,13 @@ def strategy_of(name: str, parameters: Parameters) -> Strategy:
             field="strategy",
             value=", ".join(sorted(parameters)),
         ) from error
+
+
+def _live(value: Any) -> Any:
+    """Return a parameter from what `nesting.parameters_of` stored of it."""
+    if isinstance(value, list):
+        return tuple(_live(each) for each in value)
+    if isinstance(value, Mapping):
+        strategy = strategy_of(value["strategy"], value["parameters"])
+        return Weighted(strategy, value["weight"]) if "weight" in value else strategy
+    return value

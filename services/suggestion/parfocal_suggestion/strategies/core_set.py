@@ -13,6 +13,7 @@ import numpy as np
 
 from parfocal_suggestion.distances import lower, middle
 from parfocal_suggestion.k_centre import farthest_first
+from parfocal_suggestion.objectives import Spread
 from parfocal_suggestion.pool import Floats, Pool
 from parfocal_suggestion.selection import Checkpoint, Selection, no_checkpoint
 
@@ -65,3 +66,11 @@ class CoreSet:
         squared[~pool.available] = -1
         rows, radii = farthest_first(features, squared, count, checkpoint=checkpoint)
         return Selection.without_cells(pool, pool.candidates[rows], radii)
+
+    def objective(self, pool: Pool, *, seed: int) -> Spread:
+        """Score by the distance to the nearest labelled or taken candidate.
+
+        Raises:
+            InvalidInput: If there is no such stream.
+        """
+        return Spread(pool.stream(self.stream), np.flatnonzero(pool.taken))

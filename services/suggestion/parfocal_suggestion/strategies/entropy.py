@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from parfocal_suggestion.objectives import Fixed
 from parfocal_suggestion.pool import Floats, Pool
 from parfocal_suggestion.ranking import best
 from parfocal_suggestion.selection import Checkpoint, Selection, no_checkpoint
@@ -46,4 +47,12 @@ class Entropy:
         Raises:
             InvalidInput: If the pool has no probabilities (`ERROR_REASON_MISSING_FIELD`).
         """
-        return best(pool, entropy(pool.class_probabilities()), budget)
+        return best(pool, self.objective(pool, seed=seed).scores, budget)
+
+    def objective(self, pool: Pool, *, seed: int) -> Fixed:
+        """Score by entropy.
+
+        Raises:
+            InvalidInput: If the pool has no probabilities (`ERROR_REASON_MISSING_FIELD`).
+        """
+        return Fixed(entropy(pool.class_probabilities()))

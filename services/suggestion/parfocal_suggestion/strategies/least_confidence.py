@@ -12,6 +12,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from parfocal_suggestion.objectives import Fixed
 from parfocal_suggestion.pool import Floats, Pool
 from parfocal_suggestion.ranking import best
 from parfocal_suggestion.selection import Checkpoint, Selection, no_checkpoint
@@ -49,3 +50,7 @@ class LeastConfidence:
         """
         doubt = 1 - pool.class_probabilities().max(axis=1)
         return best(pool, doubt.astype(np.float32), budget)
+
+    def objective(self, pool: Pool, *, seed: int) -> Fixed:
+        """Score as `select` does."""
+        return Fixed.of_ranking(self, pool, seed=seed)

@@ -12,6 +12,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from parfocal_suggestion.objectives import Fixed
 from parfocal_suggestion.pool import Floats, Pool
 from parfocal_suggestion.ranking import best
 from parfocal_suggestion.selection import Checkpoint, Selection, no_checkpoint
@@ -52,3 +53,7 @@ class Margin:
             return best(pool, np.zeros(len(pool), np.float32), budget)
         two = np.partition(probabilities, -2, axis=1)[:, -2:]
         return best(pool, (1 - (two[:, 1] - two[:, 0])).astype(np.float32), budget)
+
+    def objective(self, pool: Pool, *, seed: int) -> Fixed:
+        """Score as `select` does."""
+        return Fixed.of_ranking(self, pool, seed=seed)
