@@ -1,1 +1,5 @@
-"""Simulated campaigns: an oracle answers, and strategies are measured against random."""
+"""Simulated campaigns: what a strategy's questions are worth, measured against random."""
+
+from parfocal_bench.running import Progress, run, run_protocol
+
+__all__ = ["Progress", "run", "run_protocol"]

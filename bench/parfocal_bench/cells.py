@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -11,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
 
 from parfocal_bench.protocol import Json, Protocol, Row
 
@@ -120,6 +124,14 @@ def write_whole(path: Path, content: bytes) -> None:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def arrays_file(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Return the content of a .npz file."""
+    content = io.BytesIO()
+    savez: Any = np.savez  # its keywords are names of arrays, which its types do not know
+    savez(content, **arrays)
+    return content.getvalue()
 
 
 def _plain(value: float) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Protocol as Interface
 
@@ -141,11 +141,8 @@ def draw_pool(pictures: Pictures, size: int, seed: int) -> Rows:
 def scores(probabilities: Probabilities, labels: Labels) -> dict[str, float]:
     """Return `auc` and `accuracy` of class probabilities (T, C)."""
     right = probabilities.argmax(axis=1) == labels
-    classes = range(probabilities.shape[1])[-1:] if probabilities.shape[1] == 2 else None
-    each = [
-        roc_auc_score(labels == one, probabilities[:, one])
-        for one in (classes or range(probabilities.shape[1]))
-    ]
+    asked = [1] if probabilities.shape[1] == 2 else np.unique(labels)
+    each = [roc_auc_score(labels == one, probabilities[:, one]) for one in asked]
     return {"auc": float(np.mean(each)), "accuracy": float(np.mean(right))}
 
 
@@ -172,8 +169,3 @@ def _balance(task: Task, labelled: Rows) -> dict[str, float]:
     if task.classes == 2:
         found["foreground"] = float(counts[1] / np.count_nonzero(task.labels == 1))
     return found
-
-
-def by_name(arms: Mapping[str, Arm], names: Sequence[str]) -> dict[str, Arm]:
-    """Return the arms of those names, in that order."""
-    return {name: arms[name] for name in names}

@@ -29,7 +29,7 @@ def describe(images: Images) -> Features:
         (N, D) float32, each column of unit variance at most.
     """
     parts = [
-        np.concatenate(_parts(images[start : start + _AT_A_TIME].astype(np.float32) / 255), axis=1)
+        np.concatenate(_parts(_scaled(images[start : start + _AT_A_TIME])), axis=1)
         for start in range(0, len(images), _AT_A_TIME)
     ]
     return np.concatenate(parts)
@@ -59,6 +59,10 @@ def hog(images: Features) -> Features:
     corners = [cells[:, i : rows - 1 + i, j : columns - 1 + j] for i in (0, 1) for j in (0, 1)]
     blocks = _unit(np.minimum(_unit(np.concatenate(corners, axis=3)), _CLIP))
     return blocks.reshape(len(images), -1)
+
+
+def _scaled(images: Images) -> Features:
+    return np.asarray(images / np.float32(255), np.float32)
 
 
 def _parts(images: Features) -> list[Features]:

@@ -105,7 +105,7 @@ def teach(
         logits = network.head(network.features(augment(images[rows], rng)))
         loss = nn.functional.cross_entropy(logits, targets[rows])
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         cycle.step()
 
@@ -115,11 +115,11 @@ def predict(network: Network, images: Tensor) -> tuple[Floats, Floats]:
     network.eval()
     found = []
     with torch.no_grad():
-        for part in images.split(_AT_A_TIME):
+        for part in torch.split(images, _AT_A_TIME):
             features = network.features(part)
             found.append((network.head(features).softmax(dim=1), features))
-    probabilities, features = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
-    return probabilities, features
+    probabilities, kept = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
+    return probabilities, kept
 
 
 def predict_views(network: Network, images: Tensor) -> Floats:

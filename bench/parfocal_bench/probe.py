@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from parfocal_bench.cells import write_whole
+from parfocal_bench.cells import arrays_file, write_whole
 from parfocal_bench.classification import (
     Arm,
     Probabilities,
@@ -115,13 +114,15 @@ class LinearProbe:
             StandardScaler(), PCA(self.components, svd_solver="randomized", random_state=0)
         ).fit(train)
         spread = found.transform(train)[:, 0].std()
-        content = io.BytesIO()
-        np.savez(
-            content,
-            train=(found.transform(train) / spread).astype(np.float32),
-            test=(found.transform(test) / spread).astype(np.float32),
+        write_whole(
+            path,
+            arrays_file(
+                {
+                    "train": (found.transform(train) / spread).astype(np.float32),
+                    "test": (found.transform(test) / spread).astype(np.float32),
+                }
+            ),
         )
-        write_whole(path, content.getvalue())
 
     def run(self, arm: str, seed: int, cache: Path) -> Sequence[Row]:
         """Run one cell."""

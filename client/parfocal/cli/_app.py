@@ -9,6 +9,7 @@ import typer
 import parfocal
 from parfocal.cli import (
     _annotators,
+    _bench,
     _demo,
     _export,
     _images,
@@ -38,6 +39,7 @@ app.add_typer(_labels.app, name="labels")
 app.add_typer(_annotators.app, name="annotators")
 app.add_typer(_models.app, name="models")
 app.add_typer(_tokens.app, name="token")
+app.add_typer(_bench.app, name="bench")
 app.command("export")(_export.export)
 
 

@@ -52,6 +52,20 @@ def run_demo(**parameters: Any) -> None:
     run(**parameters)
 
 
+def bench_campaigns() -> list[str]:
+    """Return the names of the simulated campaigns."""
+    with _extra("all"):
+        from parfocal_bench.campaigns import CAMPAIGNS
+    return sorted(CAMPAIGNS)
+
+
+def run_bench(campaign: str, **parameters: Any) -> tuple[Any, Path]:
+    """Run a simulated campaign; the parameters are those of `parfocal_bench.run`."""
+    with _extra("all"):
+        from parfocal_bench import run
+    return run(campaign, **parameters)
+
+
 def publish_model(store_uri: str, name: str, file: Path) -> int:
     """Publish an ONNX file or a package as the next version of a model and return its number."""
     with _extra("inference"):

@@ -6,12 +6,13 @@ import dataclasses
 import json
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from parfocal_demo.report.findings import Findings
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
-def to_json(findings: Findings) -> str:
+def to_json(findings: DataclassInstance) -> str:
     """Return the findings as indented JSON. NaN becomes null; its reason stands beside it."""
     return json.dumps(_plain(dataclasses.asdict(findings)), indent=2, allow_nan=False) + "\n"
 

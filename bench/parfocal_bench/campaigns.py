@@ -1,0 +1,36 @@
+"""The campaigns that come with the bench, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from parfocal_bench.classification import Schedule
+from parfocal_bench.fine_tuning import FineTuning, Lessons
+from parfocal_bench.probe import LinearProbe
+from parfocal_bench.protocol import Protocol
+
+CAMPAIGNS: Mapping[str, Callable[[Path], Protocol]] = {
+    "malaria-probe": lambda packs: LinearProbe(
+        packs, "malaria", candidates=6000, schedule=Schedule(50, 50, 6), test_every=2
+    ),
+    "cifar10-probe": lambda packs: LinearProbe(
+        packs, "cifar10", candidates=5000, schedule=Schedule(100, 100, 9)
+    ),
+    "malaria-network": lambda packs: FineTuning(
+        packs,
+        "malaria",
+        candidates=2000,
+        schedule=Schedule(50, 50, 4),
+        lessons=Lessons(),
+        test_every=4,
+    ),
+    "cifar10-network": lambda packs: FineTuning(
+        packs,
+        "cifar10",
+        candidates=5000,
+        schedule=Schedule(250, 250, 3),
+        lessons=Lessons(first_steps=400),
+    ),
+}
+"""How each is made from the folder of the data packs."""
