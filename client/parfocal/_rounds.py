@@ -15,9 +15,11 @@ from parfocal.loop.v1.loop_service_pb2_grpc import LoopServiceStub
 from parfocal.loop.v1.round_pb2 import (
     EncoderChoice,
     ImageSource,
+    Lift,
     Round,
     RoundSpec,
     RoundTraining,
+    StoppingAdvice,
 )
 from parfocal.suggestion.v1.strategy_pb2 import Strategy
 
@@ -32,6 +34,7 @@ def round_spec(
     random_share: float = 0.2,
     seed: int = 0,
     history: Iterable[str] = (),
+    minimum_gain: float | None = None,
     train: bool = False,
     training: RoundTraining | None = None,
 ) -> RoundSpec:
@@ -47,6 +50,8 @@ def round_spec(
         random_share: Share of the queries that is drawn at random, to estimate accuracy on.
         seed: Seed of everything random in the round.
         history: Earlier rounds whose labels are known.
+        minimum_gain: Gain in accuracy for which another round is worth its labels; None means
+            the service's default, .01. See `Rounds.advice`.
         train: Whether to fine-tune the base model when the labels are there.
         training: How; implies `train`.
 
@@ -67,6 +72,8 @@ def round_spec(
         seed=seed,
         history=map(last_part, history),
     )
+    if minimum_gain is not None:
+        spec.stopping.minimum_gain = minimum_gain
     if train or training is not None:
         spec.training.CopyFrom(training or RoundTraining())
     return spec
@@ -105,6 +112,34 @@ class Rounds:
         """
         request = messages.GetRoundRequest(name=child_name(project, "rounds", round))
         return self._connection.call(self._stub.GetRound, request)
+
+    def lift(self, project: str, round: str) -> Lift:
+        """Return what the strategy's picks found beside what random ones found.
+
+        While people work it is computed from the labels so far. What is undefined is NaN with
+        the reason beside it.
+
+        Raises:
+            NotFoundError: If there is no such round.
+
+        Example:
+            >>> lift = client.rounds.lift("vnc", "round-1")  # doctest: +SKIP
+            >>> lift.ratio.value, lift.ratio.lower, lift.ratio.upper  # doctest: +SKIP
+            (2.4, 1.3, 5.8)
+        """
+        return self.get(project, round).status.lift
+
+    def advice(self, project: str, round: str) -> StoppingAdvice:
+        """Return whether another round is worth its labels, with the numbers it rests on.
+
+        Raises:
+            NotFoundError: If there is no such round.
+
+        Example:
+            >>> client.rounds.advice("vnc", "round-2").text  # doctest: +SKIP
+            'Too early to say: it takes 3 models measured on random shares; so far: 2.'
+        """
+        return self.get(project, round).status.stopping_advice
 
     def list(self, project: str) -> Iterator[Round]:
         """Yield the rounds of a project, newest first.

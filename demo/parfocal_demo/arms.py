@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING
 
 from parfocal.common.v1.artifact_pb2 import ModelVersion
 from parfocal.labels.v1.label_pb2 import VERDICT_TRUE
-from parfocal.loop.v1.round_pb2 import AccuracyEstimate, RoundStatus
+from parfocal.loop.v1.round_pb2 import AccuracyEstimate, IntervalEstimate, RoundStatus
 from parfocal_demo.artifacts import PROJECT, CandidateSet
 from parfocal_demo.following import Follower
 from parfocal_demo.intervals import Measure, wilson
-from parfocal_demo.report.findings import Arm, Turn
+from parfocal_demo.report.findings import Arm, RoundErrors, Turn
 from parfocal_demo.report.wording import TITLES
 from parfocal_demo.scoring import Scored, score_model
 from parfocal_demo.specs import Specs, model_name, random_share
 
 if TYPE_CHECKING:
     from parfocal import Client
+
+_NO_ANSWERS = "no answers yet"
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,9 @@ def _turn_zero(start: Start) -> Turn:
         answered_true=0,
         candidates=len(start.candidates),
         correct_share=wilson(int(start.candidates.correct.sum()), len(start.candidates)),
-        estimated_share=Measure.undefined("no answers yet"),
+        estimated_share=Measure.undefined(_NO_ANSWERS),
+        errors=RoundErrors(*[Measure.undefined(_NO_ANSWERS)] * 4),
+        advice="",
         seconds_per_label=float("nan"),
         scores=start.scored.over(start.scored),
     )
@@ -138,6 +142,13 @@ def _turn(
         candidates=len(candidates),
         correct_share=wilson(int(candidates.correct.sum()), len(candidates)),
         estimated_share=_estimate(status.accuracy),
+        errors=RoundErrors(
+            strategy=_measure(status.lift.strategy.rate),
+            random=_measure(status.lift.random.rate),
+            ratio=_measure(status.lift.ratio),
+            difference=_measure(status.lift.difference),
+        ),
+        advice=status.stopping_advice.text,
         seconds_per_label=median([label.seconds for label in labels] or [float("nan")]),
         scores=result.scored.over(start.scored),
     )
@@ -147,3 +158,7 @@ def _estimate(estimate: AccuracyEstimate) -> Measure:
     return Measure(
         estimate.accuracy, estimate.lower, estimate.upper, reason=estimate.undefined_reason
     )
+
+
+def _measure(interval: IntervalEstimate) -> Measure:
+    return Measure(interval.value, interval.lower, interval.upper, reason=interval.undefined_reason)

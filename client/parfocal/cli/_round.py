@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +10,7 @@ from parfocal._errors import ConflictError
 from parfocal._names import last_part
 from parfocal._rounds import round_spec
 from parfocal._strategies import STRATEGIES
+from parfocal.cli._lift import accuracy, lift_cell, measure_lines
 from parfocal.cli._options import (
     DataDirOption,
     JsonOption,
@@ -20,7 +20,7 @@ from parfocal.cli._options import (
 )
 from parfocal.cli._output import as_dict, print_json, print_messages, print_table, progress_bars
 from parfocal.common.v1.artifact_pb2 import WORK_STATE_FAILED, WorkState
-from parfocal.loop.v1.round_pb2 import AccuracyEstimate, Round, RoundStage
+from parfocal.loop.v1.round_pb2 import Round, RoundStage
 
 app = typer.Typer(help="Rounds: turns of the loop.")
 
@@ -55,6 +55,15 @@ def create(
         list[str] | None,
         typer.Option("--history", help="Earlier round whose labels are known. Repeatable."),
     ] = None,
+    minimum_gain: Annotated[
+        float | None,
+        typer.Option(
+            "--minimum-gain",
+            min=0,
+            max=1,
+            help="Gain in accuracy for which another round is worth its labels. Default 0.01.",
+        ),
+    ] = None,
     train: Annotated[
         bool, typer.Option("--train", help="Fine-tune the base model when the labels are there.")
     ] = False,
@@ -73,6 +82,7 @@ def create(
         random_share=random_share,
         seed=seed,
         history=history or [],
+        minimum_gain=minimum_gain,
         train=train,
     )
     with connect(server, data_dir) as client:
@@ -101,7 +111,8 @@ def list_rounds(
                 "stage": _stage,
                 "candidates": lambda each: each.status.candidate_count,
                 "decided": lambda each: f"{each.status.decided}/{each.status.queries}",
-                "accuracy": lambda each: _accuracy(each.status.accuracy),
+                "accuracy": lambda each: accuracy(each.status.accuracy),
+                "lift": lambda each: lift_cell(each.status.lift),
             },
         )
 
@@ -114,7 +125,7 @@ def show(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a round and its steps."""
+    """Show a round: its steps, its lift over random, and whether to go on."""
     with connect(server, data_dir) as client:
         _show(client.rounds.get(project, round_id), as_json=as_json)
 
@@ -138,8 +149,9 @@ def watch(
                 if step.stage not in tasks:
                     tasks[step.stage] = bars.add_task(_name(step.stage), total=1.0, note="")
                 bars.update(tasks[step.stage], completed=step.fraction, note=step.message)
-    if last is not None and not as_json:
-        _show(last, as_json=False)
+        if last is not None and not as_json:
+            # What needs other rounds is not in what is watched.
+            _show(client.rounds.get(project, round_id), as_json=False)
     if last is not None and last.status.state == WORK_STATE_FAILED:
         failure = last.status.failure
         raise ConflictError(
@@ -198,18 +210,12 @@ def _show(each: Round, *, as_json: bool) -> None:
             for step in status.steps
         ],
     )
-    if status.HasField("accuracy"):
-        typer.echo(f"share of right proposals, from the random share: {_accuracy(status.accuracy)}")
+    for line in measure_lines(status):
+        typer.echo(line)
     for note in status.notes:
         typer.echo(f"note: {note}")
     if status.failure.message:
         typer.echo(f"failed: {status.failure.message} [{status.failure.reason}]")
-
-
-def _accuracy(estimate: AccuracyEstimate) -> str:
-    if not estimate.labels or math.isnan(estimate.accuracy):
-        return "-"
-    return f"{estimate.accuracy:.3f} ({estimate.lower:.3f} to {estimate.upper:.3f})"
 
 
 def _state(each: Round) -> str:

@@ -98,6 +98,20 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class RoundErrors:
+    """Errors that the picks of a strategy found, beside those of the random share."""
+
+    strategy: Measure
+    """Share of the answers to the strategy's picks that found an error."""
+    random: Measure
+    """The same of the random share."""
+    ratio: Measure
+    """Lift: the first over the second. With no value its lower end may still be known."""
+    difference: Measure
+    """The first minus the second."""
+
+
+@dataclass(frozen=True)
 class Turn:
     """One round of one arm; round 0 is the base model before any answer."""
 
@@ -117,6 +131,10 @@ class Turn:
     """Share of those that are right by the ground truth."""
     estimated_share: Measure
     """The same as the loop estimates it from its random share alone."""
+    errors: RoundErrors
+    """What the loop says of the errors that the round found."""
+    advice: str
+    """What the loop says of another round, in words; empty before the first."""
     seconds_per_label: float
     """Median seconds that the oracle took for one answer, from asking for the question on."""
     scores: Scores

@@ -42,6 +42,7 @@ def render_page(findings: Findings, pictures: Pictures) -> str:
         details=wording.DETAILS,
         headline=wording.headline(findings),
         gains=[wording.gain_sentence(arm) for arm in findings.arms],
+        lift_words=wording.lift_sentence(findings.arm("two-stream")),
         propagation_words=wording.propagation_sentence(findings),
         learning_curve=Markup(learning_curve_svg(findings)),
         propagation_chart=Markup(propagation_svg(findings)),

@@ -80,6 +80,24 @@ def gain_sentence(arm: Arm) -> str:
     return f"{TITLES[arm.name]}: not distinguishable from the base model, {said}."
 
 
+def lift_sentence(arm: Arm) -> str:
+    """Return whether the last round of an arm found more errors than its random share."""
+    difference = arm.rounds[-1].errors.difference
+    if not difference.is_defined:
+        return f"That cannot be said of round {arm.rounds[-1].round}: {difference.reason}."
+    size = f"{number(difference.value, sign=True)} ({spread(difference, sign=True)})"
+    if not difference.excludes_zero:
+        return (
+            f"In round {arm.rounds[-1].round} the difference in errors found, {size}, includes "
+            "zero: no claim."
+        )
+    more = "more" if difference.value > 0 else "fewer"
+    return (
+        f"In round {arm.rounds[-1].round} an answer to {TITLES[arm.name].lower()} found {more} "
+        f"errors than one to a random question, by {size}."
+    )
+
+
 def propagation_sentence(findings: Findings) -> str:
     """Return what carrying the labels of one budget to all candidates brought."""
     methods = {method.name: method for method in findings.propagation.methods}

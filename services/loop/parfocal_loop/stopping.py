@@ -155,7 +155,7 @@ def advise(
     """
     known = [model for model in models if model.right.labels]
     if len(known) < FEWEST_MODELS or len({model.labels for model in known}) < FEWEST_MODELS:
-        reason = f"{len(known)} models were measured on random shares, {FEWEST_MODELS} are needed"
+        reason = f"it takes {FEWEST_MODELS} models measured on random shares; so far: {len(known)}"
         unknown = Interval.undefined(_METHOD, reason)
         return Advice(Verdict.TOO_EARLY, unknown, unknown, math.nan)
     curve = fit(known)

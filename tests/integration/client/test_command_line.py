@@ -325,6 +325,10 @@ def test_a_round_is_created_followed_and_labelled(
     assert last["status"]["accuracy"]["labels"] == 4
     assert "succeeded" in listed.stdout
     assert "1.000" in shown.stdout
+    assert "errors found: 0 of 0 answers, unknown (no label in this share)" in shown.stdout
+    assert "advice: Too early to say: it takes 3 models" in shown.stdout
+    assert client.rounds.lift("turn", "r1").random.labels == 4
+    assert client.rounds.advice("turn", "r1").labels == 4
     assert cancelled.exit_code == 4
     assert "ERROR_REASON_WORK_FINISHED" in cancelled.stderr
 

@@ -71,6 +71,20 @@ def test_both_arms_buy_the_same_labels_and_learn_from_them(finished: Path) -> No
         assert [turn["model"] for turn in arm["rounds"]] == ["base/1", f"base-{arm['name']}/1"]
 
 
+def test_the_errors_of_a_round_are_those_of_its_answers(finished: Path) -> None:
+    two, random = json.loads((finished / "report.json").read_text())["arms"]
+
+    # Of five questions of two-stream one is drawn at random, of those of random all are.
+    for turn in (two["rounds"][1], random["rounds"][1]):
+        right = turn["estimated_share"]["value"]
+        assert turn["errors"]["random"]["value"] == pytest.approx(1 - right)
+        assert turn["advice"].startswith("Too early to say")
+    found = round(4 * two["rounds"][1]["errors"]["strategy"]["value"])
+    found += round(two["rounds"][1]["errors"]["random"]["value"])
+    assert found == 5 - two["rounds"][1]["answered_true"]
+    assert random["rounds"][1]["errors"]["ratio"]["value"] is None
+
+
 def test_every_answer_agrees_with_the_truth(finished: Path) -> None:
     shown = json.loads((finished / "report.json").read_text())["suggestions"]
 

@@ -164,7 +164,7 @@ def test_rounds_of_one_model_are_pooled_and_three_models_give_advice(tmp_path: P
         early, advice = seen["r3"].stopping_advice, seen["r4"].stopping_advice
         assert early.verdict == rounds.STOPPING_VERDICT_TOO_EARLY
         assert early.text == (
-            "Too early to say: 2 models were measured on random shares, 3 are needed."
+            "Too early to say: it takes 3 models measured on random shares; so far: 2."
         )
         assert math.isnan(early.gain_per_hundred_labels.value)
         assert advice.verdict == rounds.STOPPING_VERDICT_GO_ON

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -17,6 +18,7 @@ from parfocal_demo.report.findings import (
     Pool,
     Propagation,
     PropagationMethod,
+    RoundErrors,
     Scores,
     Split,
     Stage,
@@ -41,6 +43,15 @@ def turn(number: int, precision: float, gain: Measure) -> Turn:
         candidates=420 + number,
         correct_share=around(0.58),
         estimated_share=around(0.55, 0.2) if number else Measure.undefined("no answers yet"),
+        errors=RoundErrors(
+            strategy=around(0.5, 0.1),
+            random=Measure(0.0, 0.0, 0.3),
+            ratio=Measure(math.nan, 1.4, math.inf, reason="the random share found no error"),
+            difference=Measure(0.5, 0.15, 0.6),
+        )
+        if number
+        else RoundErrors(*[Measure.undefined("no answers yet")] * 4),
+        advice="Too early to say: it takes 3 models." if number else "",
         seconds_per_label=0.04,
         scores=Scores(
             roc_auc=around(0.9 + precision / 10, 0.004),

@@ -17,7 +17,13 @@ from parfocal_demo.report.findings import Findings
 from parfocal_demo.report.page import render_page
 from parfocal_demo.report.pictures import Pictures, crop_around, outline
 from parfocal_demo.report.record import key_paths, to_json
-from parfocal_demo.report.wording import duration, headline, number, propagation_sentence
+from parfocal_demo.report.wording import (
+    duration,
+    headline,
+    lift_sentence,
+    number,
+    propagation_sentence,
+)
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "demo-report.md"
 
@@ -132,6 +138,29 @@ def test_a_better_control_is_said_out_loud(findings_of: FindingsOf) -> None:
     said = propagation_sentence(findings_of())
 
     assert "control does better still on every seed, .860 against .770" in said
+
+
+def test_lift_is_claimed_where_its_interval_leaves_zero_out(findings_of: FindingsOf) -> None:
+    arm = findings_of().arm("two-stream")
+    last = arm.rounds[-1]
+
+    def said(difference: Measure) -> str:
+        errors = dataclasses.replace(last.errors, difference=difference)
+        turn = dataclasses.replace(last, errors=errors)
+        return lift_sentence(dataclasses.replace(arm, rounds=(*arm.rounds[:-1], turn)))
+
+    assert "found more errors than one to a random question, by +.500" in lift_sentence(arm)
+    assert "found fewer errors" in said(Measure(-0.3, -0.5, -0.1))
+    assert "includes zero: no claim" in said(Measure(0.1, -0.2, 0.4))
+    assert "cannot be said of round 2: no answers yet" in said(Measure.undefined("no answers yet"))
+
+
+def test_the_page_shows_lift_and_advice(findings_of: FindingsOf, pictures: Pictures) -> None:
+    page = render_page(findings_of(), pictures)
+
+    assert "Was it better than random?" in page
+    assert "the random share found no error" in page
+    assert "after round 2: Too early to say" in page
 
 
 @pytest.mark.parametrize(

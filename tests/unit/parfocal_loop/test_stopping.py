@@ -41,7 +41,7 @@ def test_with_fewer_than_three_models_it_is_too_early(count: int) -> None:
     assert math.isnan(said.per_hundred.value)
     assert math.isnan(said.probability)
     assert said.per_hundred.undefined_reason == (
-        f"{count} models were measured on random shares, 3 are needed"
+        f"it takes 3 models measured on random shares; so far: {count}"
     )
 
 
