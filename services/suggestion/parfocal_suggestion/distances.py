@@ -99,3 +99,27 @@ def _lower_block(
     for start in range(0, len(rows), _PAIRS):
         row, column = rows[start : start + _PAIRS], columns[start : start + _PAIRS]
         np.minimum.at(squared, row, squared_norms(points[row] - centres[column]))
+
+
+def mean_distance_to_nearest(points: Floats, count: int) -> Floats:
+    """Mean distance (N,) of each point to the `count` nearest of the others.
+
+    Args:
+        points: (N, d), N > `count`.
+        count: Neighbours, at least 1.
+    """
+    centred = points - points.mean(axis=0, dtype=np.float64).astype(np.float32)
+    norms = squared_norms(centred)
+    means = np.empty(len(points), np.float32)
+    step = max(1, _ENTRIES // (len(points) + count * points.shape[1]))
+    for start in range(0, len(points), step):
+        block = centred[start : start + step]
+        gaps = norms - 2 * (block @ centred.T)
+        own = np.arange(len(block))
+        gaps[own, start + own] = np.inf
+        near = np.argpartition(gaps, count - 1, axis=1)[:, :count]
+        # Differences of products find the neighbours; their distances are taken exactly.
+        difference = block[:, None] - centred[near]
+        squared = np.einsum("nkd,nkd->nk", difference, difference)
+        means[start : start + step] = np.sqrt(squared).mean(axis=1)
+    return means

@@ -7,15 +7,14 @@ from numpy.typing import NDArray
 
 from parfocal_runtime.errors import InvalidInput
 from parfocal_suggestion.pool import Floats, Rows
-from parfocal_suggestion.seeds import bit_generator
+from parfocal_suggestion.seeds import bit_generator, uniform
 
 Doubles = NDArray[np.float64]
 
 
 def uniforms(count: int, *, seed: int, stream: str, index: int = 0) -> Doubles:
     """Random numbers (count,) above 0 and below 1, the same in every NumPy release."""
-    raw = bit_generator(seed, stream, index=index).random_raw(count)
-    return (np.asarray(raw >> np.uint64(11), np.float64) + 0.5) * 2.0**-53
+    return np.maximum(uniform(bit_generator(seed, stream, index=index), (count,)), 2.0**-54)
 
 
 def draw_order(log_weights: Doubles, chances: Doubles) -> Rows:

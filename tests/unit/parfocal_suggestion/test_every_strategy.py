@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,11 +19,12 @@ from suggestion_pools import alike, points, pool_of
 every_strategy = pytest.mark.parametrize(
     "strategy", [make() for make in STRATEGIES.values()], ids=list(STRATEGIES)
 )
-with_streams = pytest.mark.parametrize(
-    "strategy",
-    [STRATEGIES[name]() for name in ("core-set", "late-fusion", "two-stream")],
-    ids=lambda strategy: strategy.name,
-)
+
+
+def those_that_need(what: str) -> pytest.MarkDecorator:
+    """The strategies of the catalogue that say that they need it."""
+    made = [make() for make in STRATEGIES.values() if getattr(make, f"needs_{what}")]
+    return pytest.mark.parametrize("strategy", made, ids=lambda strategy: strategy.name)
 
 
 def assert_same(one: Selection, other: Selection) -> None:
@@ -171,7 +174,62 @@ def test_scores_are_float32_and_one_for_each_pick(strategy: Strategy) -> None:
     assert selection.scores.dtype == np.float32
 
 
-@with_streams
+@every_strategy
+def test_nothing_needs_to_be_labelled(strategy: Strategy) -> None:
+    selection = strategy.select(pool_of(range(40)), 12, seed=7)
+
+    assert len(set(selection.candidates.tolist())) == 12
+
+
+@every_strategy
+def test_every_candidate_twice_is_no_hindrance(strategy: Strategy) -> None:
+    rows = np.tile(np.arange(20), 2)
+    once = pool_of(range(20))
+    assert once.probabilities is not None
+    assert once.predictions is not None
+    twice = Pool.of(
+        np.arange(40),
+        streams={name: stream[rows] for name, stream in once.streams.items()},
+        probabilities=once.probabilities[rows],
+        predictions=once.predictions[rows],
+        measures={name: measure[rows] for name, measure in once.measures.items()},
+    )
+
+    assert len(set(strategy.select(twice, 30, seed=7).candidates.tolist())) == 30
+
+
+@every_strategy
+@pytest.mark.parametrize("labelled", [(), (3, 4)], ids=["without labels", "with labels"])
+def test_more_candidates_than_a_block_give_the_same_answer(
+    strategy: Strategy, labelled: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = pool_of(range(60), labelled=labelled)
+    whole = strategy.select(pool, 15, seed=7)
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("parfocal_suggestion") and hasattr(module, "_ENTRIES"):
+            monkeypatch.setattr(module, "_ENTRIES", 200)
+    parts = strategy.select(pool, 15, seed=7)
+
+    # The products of blocks may round otherwise, but not so that another candidate is chosen.
+    assert parts.candidates.tolist() == whole.candidates.tolist()
+    np.testing.assert_allclose(parts.scores, whole.scores, rtol=1e-3)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("given", ["streams", "probabilities", "predictions", "measures"])
+def test_what_is_no_number_never_reaches_a_strategy(given: str, bad: float) -> None:
+    values = np.full((5, 2, 2) if given == "predictions" else (5, 2), 0.5)
+    values[[1, 3], 0] = bad
+    numbers = {"streams": {"a": values}, "measures": {"a": values[:, 0]}}.get(given, values)
+
+    with pytest.raises(InvalidInput, match="20, 40") as caught:
+        Pool.of([10, 20, 30, 40, 50], **{given: numbers})  # type: ignore[arg-type]
+
+    assert caught.value.metadata["field"].startswith(("features", given))
+
+
+@those_that_need("features")
 def test_a_missing_stream_is_named(strategy: Strategy) -> None:
     bare = Pool.of(np.arange(5), probabilities=np.full(5, 0.5))
 
@@ -179,7 +237,37 @@ def test_a_missing_stream_is_named(strategy: Strategy) -> None:
         strategy.select(bare, 2, seed=7)
 
 
-@with_streams
+@those_that_need("probabilities")
+def test_missing_probabilities_are_named(strategy: Strategy) -> None:
+    bare = Pool.of(np.arange(5), streams={"a": points(5)})
+
+    with pytest.raises(InvalidInput) as caught:
+        strategy.select(bare, 2, seed=7)
+
+    assert caught.value.metadata["field"] == "probabilities"
+
+
+@those_that_need("predictions")
+def test_missing_predictions_are_named(strategy: Strategy) -> None:
+    bare = Pool.of(np.arange(5), probabilities=np.full(5, 0.5))
+
+    with pytest.raises(InvalidInput) as caught:
+        strategy.select(bare, 2, seed=7)
+
+    assert caught.value.metadata["field"] == "predictions"
+
+
+@those_that_need("measure")
+def test_a_missing_measure_is_named(strategy: Strategy) -> None:
+    bare = Pool.of(np.arange(5), probabilities=np.full(5, 0.5))
+
+    with pytest.raises(InvalidInput) as caught:
+        strategy.select(bare, 2, seed=7)
+
+    assert caught.value.metadata["field"] == "measures"
+
+
+@those_that_need("features")
 def test_a_caller_who_left_stops_the_work(strategy: Strategy) -> None:
     flag = CancelFlag()
     flag.set()

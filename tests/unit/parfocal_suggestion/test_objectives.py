@@ -39,6 +39,9 @@ VIEWS = POOL.views().astype(np.float64)
 MEAN = VIEWS.mean(axis=1)
 
 
+ALL_GAPS = np.linalg.norm(POOL.stream("mask")[:, None] - POOL.stream("mask")[None], axis=2)
+
+
 def nats(p: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(-np.sum(p * np.log(p), axis=-1))
 
@@ -55,6 +58,16 @@ def gaps(*streams: str) -> Callable[[Ids], NDArray[np.float64]]:
     return measured
 
 
+def gradient_gaps(picks: Ids) -> NDArray[np.float64]:
+    """Distance of every candidate to the nearest chosen one among hypothetical gradients."""
+    errors = MEAN - np.eye(3)[MEAN.argmax(axis=1)]
+    features = POOL.stream("mask").astype(np.float64)
+    gradients = (errors[:, :, None] * features[:, None]).reshape(COUNT, -1)
+    return np.asarray(
+        np.linalg.norm(gradients[:, None] - gradients[None, picks], axis=2).min(axis=1)
+    )
+
+
 def near(*streams: str) -> Callable[[Ids], float]:
     """Minus the mean distance to the nearest chosen or labelled one."""
     return lambda picks: -float(np.mean(gaps(*streams)(picks)))
@@ -67,12 +80,14 @@ def mean_of(values: NDArray[Any]) -> Callable[[Ids], float]:
 
 OBJECTIVES: dict[str, Callable[[Ids], float]] = {
     "acft": mean_of(nats(np.sort(VIEWS, axis=1)[:, -1:, :]).sum(axis=1)),
+    "badge": lambda picks: -float(np.mean(np.square(gradient_gaps(picks)))),
     "bald": mean_of(nats(MEAN) - nats(VIEWS).mean(axis=1)),
     "clasp-pe": lambda picks: min(float(np.mean((nats(MEAN) * MEAN[:, k])[picks])) for k in (1, 2)),
     "class-random": lambda picks: int(np.bincount(MEAN[picks].argmax(axis=1), minlength=3).min()),
     "core-set": lambda picks: -float(np.max(gaps("mask")(picks))),
     "entropy": mean_of(nats(MEAN)),
     "foreground-random": mean_of(POOL.measure("foreground") > 0),
+    "k-means": near("mask"),
     "late-fusion": near("mask", "image"),
     "learning-loss": mean_of(POOL.measure("predicted_loss").astype(np.float64)),
     "least-confidence": mean_of(-MEAN.max(axis=1)),
@@ -81,7 +96,9 @@ OBJECTIVES: dict[str, Callable[[Ids], float]] = {
     "sequence": mean_of(nats(MEAN)),
     "shares": mean_of(nats(MEAN)),
     "power-bald": mean_of(nats(MEAN) - nats(VIEWS).mean(axis=1)),
+    "probcover": lambda picks: float(np.mean(gaps("mask")(picks) <= 1.0)),
     "two-stream": near("mask", "image"),
+    "typiclust": lambda picks: -float(np.mean(np.sort(ALL_GAPS[picks], axis=1)[:, 1:11])),
 }
 
 

@@ -91,6 +91,10 @@ class Strategy(_message.Message):
     MARGIN_FIELD_NUMBER: _builtins.int
     FOREGROUND_RANDOM_FIELD_NUMBER: _builtins.int
     CLASS_RANDOM_FIELD_NUMBER: _builtins.int
+    K_MEANS_FIELD_NUMBER: _builtins.int
+    TYPICLUST_FIELD_NUMBER: _builtins.int
+    PROBCOVER_FIELD_NUMBER: _builtins.int
+    BADGE_FIELD_NUMBER: _builtins.int
     BALD_FIELD_NUMBER: _builtins.int
     POWER_BALD_FIELD_NUMBER: _builtins.int
     CLASP_PE_FIELD_NUMBER: _builtins.int
@@ -139,6 +143,22 @@ class Strategy(_message.Message):
         """At random, the same number from each predicted class."""
 
     @_builtins.property
+    def k_means(self) -> Global___KMeansStrategy:
+        """One candidate from the middle of each cluster."""
+
+    @_builtins.property
+    def typiclust(self) -> Global___TypiclustStrategy:
+        """The most typical candidate of each cluster without labels."""
+
+    @_builtins.property
+    def probcover(self) -> Global___ProbcoverStrategy:
+        """The candidates that have the most others around them that are not covered."""
+
+    @_builtins.property
+    def badge(self) -> Global___BadgeStrategy:
+        """Candidates that would move the model much, and in different directions."""
+
+    @_builtins.property
     def bald(self) -> Global___BaldStrategy:
         """The candidates on which the views, each sure, disagree."""
 
@@ -179,6 +199,10 @@ class Strategy(_message.Message):
         margin: Global___MarginStrategy | None = ...,
         foreground_random: Global___ForegroundRandomStrategy | None = ...,
         class_random: Global___ClassRandomStrategy | None = ...,
+        k_means: Global___KMeansStrategy | None = ...,
+        typiclust: Global___TypiclustStrategy | None = ...,
+        probcover: Global___ProbcoverStrategy | None = ...,
+        badge: Global___BadgeStrategy | None = ...,
         bald: Global___BaldStrategy | None = ...,
         power_bald: Global___PowerBaldStrategy | None = ...,
         clasp_pe: Global___ClaspPeStrategy | None = ...,
@@ -187,11 +211,11 @@ class Strategy(_message.Message):
         product: Global___ProductStrategy | None = ...,
         shares: Global___SharesStrategy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acft", b"acft", "bald", b"bald", "clasp_pe", b"clasp_pe", "class_random", b"class_random", "core_set", b"core_set", "entropy", b"entropy", "foreground_random", b"foreground_random", "late_fusion", b"late_fusion", "learning_loss", b"learning_loss", "least_confidence", b"least_confidence", "margin", b"margin", "power_bald", b"power_bald", "product", b"product", "random", b"random", "sequence", b"sequence", "shares", b"shares", "strategy", b"strategy", "two_stream", b"two_stream"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acft", b"acft", "badge", b"badge", "bald", b"bald", "clasp_pe", b"clasp_pe", "class_random", b"class_random", "core_set", b"core_set", "entropy", b"entropy", "foreground_random", b"foreground_random", "k_means", b"k_means", "late_fusion", b"late_fusion", "learning_loss", b"learning_loss", "least_confidence", b"least_confidence", "margin", b"margin", "power_bald", b"power_bald", "probcover", b"probcover", "product", b"product", "random", b"random", "sequence", b"sequence", "shares", b"shares", "strategy", b"strategy", "two_stream", b"two_stream", "typiclust", b"typiclust"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acft", b"acft", "bald", b"bald", "clasp_pe", b"clasp_pe", "class_random", b"class_random", "core_set", b"core_set", "entropy", b"entropy", "foreground_random", b"foreground_random", "late_fusion", b"late_fusion", "learning_loss", b"learning_loss", "least_confidence", b"least_confidence", "margin", b"margin", "power_bald", b"power_bald", "product", b"product", "random", b"random", "sequence", b"sequence", "shares", b"shares", "strategy", b"strategy", "two_stream", b"two_stream"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acft", b"acft", "badge", b"badge", "bald", b"bald", "clasp_pe", b"clasp_pe", "class_random", b"class_random", "core_set", b"core_set", "entropy", b"entropy", "foreground_random", b"foreground_random", "k_means", b"k_means", "late_fusion", b"late_fusion", "learning_loss", b"learning_loss", "least_confidence", b"least_confidence", "margin", b"margin", "power_bald", b"power_bald", "probcover", b"probcover", "product", b"product", "random", b"random", "sequence", b"sequence", "shares", b"shares", "strategy", b"strategy", "two_stream", b"two_stream", "typiclust", b"typiclust"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_strategy: _TypeAlias = _typing.Literal["random", "core_set", "entropy", "late_fusion", "two_stream", "acft", "least_confidence", "margin", "foreground_random", "class_random", "bald", "power_bald", "clasp_pe", "learning_loss", "sequence", "product", "shares"]  # noqa: Y015
+    _WhichOneofReturnType_strategy: _TypeAlias = _typing.Literal["random", "core_set", "entropy", "late_fusion", "two_stream", "acft", "least_confidence", "margin", "foreground_random", "class_random", "k_means", "typiclust", "probcover", "badge", "bald", "power_bald", "clasp_pe", "learning_loss", "sequence", "product", "shares"]  # noqa: Y015
     _WhichOneofArgType_strategy: _TypeAlias = _typing.Literal["strategy", b"strategy"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_strategy) -> _WhichOneofReturnType_strategy | None: ...
 
@@ -490,6 +514,136 @@ class ClassRandomStrategy(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClassRandomStrategy: _TypeAlias = ClassRandomStrategy  # noqa: Y015
+
+@_typing.final
+class KMeansStrategy(_message.Message):
+    """k-means, and the candidate nearest to each centre."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAM_FIELD_NUMBER: _builtins.int
+    CLUSTERS_FIELD_NUMBER: _builtins.int
+    STARTS_FIELD_NUMBER: _builtins.int
+    stream: _builtins.str
+    """Name of the feature stream. Default: the first one."""
+    clusters: _builtins.int
+    """Clusters. Default: as many as the budget."""
+    starts: _builtins.int
+    """Starts of k-means, at most 100; the best is kept. Default: 10, fewer for large pools."""
+    def __init__(
+        self,
+        *,
+        stream: _builtins.str = ...,
+        clusters: _builtins.int = ...,
+        starts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "starts", b"starts", "stream", b"stream"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KMeansStrategy: _TypeAlias = KMeansStrategy  # noqa: Y015
+
+@_typing.final
+class TypiclustStrategy(_message.Message):
+    """The most typical candidate of the largest clusters without labels (Hacohen et al., 2022)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAM_FIELD_NUMBER: _builtins.int
+    CLUSTERS_FIELD_NUMBER: _builtins.int
+    NEIGHBOURS_FIELD_NUMBER: _builtins.int
+    SMALLEST_CLUSTER_FIELD_NUMBER: _builtins.int
+    STARTS_FIELD_NUMBER: _builtins.int
+    stream: _builtins.str
+    """Name of the feature stream. Default: the first one."""
+    clusters: _builtins.int
+    """Clusters. Default: labelled candidates and budget together, at most 500."""
+    neighbours: _builtins.int
+    """Neighbours in the cluster that typicality is the mean of. Default 20."""
+    smallest_cluster: _builtins.int
+    """Clusters with fewer candidates come last. Default 5."""
+    starts: _builtins.int
+    """Starts of k-means, at most 100; the best is kept. Default: 10, fewer for large pools."""
+    def __init__(
+        self,
+        *,
+        stream: _builtins.str = ...,
+        clusters: _builtins.int = ...,
+        neighbours: _builtins.int = ...,
+        smallest_cluster: _builtins.int = ...,
+        starts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "neighbours", b"neighbours", "smallest_cluster", b"smallest_cluster", "starts", b"starts", "stream", b"stream"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TypiclustStrategy: _TypeAlias = TypiclustStrategy  # noqa: Y015
+
+@_typing.final
+class ProbcoverStrategy(_message.Message):
+    """Greedy cover by balls of one radius (Yehuda et al., 2022)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAM_FIELD_NUMBER: _builtins.int
+    RADIUS_FIELD_NUMBER: _builtins.int
+    PURITY_FIELD_NUMBER: _builtins.int
+    CLUSTERS_FIELD_NUMBER: _builtins.int
+    stream: _builtins.str
+    """Name of the feature stream. Default: the first one."""
+    radius: _builtins.float
+    """Radius, in units of the features. Default: the largest at which a share `purity` of the balls
+    holds one cluster only, by k-means.
+    """
+    purity: _builtins.float
+    """Share of the balls that hold one cluster, above 0 and below 1. Default 0.95."""
+    clusters: _builtins.int
+    """Clusters of that k-means. Default: the number of classes where there are probabilities, else
+    the budget.
+    """
+    def __init__(
+        self,
+        *,
+        stream: _builtins.str = ...,
+        radius: _builtins.float = ...,
+        purity: _builtins.float = ...,
+        clusters: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "purity", b"purity", "radius", b"radius", "stream", b"stream"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProbcoverStrategy: _TypeAlias = ProbcoverStrategy  # noqa: Y015
+
+@_typing.final
+class BadgeStrategy(_message.Message):
+    """k-means++ among the gradients that the likeliest class would cause at the last layer (Ash et al.,
+    2020). Needs features and probabilities.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAM_FIELD_NUMBER: _builtins.int
+    stream: _builtins.str
+    """Name of the feature stream that the model classifies by. Default: the first one."""
+    def __init__(
+        self,
+        *,
+        stream: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stream", b"stream"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BadgeStrategy: _TypeAlias = BadgeStrategy  # noqa: Y015
 
 @_typing.final
 class BaldStrategy(_message.Message):

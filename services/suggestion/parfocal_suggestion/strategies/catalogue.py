@@ -9,43 +9,51 @@ from parfocal_runtime.errors import InvalidInput
 from parfocal_suggestion.nesting import Weighted
 from parfocal_suggestion.selection import Parameters, Strategy
 from parfocal_suggestion.strategies.acft import Acft
+from parfocal_suggestion.strategies.badge import Badge
 from parfocal_suggestion.strategies.bald import Bald
 from parfocal_suggestion.strategies.clasp_pe import ClaspPe
 from parfocal_suggestion.strategies.class_random import ClassRandom
 from parfocal_suggestion.strategies.core_set import CoreSet
 from parfocal_suggestion.strategies.entropy import Entropy
 from parfocal_suggestion.strategies.foreground_random import ForegroundRandom
+from parfocal_suggestion.strategies.k_means_centres import KMeansCentres
 from parfocal_suggestion.strategies.late_fusion import LateFusion
 from parfocal_suggestion.strategies.learning_loss import LearningLoss
 from parfocal_suggestion.strategies.least_confidence import LeastConfidence
 from parfocal_suggestion.strategies.margin import Margin
 from parfocal_suggestion.strategies.power_bald import PowerBald
+from parfocal_suggestion.strategies.probcover import ProbCover
 from parfocal_suggestion.strategies.product import Product
 from parfocal_suggestion.strategies.random_draw import RandomDraw
 from parfocal_suggestion.strategies.sequence import Sequence
 from parfocal_suggestion.strategies.shares import Shares
 from parfocal_suggestion.strategies.two_stream import TwoStream
+from parfocal_suggestion.strategies.typiclust import TypiClust
 
 STRATEGIES: Mapping[str, type[Strategy]] = {
     strategy.name: strategy
     for strategy in (
         Acft,
+        Badge,
         Bald,
         ClaspPe,
         ClassRandom,
         CoreSet,
         Entropy,
         ForegroundRandom,
+        KMeansCentres,
         LateFusion,
         LearningLoss,
         LeastConfidence,
         Margin,
         PowerBald,
+        ProbCover,
         Product,
         RandomDraw,
         Sequence,
         Shares,
         TwoStream,
+        TypiClust,
     )
 }
 

@@ -1,0 +1,146 @@
+"""TypiClust: the most typical candidate of each cluster that nobody has looked at.
+
+G. Hacohen, A. Dekel, D. Weinshall, Active Learning on a Budget: Opposite Strategies Suit High and
+Low Budgets, ICML 2022, section 3.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parfocal_suggestion.distances import mean_distance_to_nearest
+from parfocal_suggestion.kmeans import Clusters, distances_to, k_means, restarts
+from parfocal_suggestion.pool import Floats, Pool
+from parfocal_suggestion.seeds import derived_seed
+from parfocal_suggestion.selection import Checkpoint, Selection, no_checkpoint
+
+MOST_CLUSTERS = 500
+"""Clusters where none are asked for, at most, as published."""
+
+_SMALLEST_DISTANCE = 1e-7
+
+
+@dataclass(frozen=True)
+class TypiClust:
+    """Cluster the whole pool; take the most typical of the largest clusters without labels.
+
+    There are as many clusters as candidates are labelled or asked for, at most 500. The picks go
+    to the cluster with the fewest labels and picks, the largest of equals, those below
+    `smallest_cluster` last. Typical is who is close to its neighbours in its cluster, the
+    labelled ones included: typicality is 1 over the mean distance to the nearest of them.
+
+    Attributes:
+        stream: Features to cluster; the first stream of the pool if empty.
+        clusters: Clusters, or 0 to derive it.
+        neighbours: Neighbours that typicality is the mean of; fewer in smaller clusters.
+        smallest_cluster: Clusters with fewer candidates come last.
+        starts: Starts of k-means, or 0 to derive it.
+    """
+
+    stream: str = ""
+    clusters: int = 0
+    neighbours: int = 20
+    smallest_cluster: int = 5
+    starts: int = 0
+
+    name: ClassVar[str] = "typiclust"
+    version: ClassVar[str] = "1"
+    summary: ClassVar[str] = "most typical candidate of the largest clusters without labels"
+    reference: ClassVar[str] = "Hacohen et al., ICML 2022"
+    score: ClassVar[str] = "typicality: 1 over the mean distance to the nearest of its cluster"
+    needs_features: ClassVar[bool] = True
+    needs_probabilities: ClassVar[bool] = False
+    needs_predictions: ClassVar[bool] = False
+    needs_measure: ClassVar[bool] = False
+
+    def resolved(self, pool: Pool, budget: int) -> Self:
+        """Name the stream and fill in clusters and starts."""
+        clusters = self.clusters or min(len(pool.labelled) + budget, MOST_CLUSTERS)
+        return replace(
+            self,
+            stream=self.stream or next(iter(pool.streams), ""),
+            clusters=clusters,
+            starts=self.starts or restarts(len(pool), clusters),
+        )
+
+    def space(self, pool: Pool) -> Floats:
+        """Judge likeness in the stream."""
+        return pool.stream(self.stream)
+
+    def select(
+        self, pool: Pool, budget: int, *, seed: int, checkpoint: Checkpoint = no_checkpoint
+    ) -> Selection:
+        """Choose `min(budget, available)` candidates, in the order of the clusters.
+
+        Raises:
+            InvalidInput: If there is no such stream.
+        """
+        features = pool.stream(self.stream)
+        if not np.any(pool.available):
+            return Selection.nothing(pool)
+        strategy = self.resolved(pool, budget)
+        checkpoint()
+        groups = k_means(
+            features,
+            strategy.clusters,
+            seed=derived_seed(seed, "clusters"),
+            n_init=strategy.starts,
+        )
+        rows, scores = strategy._most_typical(pool, features, groups, budget, checkpoint)
+        return Selection(
+            candidates=pool.candidates[rows],
+            scores=scores,
+            cells=groups.labels,
+            clusters=groups.labels,
+            distances=distances_to(features, groups.centres, groups.labels),
+        )
+
+    def _most_typical(
+        self,
+        pool: Pool,
+        features: Floats,
+        groups: Clusters,
+        budget: int,
+        checkpoint: Checkpoint,
+    ) -> tuple[NDArray[np.intp], Floats]:
+        available = pool.available
+        sizes = np.bincount(groups.labels, minlength=groups.k)
+        labels = np.bincount(groups.labels[~available], minlength=groups.k)
+        ends = np.cumsum(sizes)
+        members = np.argsort(groups.labels, kind="stable")
+        queue = [
+            (bool(size < self.smallest_cluster), int(count), -int(size), cluster)
+            for cluster, (size, count) in enumerate(zip(sizes, labels, strict=True))
+            if count < size
+        ]
+        heapq.heapify(queue)
+        waiting: dict[int, list[tuple[int, float]]] = {}
+        picks: list[tuple[int, float]] = []
+        while queue and len(picks) < budget:
+            small, count, size, cluster = heapq.heappop(queue)
+            if cluster not in waiting:
+                checkpoint()
+                rows = members[ends[cluster] - sizes[cluster] : ends[cluster]]
+                typicality = self._typicality(features[rows])
+                order = np.argsort(-typicality, kind="stable")
+                order = order[available[rows[order]]]
+                # The last is the next: taking from the end costs nothing.
+                pairs = zip(rows[order].tolist(), typicality[order].tolist(), strict=True)
+                waiting[cluster] = list(pairs)[::-1]
+            picks.append(waiting[cluster].pop())
+            if waiting[cluster]:
+                heapq.heappush(queue, (small, count + 1, size, cluster))
+        rows = np.array([row for row, _ in picks], np.intp)
+        return rows, np.array([score for _, score in picks], np.float32)
+
+    def _typicality(self, features: Floats) -> Floats:
+        if len(features) == 1:
+            return np.ones(1, np.float32)
+        count = min(self.neighbours, len(features) - 1)
+        distances = mean_distance_to_nearest(features, count)
+        return np.asarray(1 / np.maximum(distances, _SMALLEST_DISTANCE), np.float32)
