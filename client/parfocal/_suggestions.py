@@ -136,7 +136,7 @@ class Suggestions:
         method: Literal["cell-majority", "confidence-and-area", "keep-default"] = "cell-majority",
         selection: str = "",
     ) -> messages.PropagateLabelsResponse:
-        """Carry the verdicts of labelled candidates to all others.
+        """Carry the verdicts of labelled candidates to all others by a simple rule.
 
         Args:
             project: Name of the project.
@@ -158,6 +158,58 @@ class Suggestions:
             request.cell_majority.selection = child_name(project, "selections", selection)
         else:
             getattr(request, method.replace("-", "_")).SetInParent()
+        return self._connection.call(
+            self._stub.PropagateLabels, request, timeout_seconds=_LONG_SECONDS
+        )
+
+    def propagate_learned(
+        self,
+        project: str,
+        candidates: str,
+        *,
+        labels: Mapping[int, bool],
+        features: Mapping[str, str | npt.ArrayLike] | None = None,
+        groups: Iterable[int] = (),
+        random_share: Iterable[int] = (),
+        selections: Iterable[str] = (),
+        error_rate: float = 0.0,
+        seed: int = 0,
+    ) -> messages.PropagateLabelsResponse:
+        """Carry verdicts by a model of all that is known, and say how far to trust it.
+
+        Args:
+            project: Name of the project.
+            candidates: Folder of the candidate set.
+            labels: Verdicts by candidate.
+            features: Embeddings by stream, as for `suggest`.
+            groups: Group of each candidate, such as a patient, or nothing.
+            random_share: Labelled candidates that were drawn uniformly at random; only these show
+                how many errors are left and calibrate decisions.
+            selections: Selections whose random picks belong to the random share, too.
+            error_rate: Wrong share to allow among what is accepted unseen, and among what is
+                rejected; 0 asks for no decisions.
+            seed: Seed of folds and of the labels that calibrate.
+
+        Example:
+            >>> carried = client.suggestions.propagate_learned(  # doctest: +SKIP
+            ...     "vnc", folder, labels=answers, selections=["round-1"], error_rate=0.05
+            ... )
+            >>> carried.errors_left.upper  # doctest: +SKIP
+        """
+        model = messages.LearnedModel(
+            features=[_stream(name, source) for name, source in (features or {}).items()],
+            groups=groups,
+            random_share=random_share,
+            selections=[child_name(project, "selections", name) for name in selections],
+            error_rate=error_rate,
+            seed=seed,
+        )
+        request = messages.PropagateLabelsRequest(
+            parent=project_name(project),
+            candidates=candidates,
+            labels=_labelled(labels),
+            learned_model=model,
+        )
         return self._connection.call(
             self._stub.PropagateLabels, request, timeout_seconds=_LONG_SECONDS
         )

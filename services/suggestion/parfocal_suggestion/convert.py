@@ -26,10 +26,17 @@ from parfocal_suggestion.digest import json_sha256
 from parfocal_suggestion.explain import Explanation
 from parfocal_suggestion.order import Measure, Order, Predictions, Stream
 from parfocal_suggestion.pool import Floats, Ids, Mask
-from parfocal_suggestion.propagation import Default, Propagated
+from parfocal_suggestion.propagation import Default, Propagated, Trust
 from parfocal_suggestion.replay import Replay
 from parfocal_suggestion.selection import Strategy
-from parfocal_suggestion.verdicts import CellMajority, ConfidenceAndArea, KeepDefault, Method, Wish
+from parfocal_suggestion.verdicts import (
+    CellMajority,
+    ConfidenceAndArea,
+    KeepDefault,
+    LearnedModel,
+    Method,
+    Wish,
+)
 
 MOST_PICKS = 10_000
 """Picks in a message; the file has all."""
@@ -148,7 +155,7 @@ def propagation_from_pb(request: pb.PropagateLabelsRequest, resolve: Resolve) ->
     labelled, verdicts = _labels_from_pb(request.labels)
     return Wish(
         candidates=resolve(request.candidates),
-        method=_method_from_pb(request, project),
+        method=_method_from_pb(request, project, resolve),
         labelled=labelled,
         verdicts=verdicts,
         default=_default_from_pb(request.default_verdict),
@@ -157,21 +164,57 @@ def propagation_from_pb(request: pb.PropagateLabelsRequest, resolve: Resolve) ->
 
 
 def propagated_to_pb(propagated: Propagated) -> pb.PropagateLabelsResponse:
-    """Write verdicts; `decided_by` has the same numbers on both sides."""
-    columns = (propagated.verdicts, propagated.decided_by, propagated.probabilities)
-    return pb.PropagateLabelsResponse(
+    """Write verdicts; `decided_by` and decisions have the same numbers on both sides."""
+    decisions = propagated.decisions
+    if decisions is None:
+        decisions = np.zeros(len(propagated.verdicts), np.uint8)
+    columns = (propagated.verdicts, propagated.decided_by, propagated.probabilities, decisions)
+    answer = pb.PropagateLabelsResponse(
         verdicts=[
             pb.PropagatedVerdict(
                 candidate=candidate,
                 verdict=verdict,
                 decided_by=pb.DecidedBy.ValueType(decided_by),
                 probability=probability,
+                decision=pb.UnseenDecision.ValueType(decision),
             )
-            for candidate, (verdict, decided_by, probability) in enumerate(
+            for candidate, (verdict, decided_by, probability, decision) in enumerate(
                 zip(*(column.tolist() for column in columns), strict=True)
             )
         ],
         notes=propagated.notes,
+    )
+    if propagated.trust is not None:
+        answer.MergeFrom(_trust_to_pb(propagated.trust))
+    return answer
+
+
+def _trust_to_pb(trust: Trust) -> pb.PropagateLabelsResponse:
+    told, left = trust.reliability, trust.errors_left
+    return pb.PropagateLabelsResponse(
+        reliability=pb.Reliability(
+            labels=told.labels,
+            accuracy=told.accuracy,
+            brier=told.brier,
+            log_loss=told.log_loss,
+            calibration_error=told.calibration_error,
+            auc=told.auc,
+            bins=[pb.ReliabilityBin(**vars(each)) for each in told.bins],
+            undefined=told.undefined,
+        ),
+        errors_left=pb.ErrorsLeft(
+            candidates=left.candidates,
+            checked=left.checked,
+            wrong=left.wrong,
+            expected=left.expected,
+            lower=left.lower,
+            upper=left.upper,
+            undefined_reason=left.reason,
+        ),
+        strengths=[
+            pb.PartStrength(part=part, strength=strength)
+            for part, strength in trust.strengths.items()
+        ],
     )
 
 
@@ -302,17 +345,37 @@ def _version_from_pb(version: artifact_pb.ModelVersion) -> str:
     return f"{version.name}-{version.version}" if version.name else ""
 
 
-def _method_from_pb(request: pb.PropagateLabelsRequest, project: str) -> Method:
+def _method_from_pb(request: pb.PropagateLabelsRequest, project: str, resolve: Resolve) -> Method:
     kind = request.WhichOneof("method")
-    if kind == "cell_majority":
-        field = "cell_majority.selection"
-        owner, selection = selection_name_from_pb(request.cell_majority.selection, field=field)
-        if owner != project:
-            raise _invalid(field, request.cell_majority.selection, "is of another project")
-        return CellMajority(owner, selection)
     if kind is None:
         raise InvalidInput("ERROR_REASON_MISSING_FIELD", "a method must be given", field="method")
+    if kind == "cell_majority":
+        field = "cell_majority.selection"
+        return CellMajority(*_own_selection(request.cell_majority.selection, project, field=field))
+    if kind == "learned_model":
+        return _learned_model_from_pb(request.learned_model, project, resolve)
     return ConfidenceAndArea() if kind == "confidence_and_area" else KeepDefault()
+
+
+def _learned_model_from_pb(model: pb.LearnedModel, project: str, resolve: Resolve) -> LearnedModel:
+    if not 0 <= model.error_rate < 1:
+        raise _invalid("learned_model.error_rate", model.error_rate, "must lie in 0 to below 1")
+    field = "learned_model.selections"
+    return LearnedModel(
+        streams=_streams_from_pb(model.features, resolve),
+        groups=np.array(model.groups, np.int64),
+        drawn=np.array(model.random_share, np.int64),
+        selections=tuple(_own_selection(name, project, field=field) for name in model.selections),
+        error_rate=model.error_rate,
+        seed=model.seed,
+    )
+
+
+def _own_selection(name: str, project: str, *, field: str) -> tuple[str, str]:
+    owner, selection = selection_name_from_pb(name, field=field)
+    if owner != project:
+        raise _invalid(field, name, "is of another project")
+    return owner, selection
 
 
 def _default_from_pb(default: pb.PropagationDefault.ValueType) -> Default:

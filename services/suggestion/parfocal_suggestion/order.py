@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from parfocal_runtime.arrays import open_array
 from parfocal_runtime.errors import InvalidInput
@@ -120,6 +122,7 @@ class CandidateSet:
         mean_probability: (N,) float32.
         max_probability: (N,) float32.
         area: (N,) int32, pixels.
+        folder: Folder of the set.
     """
 
     table: pa.Table
@@ -127,6 +130,20 @@ class CandidateSet:
     mean_probability: Floats
     max_probability: Floats
     area: Ids
+    folder: str
+
+    def columns(self, names: Sequence[str]) -> dict[str, NDArray[np.generic]]:
+        """Return those of the named columns (N,) that the table has.
+
+        Raises:
+            InvalidInput: If a value is missing or not finite.
+        """
+        there = [name for name in names if name in self.table.column_names]
+        columns = {name: self.table.column(name).to_numpy() for name in there}
+        for name, values in columns.items():
+            if not np.all(np.isfinite(values)):
+                raise _wrong_table(self.folder, f"has values of {name} that are not finite")
+        return columns
 
 
 def read_candidates(store: ObjectStore, folder: str) -> CandidateSet:
@@ -144,7 +161,7 @@ def read_candidates(store: ObjectStore, folder: str) -> CandidateSet:
     ids, mean, greatest, area = (table.column(name).to_numpy() for name in wanted)
     if not np.array_equal(ids, np.arange(len(ids))):
         raise _wrong_table(folder, "does not number its candidates 0 to N-1")
-    return CandidateSet(table, ids, mean, greatest, area)
+    return CandidateSet(table, ids, mean, greatest, area, folder)
 
 
 def read_pool(store: ObjectStore, order: Order) -> Pool:
@@ -154,7 +171,7 @@ def read_pool(store: ObjectStore, order: Order) -> Pool:
         NotFound: If a table or an array is not there.
         InvalidInput: If the inputs do not fit together or are not usable numbers.
     """
-    streams = {stream.name: _read_stream(store, stream) for stream in order.streams}
+    streams = {stream.name: read_stream(store, stream) for stream in order.streams}
     probabilities = order.probabilities
     predictions = _read_predictions(store, order.predictions)
     known = read_candidates(store, order.candidates) if order.candidates else None
@@ -181,7 +198,13 @@ def read_pool(store: ObjectStore, order: Order) -> Pool:
     )
 
 
-def _read_stream(store: ObjectStore, stream: Stream) -> Floats:
+def read_stream(store: ObjectStore, stream: Stream) -> Floats:
+    """Read one feature stream (N, d).
+
+    Raises:
+        NotFound: If there is no such array.
+        InvalidInput: If it does not hold floating-point numbers.
+    """
     if stream.inline is not None:
         return stream.inline
     return _read_floats(store, stream.array, field=f"features[{stream.name}]")

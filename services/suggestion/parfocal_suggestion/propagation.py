@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
+from parfocal_suggestion.errors_left import ErrorsLeft
 from parfocal_suggestion.pool import Floats, Ids, Mask, Rows
+from parfocal_suggestion.reliability import Reliability
 
 
 class Decided(IntEnum):
@@ -28,6 +31,21 @@ class Default(IntEnum):
 
 
 @dataclass(frozen=True)
+class Trust:
+    """How far a learned model can be trusted.
+
+    Attributes:
+        reliability: Of labels whose group was held out.
+        errors_left: Wrong verdicts among the candidates without a label.
+        strengths: How much each kind of knowledge was given to say, by name.
+    """
+
+    reliability: Reliability
+    errors_left: ErrorsLeft
+    strengths: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Propagated:
     """A verdict for every candidate.
 
@@ -36,12 +54,16 @@ class Propagated:
         decided_by: (N,) uint8 of `Decided`.
         probabilities: (N,) float32 that the verdict is True; NaN where the method has none.
         notes: What could not be done as asked.
+        decisions: (N,) uint8 of `Decision`; None where they were not asked for.
+        trust: How far the verdicts can be trusted; None where the method cannot tell.
     """
 
     verdicts: Mask
     decided_by: NDArray[np.uint8]
     probabilities: Floats
     notes: list[str] = field(default_factory=list)
+    decisions: NDArray[np.uint8] | None = None
+    trust: Trust | None = None
 
 
 def keep_default(count: int, verdicts: Mask, *, default: Default) -> Propagated:
@@ -107,4 +129,4 @@ def with_own_labels(propagated: Propagated, labelled: Rows | Ids, verdicts: Mask
     final, decided_by = propagated.verdicts.copy(), propagated.decided_by.copy()
     final[labelled] = verdicts
     decided_by[labelled] = Decided.OWN_LABEL
-    return Propagated(final, decided_by, propagated.probabilities, propagated.notes)
+    return replace(propagated, verdicts=final, decided_by=decided_by)

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tables import read_table
-from parfocal_suggestion.archive import load
+from parfocal_suggestion.archive import Stored, load
 from parfocal_suggestion.confidence import by_confidence_and_area, predictors
-from parfocal_suggestion.order import CandidateSet, read_candidates
-from parfocal_suggestion.pool import Ids, Mask, Pool
+from parfocal_suggestion.geometry import COLUMNS
+from parfocal_suggestion.knowledge import knowledge
+from parfocal_suggestion.learned_propagation import Labels, by_learned_model
+from parfocal_suggestion.order import (
+    CandidateSet,
+    Stream,
+    read_candidates,
+    read_stream,
+)
+from parfocal_suggestion.pool import Ids, Mask, Pool, named
 from parfocal_suggestion.propagation import (
     Default,
     Propagated,
@@ -22,6 +32,7 @@ from parfocal_suggestion.propagation import (
     keep_default,
     with_own_labels,
 )
+from parfocal_suggestion.suggest import Role
 
 
 @dataclass(frozen=True)
@@ -42,7 +53,28 @@ class KeepDefault:
     """Not at all."""
 
 
-Method: TypeAlias = CellMajority | ConfidenceAndArea | KeepDefault
+@dataclass(frozen=True)
+class LearnedModel:
+    """By a model of everything that is known.
+
+    Attributes:
+        streams: The embeddings.
+        groups: (N,) group of each candidate, or nothing.
+        drawn: Labelled candidates that were drawn at random.
+        selections: Project and name of selections whose random picks were drawn, too.
+        error_rate: Wrong share to allow on each side; 0 asks for no decisions.
+        seed: The seed.
+    """
+
+    streams: tuple[Stream, ...] = ()
+    groups: Ids = field(default_factory=lambda: np.empty(0, np.int64))
+    drawn: Ids = field(default_factory=lambda: np.empty(0, np.int64))
+    selections: tuple[tuple[str, str], ...] = ()
+    error_rate: float = 0.0
+    seed: int = 0
+
+
+Method: TypeAlias = CellMajority | ConfidenceAndArea | KeepDefault | LearnedModel
 
 
 @dataclass(frozen=True)
@@ -91,22 +123,81 @@ def _carried(
     if isinstance(method, ConfidenceAndArea):
         features = predictors(table.area, table.mean_probability, table.max_probability)
         return by_confidence_and_area(features, pool.labelled, pool.verdicts, default=default)
+    if isinstance(method, LearnedModel):
+        return _learned(store, table, method, pool, default)
     return keep_default(len(pool), pool.verdicts, default=default)
+
+
+def _learned(
+    store: ObjectStore, table: CandidateSet, method: LearnedModel, pool: Pool, default: Default
+) -> Propagated:
+    streams = {stream.name: read_stream(store, stream) for stream in method.streams}
+    checked = Pool.of(table.candidates, streams=streams)
+    groups = _groups(method.groups, len(pool))
+    known = knowledge(table.columns(COLUMNS), checked.streams, groups)
+    labels = Labels(pool.labelled, pool.verdicts, _drawn(store, table, method, pool))
+    return by_learned_model(
+        known, labels, error_rate=method.error_rate, seed=method.seed, default=default
+    )
+
+
+def _groups(groups: Ids, count: int) -> Ids | None:
+    if not len(groups):
+        return None
+    if len(groups) != count:
+        raise InvalidInput(
+            "ERROR_REASON_SHAPE_MISMATCH",
+            f"learned_model.groups has {len(groups)} values for {count} candidates",
+            field="learned_model.groups",
+            shape=len(groups),
+            expected=count,
+        )
+    return groups
+
+
+def _drawn(store: ObjectStore, table: CandidateSet, method: LearnedModel, pool: Pool) -> Mask:
+    """(L,) True for labels of the random share."""
+    unlabelled = np.setdiff1d(method.drawn, pool.labelled)
+    if len(unlabelled):
+        raise InvalidInput(
+            "ERROR_REASON_INVALID_FIELD",
+            f"learned_model.random_share names candidates without a label: {named(unlabelled)}",
+            field="learned_model.random_share",
+            value=named(unlabelled),
+        )
+    drawn = np.isin(pool.labelled, method.drawn)
+    for project, selection in method.selections:
+        stored = load(store, project, selection)
+        _check_same_set(store, table, stored, selection, field="learned_model.selections")
+        at_random = stored.picks.filter(pc.field("role") == Role.RANDOM)
+        picks = stored.picks if stored.record.strategy == "random" else at_random
+        drawn |= np.isin(pool.labelled, picks.column("candidate").to_numpy())
+    return drawn
 
 
 def _cells_of(
     store: ObjectStore, table: CandidateSet, method: CellMajority
 ) -> tuple[NDArray[np.int32], list[str]]:
     stored = load(store, method.project, method.selection)
-    beside = read_table(store, stored.record.cells)
-    if not np.array_equal(beside.column("candidate").to_numpy(), table.candidates):
-        raise InvalidInput(
-            "ERROR_REASON_INVALID_FIELD",
-            f"the selection {method.selection!r} is of another candidate set",
-            field="cell_majority.selection",
-            value=method.selection,
-        )
+    beside = _check_same_set(
+        store, table, stored, method.selection, field="cell_majority.selection"
+    )
     cells = beside.column("cell").to_numpy()
     if np.all(cells == -1):
         return cells, [f"{stored.record.strategy} has no cells: every candidate keeps the default"]
     return cells, []
+
+
+def _check_same_set(
+    store: ObjectStore, table: CandidateSet, stored: Stored, selection: str, *, field: str
+) -> pa.Table:
+    """Return the selection's table of cells, which names the candidates it chose from."""
+    beside = read_table(store, stored.record.cells)
+    if not np.array_equal(beside.column("candidate").to_numpy(), table.candidates):
+        raise InvalidInput(
+            "ERROR_REASON_INVALID_FIELD",
+            f"the selection {selection!r} is of another candidate set",
+            field=field,
+            value=selection,
+        )
+    return beside

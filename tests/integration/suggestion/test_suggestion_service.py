@@ -394,6 +394,70 @@ def test_nothing_known_keeps_the_default(suggestion: SuggestionServiceStub) -> N
     assert not any(each.verdict for each in answer.verdicts[12:])
 
 
+def learned(**changes: Any) -> pb.LearnedModel:
+    fields: dict[str, Any] = {"features": [stream("mask"), stream("image")], "error_rate": 0.3}
+    return pb.LearnedModel(**{**fields, **changes})
+
+
+def test_a_learned_model_says_what_may_be_accepted_unseen(
+    suggestion: SuggestionServiceStub,
+) -> None:
+    answer = suggestion.PropagateLabels(
+        propagation(
+            learned_model=learned(random_share=range(12), groups=[i // 2 for i in range(60)])
+        )
+    )
+
+    decisions = [each.decision for each in answer.verdicts]
+    assert decisions[:2] == [pb.UNSEEN_DECISION_ACCEPT, pb.UNSEEN_DECISION_REJECT]
+    assert pb.UNSEEN_DECISION_UNSPECIFIED not in decisions
+    assert {each.decided_by for each in answer.verdicts[12:]} == {pb.DECIDED_BY_MODEL}
+    assert answer.reliability.labels == 12
+    assert sum(each.labels for each in answer.reliability.bins) == 12
+    left = answer.errors_left
+    assert (left.candidates, left.checked) == (48, 12)
+    assert left.lower <= left.expected <= left.upper
+    assert {each.part for each in answer.strengths} == {
+        "geometry",
+        "groups",
+        "embedding:mask",
+        "embedding:image",
+    }
+
+
+def test_the_random_picks_of_a_selection_are_its_random_share(
+    suggestion: SuggestionServiceStub,
+) -> None:
+    mixed = suggestion.Suggest(wish(selection_id="mixed"))
+    drawn = suggestion.Suggest(wish(selection_id="drawn", strategy=RANDOM, random_share=0))
+    picks = {pick.candidate: pick.role for one in (mixed, drawn) for pick in one.picks}
+    labels = [pb.LabelledCandidate(candidate=i, verdict=i % 3 == 0) for i in picks]
+
+    checked = [
+        suggestion.PropagateLabels(
+            propagation(labels=labels, learned_model=learned(selections=[selection.name]))
+        ).errors_left.checked
+        for selection in (mixed, drawn)
+    ]
+
+    assert checked == [3, 12]
+
+
+def test_without_a_random_share_everything_is_looked_at(suggestion: SuggestionServiceStub) -> None:
+    answer = suggestion.PropagateLabels(propagation(learned_model=learned()))
+
+    assert {each.decision for each in answer.verdicts[12:]} == {pb.UNSEEN_DECISION_LOOK}
+    assert np.isnan(answer.errors_left.expected)
+    assert "random share" in answer.errors_left.undefined_reason
+    assert "random share" in answer.notes[0]
+
+
+def test_no_error_rate_asks_for_no_decision(suggestion: SuggestionServiceStub) -> None:
+    answer = suggestion.PropagateLabels(propagation(learned_model=learned(error_rate=0)))
+
+    assert {each.decision for each in answer.verdicts} == {pb.UNSEEN_DECISION_UNSPECIFIED}
+
+
 def test_strategies_are_listed_by_name(suggestion: SuggestionServiceStub) -> None:
     answer = suggestion.ListStrategies(pb.ListStrategiesRequest())
 
@@ -644,8 +708,26 @@ def test_the_file_of_the_cells_is_no_selection(suggestion: SuggestionServiceStub
             },
             "labelled",
         ),
+        ({"learned_model": learned(error_rate=1)}, "learned_model.error_rate"),
+        ({"learned_model": learned(error_rate=float("nan"))}, "learned_model.error_rate"),
+        ({"learned_model": learned(groups=[1, 2])}, "learned_model.groups"),
+        ({"learned_model": learned(random_share=[30])}, "learned_model.random_share"),
+        ({"learned_model": learned(selections=["a"])}, "learned_model.selections"),
+        ({"learned_model": learned(features=[stream("mask")] * 2)}, "features"),
     ],
-    ids=["no method", "ill-formed name", "other project", "unknown default", "unknown label"],
+    ids=[
+        "no method",
+        "ill-formed name",
+        "other project",
+        "unknown default",
+        "unknown label",
+        "error rate of 1",
+        "error rate not a number",
+        "too few groups",
+        "drawn without a label",
+        "ill-formed selection",
+        "stream named twice",
+    ],
 )
 def test_propagation_names_the_field_at_fault(
     suggestion: SuggestionServiceStub, changes: dict[str, Any], field: str

@@ -46,6 +46,34 @@ PROPAGATION_DEFAULT_LABEL_MAJORITY: PropagationDefault.ValueType  # 2
 """The majority of the labels; True where they tie."""
 Global___PropagationDefault: _TypeAlias = PropagationDefault  # noqa: Y015
 
+class _UnseenDecision:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UnseenDecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UnseenDecision.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    UNSEEN_DECISION_UNSPECIFIED: _UnseenDecision.ValueType  # 0
+    """Decisions were not asked for."""
+    UNSEEN_DECISION_ACCEPT: _UnseenDecision.ValueType  # 1
+    """Take the proposal as right; also what a label says is right."""
+    UNSEEN_DECISION_REJECT: _UnseenDecision.ValueType  # 2
+    """Take the proposal as wrong; also what a label says is wrong."""
+    UNSEEN_DECISION_LOOK: _UnseenDecision.ValueType  # 3
+    """Somebody must look."""
+
+class UnseenDecision(_UnseenDecision, metaclass=_UnseenDecisionEnumTypeWrapper):
+    """What to do with a candidate that nobody looked at."""
+
+UNSEEN_DECISION_UNSPECIFIED: UnseenDecision.ValueType  # 0
+"""Decisions were not asked for."""
+UNSEEN_DECISION_ACCEPT: UnseenDecision.ValueType  # 1
+"""Take the proposal as right; also what a label says is right."""
+UNSEEN_DECISION_REJECT: UnseenDecision.ValueType  # 2
+"""Take the proposal as wrong; also what a label says is wrong."""
+UNSEEN_DECISION_LOOK: UnseenDecision.ValueType  # 3
+"""Somebody must look."""
+Global___UnseenDecision: _TypeAlias = UnseenDecision  # noqa: Y015
+
 class _DecidedBy:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -494,6 +522,7 @@ class PropagateLabelsRequest(_message.Message):
     CELL_MAJORITY_FIELD_NUMBER: _builtins.int
     CONFIDENCE_AND_AREA_FIELD_NUMBER: _builtins.int
     KEEP_DEFAULT_FIELD_NUMBER: _builtins.int
+    LEARNED_MODEL_FIELD_NUMBER: _builtins.int
     DEFAULT_VERDICT_FIELD_NUMBER: _builtins.int
     OVERRULE_OWN_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
@@ -520,6 +549,10 @@ class PropagateLabelsRequest(_message.Message):
     def keep_default(self) -> Global___KeepDefault:
         """Not at all: every candidate without a label keeps the default."""
 
+    @_builtins.property
+    def learned_model(self) -> Global___LearnedModel:
+        """By a model of all that is known."""
+
     def __init__(
         self,
         *,
@@ -529,14 +562,15 @@ class PropagateLabelsRequest(_message.Message):
         cell_majority: Global___CellMajority | None = ...,
         confidence_and_area: Global___ConfidenceAndArea | None = ...,
         keep_default: Global___KeepDefault | None = ...,
+        learned_model: Global___LearnedModel | None = ...,
         default_verdict: Global___PropagationDefault.ValueType = ...,
         overrule_own: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cell_majority", b"cell_majority", "confidence_and_area", b"confidence_and_area", "keep_default", b"keep_default", "method", b"method"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cell_majority", b"cell_majority", "confidence_and_area", b"confidence_and_area", "keep_default", b"keep_default", "learned_model", b"learned_model", "method", b"method"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "cell_majority", b"cell_majority", "confidence_and_area", b"confidence_and_area", "default_verdict", b"default_verdict", "keep_default", b"keep_default", "labels", b"labels", "method", b"method", "overrule_own", b"overrule_own", "parent", b"parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "cell_majority", b"cell_majority", "confidence_and_area", b"confidence_and_area", "default_verdict", b"default_verdict", "keep_default", b"keep_default", "labels", b"labels", "learned_model", b"learned_model", "method", b"method", "overrule_own", b"overrule_own", "parent", b"parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["cell_majority", "confidence_and_area", "keep_default"]  # noqa: Y015
+    _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["cell_majority", "confidence_and_area", "keep_default", "learned_model"]  # noqa: Y015
     _WhichOneofArgType_method: _TypeAlias = _typing.Literal["method", b"method"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_method) -> _WhichOneofReturnType_method | None: ...
 
@@ -605,6 +639,69 @@ class KeepDefault(_message.Message):
 Global___KeepDefault: _TypeAlias = KeepDefault  # noqa: Y015
 
 @_typing.final
+class LearnedModel(_message.Message):
+    """A Gaussian process on the base model's confidence, the size and shape of the candidates, the
+    bodies that they form from section to section, the groups and the embeddings. Each counts as
+    much as the labels give evidence for.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURES_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    RANDOM_SHARE_FIELD_NUMBER: _builtins.int
+    SELECTIONS_FIELD_NUMBER: _builtins.int
+    ERROR_RATE_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    error_rate: _builtins.float
+    """The share of the accepted candidates that may be wrong, and of the rejected ones, in
+    expectation: above 0 and below 1. 0 asks for no decisions.
+    """
+    seed: _builtins.int
+    """Seed of folds and of the draw of the labels that calibrate."""
+    @_builtins.property
+    def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeatureStream]:
+        """The embeddings, each with a name of its own; may be left out."""
+
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The group of each candidate of the set, such as a patient or an object, or nothing. Members
+        share evidence, and the reliability is measured on groups without any label in the fit. If
+        empty, bodies are held out together where the candidate table tells of sections.
+        """
+
+    @_builtins.property
+    def random_share(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Labelled candidates that were drawn uniformly at random from the set: only these can show how
+        many errors are left and calibrate decisions. Labels that a strategy asked for must not be
+        named.
+        """
+
+    @_builtins.property
+    def selections(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Selections whose random picks, as far as they are labelled, belong to the random share too; all
+        picks of the strategy `random` do. Format: `projects/{project}/selections/{selection}`.
+        """
+
+    def __init__(
+        self,
+        *,
+        features: _abc.Iterable[Global___FeatureStream] | None = ...,
+        groups: _abc.Iterable[_builtins.int] | None = ...,
+        random_share: _abc.Iterable[_builtins.int] | None = ...,
+        selections: _abc.Iterable[_builtins.str] | None = ...,
+        error_rate: _builtins.float = ...,
+        seed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_rate", b"error_rate", "features", b"features", "groups", b"groups", "random_share", b"random_share", "seed", b"seed", "selections", b"selections"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LearnedModel: _TypeAlias = LearnedModel  # noqa: Y015
+
+@_typing.final
 class PropagateLabelsResponse(_message.Message):
     """Response of `PropagateLabels`."""
 
@@ -612,6 +709,9 @@ class PropagateLabelsResponse(_message.Message):
 
     VERDICTS_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    RELIABILITY_FIELD_NUMBER: _builtins.int
+    ERRORS_LEFT_FIELD_NUMBER: _builtins.int
+    STRENGTHS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___PropagatedVerdict]:
         """One per candidate of the set, by candidate."""
@@ -620,19 +720,214 @@ class PropagateLabelsResponse(_message.Message):
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What could not be done as asked, such as labels of one class only; empty where nothing."""
 
+    @_builtins.property
+    def reliability(self) -> Global___Reliability:
+        """How far the probabilities of a learned model can be believed."""
+
+    @_builtins.property
+    def errors_left(self) -> Global___ErrorsLeft:
+        """How many verdicts of a learned model are wrong among the candidates without a label."""
+
+    @_builtins.property
+    def strengths(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartStrength]:
+        """How much a learned model let each kind of knowledge say, by name."""
+
     def __init__(
         self,
         *,
         verdicts: _abc.Iterable[Global___PropagatedVerdict] | None = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
+        reliability: Global___Reliability | None = ...,
+        errors_left: Global___ErrorsLeft | None = ...,
+        strengths: _abc.Iterable[Global___PartStrength] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["errors_left", b"errors_left", "reliability", b"reliability"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["notes", b"notes", "verdicts", b"verdicts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["errors_left", b"errors_left", "notes", b"notes", "reliability", b"reliability", "strengths", b"strengths", "verdicts", b"verdicts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PropagateLabelsResponse: _TypeAlias = PropagateLabelsResponse  # noqa: Y015
+
+@_typing.final
+class Reliability(_message.Message):
+    """Scores of probabilities against labels whose whole group had no part in them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class UndefinedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    LABELS_FIELD_NUMBER: _builtins.int
+    ACCURACY_FIELD_NUMBER: _builtins.int
+    BRIER_FIELD_NUMBER: _builtins.int
+    LOG_LOSS_FIELD_NUMBER: _builtins.int
+    CALIBRATION_ERROR_FIELD_NUMBER: _builtins.int
+    AUC_FIELD_NUMBER: _builtins.int
+    BINS_FIELD_NUMBER: _builtins.int
+    UNDEFINED_FIELD_NUMBER: _builtins.int
+    labels: _builtins.int
+    """Labels that were compared."""
+    accuracy: _builtins.float
+    """Share whose label is the likelier one, 0 to 1; NaN where undefined, as the others."""
+    brier: _builtins.float
+    """Brier score: mean squared difference, 0 to 1, lower is better."""
+    log_loss: _builtins.float
+    """Mean negative natural logarithm of the label's probability."""
+    calibration_error: _builtins.float
+    """Mean over the labels of how far their bin's mean probability is from its share of True. Above
+    zero for few labels, even if the probabilities are right.
+    """
+    auc: _builtins.float
+    """Chance that a True label has a higher probability than a False one."""
+    @_builtins.property
+    def bins(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReliabilityBin]:
+        """The tenths of 0 to 1, in order; empty without labels."""
+
+    @_builtins.property
+    def undefined(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Why a score is NaN, by the name of its field."""
+
+    def __init__(
+        self,
+        *,
+        labels: _builtins.int = ...,
+        accuracy: _builtins.float = ...,
+        brier: _builtins.float = ...,
+        log_loss: _builtins.float = ...,
+        calibration_error: _builtins.float = ...,
+        auc: _builtins.float = ...,
+        bins: _abc.Iterable[Global___ReliabilityBin] | None = ...,
+        undefined: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "auc", b"auc", "bins", b"bins", "brier", b"brier", "calibration_error", b"calibration_error", "labels", b"labels", "log_loss", b"log_loss", "undefined", b"undefined"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reliability: _TypeAlias = Reliability  # noqa: Y015
+
+@_typing.final
+class ReliabilityBin(_message.Message):
+    """Labels whose probability fell into one tenth."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LABELS_FIELD_NUMBER: _builtins.int
+    MEAN_PROBABILITY_FIELD_NUMBER: _builtins.int
+    TRUE_SHARE_FIELD_NUMBER: _builtins.int
+    labels: _builtins.int
+    """How many."""
+    mean_probability: _builtins.float
+    """Their mean probability; NaN without any."""
+    true_share: _builtins.float
+    """Share of them that are True; NaN without any."""
+    def __init__(
+        self,
+        *,
+        labels: _builtins.int = ...,
+        mean_probability: _builtins.float = ...,
+        true_share: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "mean_probability", b"mean_probability", "true_share", b"true_share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReliabilityBin: _TypeAlias = ReliabilityBin  # noqa: Y015
+
+@_typing.final
+class ErrorsLeft(_message.Message):
+    """Wrong verdicts among the candidates without a label, from labels of the random share that were
+    held out in ten folds.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    CHECKED_FIELD_NUMBER: _builtins.int
+    WRONG_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
+    LOWER_FIELD_NUMBER: _builtins.int
+    UPPER_FIELD_NUMBER: _builtins.int
+    UNDEFINED_REASON_FIELD_NUMBER: _builtins.int
+    candidates: _builtins.int
+    """Candidates without a label."""
+    checked: _builtins.int
+    """Labels of the random share that were checked."""
+    wrong: _builtins.int
+    """How many of those the model got wrong."""
+    expected: _builtins.float
+    """Estimate; NaN where nothing was checked."""
+    lower: _builtins.int
+    """Lower end of the 95 % interval."""
+    upper: _builtins.int
+    """Upper end of the interval."""
+    undefined_reason: _builtins.str
+    """Why there is no estimate; empty where there is one."""
+    def __init__(
+        self,
+        *,
+        candidates: _builtins.int = ...,
+        checked: _builtins.int = ...,
+        wrong: _builtins.int = ...,
+        expected: _builtins.float = ...,
+        lower: _builtins.int = ...,
+        upper: _builtins.int = ...,
+        undefined_reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "checked", b"checked", "expected", b"expected", "lower", b"lower", "undefined_reason", b"undefined_reason", "upper", b"upper", "wrong", b"wrong"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErrorsLeft: _TypeAlias = ErrorsLeft  # noqa: Y015
+
+@_typing.final
+class PartStrength(_message.Message):
+    """How much one kind of knowledge was allowed to say."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PART_FIELD_NUMBER: _builtins.int
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    part: _builtins.str
+    """`geometry` (confidence included), `bodies`, `groups` or `embedding:` and a stream."""
+    strength: _builtins.float
+    """Variance that it may bring to the logit; 0 is nothing."""
+    def __init__(
+        self,
+        *,
+        part: _builtins.str = ...,
+        strength: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "strength", b"strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PartStrength: _TypeAlias = PartStrength  # noqa: Y015
 
 @_typing.final
 class PropagatedVerdict(_message.Message):
@@ -644,6 +939,7 @@ class PropagatedVerdict(_message.Message):
     VERDICT_FIELD_NUMBER: _builtins.int
     DECIDED_BY_FIELD_NUMBER: _builtins.int
     PROBABILITY_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
     candidate: _builtins.int
     """The candidate."""
     verdict: _builtins.bool
@@ -652,6 +948,10 @@ class PropagatedVerdict(_message.Message):
     """What decided it."""
     probability: _builtins.float
     """Estimated probability that the proposal is right; NaN where the method has none."""
+    decision: Global___UnseenDecision.ValueType
+    """What to do with it unseen; unspecified where no error rate was set. Of a model that never saw
+    the labels it was calibrated on, so that it may differ from a verdict near one half.
+    """
     def __init__(
         self,
         *,
@@ -659,10 +959,11 @@ class PropagatedVerdict(_message.Message):
         verdict: _builtins.bool = ...,
         decided_by: Global___DecidedBy.ValueType = ...,
         probability: _builtins.float = ...,
+        decision: Global___UnseenDecision.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "decided_by", b"decided_by", "probability", b"probability", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "decided_by", b"decided_by", "decision", b"decision", "probability", b"probability", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -108,7 +108,8 @@ class SuggestionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def PropagateLabels(self, request, context):
-        """Carries the verdicts of labelled candidates to all others. Role: viewer.
+        """Carries the verdicts of labelled candidates to all others; a learned model also says what may
+        be accepted unseen and how many errors are left. Role: viewer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

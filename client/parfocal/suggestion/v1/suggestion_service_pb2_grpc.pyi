@@ -52,7 +52,9 @@ class SuggestionServiceStub:
     ExplainSelection: _grpc.UnaryUnaryMultiCallable[_suggestion_service_pb2.ExplainSelectionRequest, _suggestion_service_pb2.ExplainSelectionResponse]
     """Says in words why candidates were, or were not, chosen. Role: viewer."""
     PropagateLabels: _grpc.UnaryUnaryMultiCallable[_suggestion_service_pb2.PropagateLabelsRequest, _suggestion_service_pb2.PropagateLabelsResponse]
-    """Carries the verdicts of labelled candidates to all others. Role: viewer."""
+    """Carries the verdicts of labelled candidates to all others; a learned model also says what may
+    be accepted unseen and how many errors are left. Role: viewer.
+    """
     ListStrategies: _grpc.UnaryUnaryMultiCallable[_suggestion_service_pb2.ListStrategiesRequest, _suggestion_service_pb2.ListStrategiesResponse]
     """Lists the strategies. Role: viewer."""
 
@@ -79,7 +81,9 @@ class SuggestionServiceAsyncStub(SuggestionServiceStub):
     ExplainSelection: _aio.UnaryUnaryMultiCallable[_suggestion_service_pb2.ExplainSelectionRequest, _suggestion_service_pb2.ExplainSelectionResponse]  # type: ignore[assignment]
     """Says in words why candidates were, or were not, chosen. Role: viewer."""
     PropagateLabels: _aio.UnaryUnaryMultiCallable[_suggestion_service_pb2.PropagateLabelsRequest, _suggestion_service_pb2.PropagateLabelsResponse]  # type: ignore[assignment]
-    """Carries the verdicts of labelled candidates to all others. Role: viewer."""
+    """Carries the verdicts of labelled candidates to all others; a learned model also says what may
+    be accepted unseen and how many errors are left. Role: viewer.
+    """
     ListStrategies: _aio.UnaryUnaryMultiCallable[_suggestion_service_pb2.ListStrategiesRequest, _suggestion_service_pb2.ListStrategiesResponse]  # type: ignore[assignment]
     """Lists the strategies. Role: viewer."""
 
@@ -133,7 +137,9 @@ class SuggestionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _suggestion_service_pb2.PropagateLabelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_suggestion_service_pb2.PropagateLabelsResponse, _abc.Awaitable[_suggestion_service_pb2.PropagateLabelsResponse]]:
-        """Carries the verdicts of labelled candidates to all others. Role: viewer."""
+        """Carries the verdicts of labelled candidates to all others; a learned model also says what may
+        be accepted unseen and how many errors are left. Role: viewer.
+        """
 
     @_abc_1.abstractmethod
     def ListStrategies(
