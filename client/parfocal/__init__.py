@@ -27,6 +27,7 @@ from parfocal._errors import (
 
 if TYPE_CHECKING:
     from parfocal._client import Client
+    from parfocal._constraints import constraints
     from parfocal._exchange.reading import FoundLabels, read_labels
     from parfocal._images import ImportedImage, describe_image, import_image, open_source
     from parfocal._rounds import round_spec
@@ -46,6 +47,7 @@ __all__ = [
     "ServerError",
     "UnavailableError",
     "Violation",
+    "constraints",
     "describe_image",
     "import_image",
     "open_source",
@@ -58,6 +60,7 @@ _LATER = {
     "Client": "parfocal._client",
     "FoundLabels": "parfocal._exchange.reading",
     "ImportedImage": "parfocal._images",
+    "constraints": "parfocal._constraints",
     "describe_image": "parfocal._images",
     "import_image": "parfocal._images",
     "open_source": "parfocal._images",

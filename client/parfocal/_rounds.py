@@ -21,6 +21,7 @@ from parfocal.loop.v1.round_pb2 import (
     RoundTraining,
     StoppingAdvice,
 )
+from parfocal.suggestion.v1.constraints_pb2 import Constraints
 from parfocal.suggestion.v1.strategy_pb2 import Strategy
 
 
@@ -37,6 +38,7 @@ def round_spec(
     minimum_gain: float | None = None,
     train: bool = False,
     training: RoundTraining | None = None,
+    constraints: Constraints | None = None,
 ) -> RoundSpec:
     """Return what a round is to do, ready for `Rounds.create`.
 
@@ -54,6 +56,7 @@ def round_spec(
             the service's default, .01. See `Rounds.advice`.
         train: Whether to fine-tune the base model when the labels are there.
         training: How; implies `train`.
+        constraints: What may be put to people together, as `parfocal.constraints` makes it.
 
     Example:
         >>> image = "projects/vnc/images/stack1.ome.zarr/0"  # doctest: +SKIP
@@ -71,6 +74,7 @@ def round_spec(
         random_share=random_share,
         seed=seed,
         history=map(last_part, history),
+        constraints=constraints,
     )
     if minimum_gain is not None:
         spec.stopping.minimum_gain = minimum_gain

@@ -13,6 +13,7 @@ from parfocal._matrix import matrix_to_pb
 from parfocal._names import child_name, last_part, project_name
 from parfocal._strategies import strategy_to_pb
 from parfocal.suggestion.v1 import suggestion_service_pb2 as messages
+from parfocal.suggestion.v1.constraints_pb2 import Constraints
 from parfocal.suggestion.v1.selection_pb2 import Selection
 from parfocal.suggestion.v1.strategy_pb2 import Strategy, StrategyDescription
 from parfocal.suggestion.v1.suggestion_service_pb2_grpc import SuggestionServiceStub
@@ -43,6 +44,7 @@ class Suggestions:
         excluded: Iterable[int] = (),
         seed: int = 0,
         random_share: float = 0.0,
+        constraints: Constraints | None = None,
         timeout_seconds: float = _LONG_SECONDS,
     ) -> Selection:
         """Choose candidates and keep the choice under a name.
@@ -65,6 +67,7 @@ class Suggestions:
             excluded: Candidates that must not be chosen.
             seed: The same inputs and seed give the same selection, bit for bit.
             random_share: Share of the budget that is drawn at random first.
+            constraints: What may be chosen together, as `parfocal.constraints` makes it.
             timeout_seconds: How long it may take.
 
         Example:
@@ -87,6 +90,7 @@ class Suggestions:
             budget=budget,
             seed=seed,
             random_share=random_share,
+            constraints=constraints,
         )
         return self._connection.call(self._stub.Suggest, request, timeout_seconds=timeout_seconds)
 

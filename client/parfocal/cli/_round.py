@@ -10,6 +10,16 @@ from parfocal._errors import ConflictError
 from parfocal._names import last_part
 from parfocal._rounds import round_spec
 from parfocal._strategies import STRATEGIES
+from parfocal.cli._constraints import (
+    ApartOption,
+    MaskOption,
+    MinutesOption,
+    PerGroupOption,
+    PerImageOption,
+    QuotaOption,
+    SecondsOption,
+    constraints_of,
+)
 from parfocal.cli._lift import accuracy, lift_cell, measure_lines
 from parfocal.cli._options import (
     DataDirOption,
@@ -67,6 +77,13 @@ def create(
     train: Annotated[
         bool, typer.Option("--train", help="Fine-tune the base model when the labels are there.")
     ] = False,
+    per_image: PerImageOption = 0,
+    per_group: PerGroupOption = None,
+    apart: ApartOption = 0.0,
+    quota: QuotaOption = None,
+    mask: MaskOption = None,
+    minutes: MinutesOption = 0.0,
+    seconds: SecondsOption = "",
     watch_it: Annotated[bool, typer.Option("--watch", help="Stay and show its progress.")] = False,
     server: ServerOption = None,
     data_dir: DataDirOption = None,
@@ -84,6 +101,15 @@ def create(
         history=history or [],
         minimum_gain=minimum_gain,
         train=train,
+        constraints=constraints_of(
+            per_image=per_image,
+            per_group=per_group,
+            apart=apart,
+            quota=quota,
+            mask=mask,
+            minutes=minutes,
+            seconds=seconds,
+        ),
     )
     with connect(server, data_dir) as client:
         created = client.rounds.create(project, round_id, spec)

@@ -14,6 +14,7 @@ from parfocal.loop.v1 import round_pb2 as rounds
 from parfocal_loop.actions import candidate_set_name
 from parfocal_loop.block_runs import MOST_SET_ASIDE
 from parfocal_loop.messages import box_from_pb, index_from_pb, time_to_pb
+from parfocal_loop.strategies import with_inner
 from parfocal_loop.works import Work, WorkKey
 from parfocal_runtime.errors import InvalidInput, WrongState
 from parfocal_runtime.layout import checked_name
@@ -118,12 +119,13 @@ def _check_strategy(spec: rounds.RoundSpec) -> None:
             field="round.spec.strategy",
             known=",".join(known),
         )
-    if strategy in _NEEDS_PREDICTIONS:
-        fault = "needs predictions of several views of each candidate, which a round does not make"
-        raise _invalid("round.spec.strategy", strategy, fault)
-    parameters = getattr(spec.strategy, strategy).DESCRIPTOR.fields_by_name
-    if "measure" in parameters and not getattr(spec.strategy, strategy).measure:
-        raise _missing(f"round.spec.strategy.{strategy}.measure")
+    chosen_by = with_inner(spec.strategy)
+    for kind, parameters in chosen_by:
+        if kind in _NEEDS_PREDICTIONS:
+            fault = "needs predictions of several views of each candidate, which no round makes"
+            raise _invalid("round.spec.strategy", kind, fault)
+        if "measure" in parameters.DESCRIPTOR.fields_by_name and not parameters.measure:
+            raise _missing(f"round.spec.strategy.{kind}.measure")
     streams = [choice.stream for choice in spec.encoders]
     for choice in spec.encoders:
         if choice.stream not in ("image", "mask"):
@@ -131,7 +133,8 @@ def _check_strategy(spec: rounds.RoundSpec) -> None:
         checked_name(choice.encoder.name, field="round.spec.encoders.encoder.name")
     if len(set(streams)) != len(streams):
         raise _invalid("round.spec.encoders", ",".join(streams), "must name each stream once")
-    if not streams and ("stream" in parameters or "first_stream" in parameters):
+    needs = {name for _, each in chosen_by for name in each.DESCRIPTOR.fields_by_name}
+    if not streams and needs & {"stream", "first_stream"}:
         raise _missing("round.spec.encoders")
     if spec.training.tune_image_encoder and "image" not in streams:
         raise _missing("round.spec.encoders")

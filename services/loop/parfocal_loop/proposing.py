@@ -26,6 +26,7 @@ from parfocal_loop.consensus import decided
 from parfocal_loop.history import seen_before
 from parfocal_loop.messages import box_from_pb, index_from_pb
 from parfocal_loop.naming import derived, prediction_array
+from parfocal_loop.strategies import with_inner
 from parfocal_loop.turn import Turn
 from parfocal_runtime.layout import candidate_folder, embedding_array
 
@@ -166,10 +167,9 @@ async def suggest(turn: Turn) -> str:
 
 
 def _measures(strategy: strategies.Strategy) -> list[suggestion.Measure]:
-    """Return the column of the candidate table that a strategy ranks by, if it does."""
-    parameters = getattr(strategy, strategy.WhichOneof("strategy") or "random")
-    name = getattr(parameters, "measure", "")
-    return [suggestion.Measure(name=name)] if name else []
+    """Return the columns of the candidate table that a strategy, and those inside, rank by."""
+    found = (getattr(parameters, "measure", "") for _, parameters in with_inner(strategy))
+    return [suggestion.Measure(name=name) for name in dict.fromkeys(found) if name]
 
 
 async def _known(turn: Turn) -> tuple[list[suggestion.LabelledCandidate], list[int]]:

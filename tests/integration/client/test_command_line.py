@@ -310,8 +310,11 @@ def test_a_round_is_created_followed_and_labelled(
     created = parfocal(
         "round", "create", "turn", "r1", "--image", "image", "--base-model", "grey",
         "--budget", 4, "--strategy", "random", "--random-share", 1, "--json",
+        "--per-image", 9, "--per-group", "source,slice=4", "--quota", "1=100%",
+        "--minutes", 5, "--seconds", 20,
     )  # fmt: skip
     assert created.exit_code == 0, created.output
+    limits = json_lines(created.stdout)[0]["spec"]["constraints"]
     for _ in client.rounds.watch("turn", "r1", timeout_seconds=60):
         for leased in client.labels.lease("turn"):
             client.labels.submit("turn", {leased.query.name: True})
@@ -329,6 +332,9 @@ def test_a_round_is_created_followed_and_labelled(
     assert "advice: Too early to say: it takes 3 models" in shown.stdout
     assert client.rounds.lift("turn", "r1").random.labels == 4
     assert client.rounds.advice("turn", "r1").labels == 4
+    assert limits["groups"] == [{"columns": ["source", "slice"], "maximum": 4}]
+    assert limits["quotas"] == [{"predicted_class": 1, "share": 1.0}]
+    assert limits["time"] == {"minutes": 5.0, "seconds_per_item": 20.0}
     assert cancelled.exit_code == 4
     assert "ERROR_REASON_WORK_FINISHED" in cancelled.stderr
 
@@ -353,6 +359,12 @@ def test_a_round_without_its_model_fails_with_the_reason(parfocal: Any, tmp_path
         ["round", "create", "p", "r", "--image", "i", "--base-model", "m", "--budget", "0"],
         ["round", "create", "p", "r", "--image", "i", "--base-model", "m", "--budget", "1",
          "--encoder", "mask"],
+        ["round", "create", "p", "r", "--image", "i", "--base-model", "m", "--budget", "1",
+         "--per-group", "patient"],
+        ["round", "create", "p", "r", "--image", "i", "--base-model", "m", "--budget", "1",
+         "--quota", "one=2"],
+        ["round", "create", "p", "r", "--image", "i", "--base-model", "m", "--budget", "1",
+         "--minutes", "2"],
         ["images", "import", "x.tif", "--project", "p", "--voxel-size", "50,4"],
         ["labels", "export", "p", "--out", "labels.xlsx"],
         ["demo", "--images", "x"],

@@ -114,6 +114,11 @@ def test_another_round_under_the_same_name_is_refused(loop: Deployment) -> None:
     assert error.reason == "ERROR_REASON_ARTIFACT_EXISTS"
 
 
+def shares_of(strategy: strategies.Strategy) -> strategies.Strategy:
+    parts = [strategies.WeightedStrategy(strategy=strategy)]
+    return strategies.Strategy(shares=strategies.SharesStrategy(parts=parts))
+
+
 @pytest.mark.parametrize(
     ("wanted", "reason", "field"),
     [
@@ -144,6 +149,16 @@ def test_another_round_under_the_same_name_is_refused(loop: Deployment) -> None:
             ),
             "ERROR_REASON_MISSING_FIELD",
             "round.spec.strategy.foreground_random.measure",
+        ),
+        (
+            spec(strategy=shares_of(strategies.Strategy(bald=strategies.BaldStrategy()))),
+            "ERROR_REASON_INVALID_FIELD",
+            "round.spec.strategy",
+        ),
+        (
+            spec(strategy=shares_of(strategies.Strategy(core_set=strategies.CoreSetStrategy()))),
+            "ERROR_REASON_MISSING_FIELD",
+            "round.spec.encoders",
         ),
         (spec(random_share=1.5), "ERROR_REASON_INVALID_FIELD", "round.spec.random_share"),
         (spec(random_share=float("nan")), "ERROR_REASON_INVALID_FIELD", "round.spec.random_share"),

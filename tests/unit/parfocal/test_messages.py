@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from parfocal import InvalidRequestError, round_spec
+from parfocal import InvalidRequestError, constraints, round_spec
 from parfocal._boxes import box_to_pb, model_to_pb
 from parfocal._matrix import matrix_from_pb, matrix_to_pb
 from parfocal._names import child_name, last_part, project_name
@@ -66,6 +66,33 @@ def test_a_round_says_what_is_wanted() -> None:
     assert spec.strategy.HasField("two_stream")
     assert list(spec.history) == ["round-0"]
     assert not spec.HasField("training")
+
+
+def test_constraints_are_given_in_short() -> None:
+    limits = constraints(
+        per_image=5,
+        groups={"patient": 3, ("source", "slice"): 2},
+        apart_nm=2000,
+        voxel_size_nm=(40, 4, 4),
+        quotas={0: 10, 1: 0.5},
+        regions={1: "projects/vnc/masks/tissue.zarr"},
+        minutes=30,
+        seconds="seconds",
+    )
+    spec = round_spec(images=["a/0"], base_model="mito", budget=40, constraints=limits)
+
+    assert spec.constraints == limits
+    assert limits.maximum_per_image == 5
+    assert [list(group.columns) for group in limits.groups] == [["patient"], ["source", "slice"]]
+    assert [quota.WhichOneof("limit") for quota in limits.quotas] == ["maximum", "share"]
+    assert (limits.voxel_size.z, limits.minimum_distance_nm) == (40, 2000)
+    assert (limits.time.seconds_column, limits.time.minutes) == ("seconds", 30)
+    assert constraints(minutes=1, seconds=12).time.seconds_per_item == 12
+
+
+def test_minutes_without_seconds_are_refused() -> None:
+    with pytest.raises(InvalidRequestError, match="needs minutes and the seconds"):
+        constraints(minutes=5)
 
 
 def test_a_round_trains_only_when_it_is_told_to() -> None:

@@ -1,0 +1,105 @@
+"""Options that limit what is chosen together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, TypeVar
+
+import typer
+
+from parfocal._constraints import constraints
+from parfocal.suggestion.v1.constraints_pb2 import Constraints
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+PerImageOption = Annotated[
+    int, typer.Option("--per-image", min=0, help="At most so many of one image. 0: no limit.")
+]
+PerGroupOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--per-group",
+        metavar="COLUMN[,COLUMN]=N",
+        help="At most so many that agree in these columns of the candidate table. Repeatable.",
+    ),
+]
+ApartOption = Annotated[
+    float, typer.Option("--apart", min=0, help="Nanometres between two of one image, at least.")
+]
+QuotaOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--quota",
+        metavar="CLASS=N",
+        help="At most so many of a predicted class; with % or a point, of the budget. Repeatable.",
+    ),
+]
+MaskOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mask", metavar="IMAGE=PATH", help="Array that image IMAGE is limited to. Repeatable."
+    ),
+]
+MinutesOption = Annotated[
+    float, typer.Option("--minutes", min=0, help="Time for all together. Needs --seconds.")
+]
+SecondsOption = Annotated[
+    str,
+    typer.Option("--seconds", help="Time for one: a number, or the column that has it for each."),
+]
+
+
+def constraints_of(
+    *,
+    per_image: int,
+    per_group: list[str] | None,
+    apart: float,
+    quota: list[str] | None,
+    mask: list[str] | None,
+    minutes: float,
+    seconds: str,
+) -> Constraints | None:
+    """Return what the options say, or None where they say nothing.
+
+    Raises:
+        typer.BadParameter: If one is not of its form.
+    """
+    limits = constraints(
+        per_image=per_image,
+        groups=_pairs(per_group, "--per-group", lambda text: tuple(text.split(",")), int),
+        apart_nm=apart,
+        quotas=_pairs(quota, "--quota", int, _number_or_share),
+        regions=_pairs(mask, "--mask", int, str),
+        minutes=minutes,
+        seconds=_number_or_column(seconds),
+    )
+    return limits if limits != Constraints() else None
+
+
+def _pairs(
+    given: list[str] | None, option: str, key: Callable[[str], Key], value: Callable[[str], Value]
+) -> dict[Key, Value]:
+    found: dict[Key, Value] = {}
+    for one in given or []:
+        left, _, right = one.partition("=")
+        try:
+            if not (left and right):
+                raise ValueError
+            found[key(left)] = value(right)
+        except ValueError:
+            raise typer.BadParameter(f"cannot read {one!r}", param_hint=option) from None
+    return found
+
+
+def _number_or_share(text: str) -> int | float:
+    if text.endswith("%"):
+        return float(text.removesuffix("%")) / 100
+    return float(text) if "." in text else int(text)
+
+
+def _number_or_column(text: str) -> float | str:
+    try:
+        return float(text or 0)
+    except ValueError:
+        return text
