@@ -40,29 +40,30 @@ class Posterior:
     log_evidence: float
 
 
-def fit(kernel: Matrix, verdicts: Mask) -> Posterior:
+def fit(kernel: Matrix, verdicts: Mask, expected: Matrix) -> Posterior:
     """Find the mode by Newton's method, halving steps that overshoot.
 
     Args:
         kernel: (L, L) prior covariance of the labels' latent values, positive semi-definite.
         verdicts: (L,) the labels.
+        expected: (L,) prior mean of the latent values.
     """
     target = verdicts.astype(np.float64)
     weights, best = np.zeros(len(target)), -math.inf
-    latent = np.zeros(len(target))
+    latent = expected
     for _ in range(_STEPS):
         chance = expit(latent)
         root, factor = _curvature(kernel, chance)
-        right = root * root * latent + (target - chance)
+        right = root * root * (latent - expected) + (target - chance)
         newton = right - root * cho_solve((factor, True), root * (kernel @ right))
         before = best
         for halving in range(_HALVINGS):
             tried = weights + 0.5**halving * (newton - weights)
             value = kernel @ tried
-            best = _log_posterior(tried, value, target)
+            best = _log_posterior(tried, value, expected, target)
             if best >= before - _CONVERGED:
                 break
-        weights, latent = tried, value
+        weights, latent = tried, value + expected
         if best - before < _CONVERGED:
             break
     chance = expit(latent)
@@ -71,15 +72,16 @@ def fit(kernel: Matrix, verdicts: Mask) -> Posterior:
     return Posterior(target - chance, root, factor, evidence)
 
 
-def predict(posterior: Posterior, across: Matrix, own: Matrix) -> Matrix:
+def predict(posterior: Posterior, across: Matrix, own: Matrix, expected: Matrix) -> Matrix:
     """Return the (m,) probability of True, averaged over what the labels leave open.
 
     Args:
         posterior: From `fit`.
         across: (m, L) prior covariance of each point with each label.
         own: (m,) prior variance of each point.
+        expected: (m,) prior mean of each point.
     """
-    mean = across @ posterior.gradient
+    mean = expected + across @ posterior.gradient
     explained = solve_triangular(
         posterior.factor, posterior.root_weight[:, None] * across.T, lower=True
     )
@@ -94,6 +96,7 @@ def _curvature(kernel: Matrix, chance: Matrix) -> tuple[Matrix, Matrix]:
     return root, cholesky(inner, lower=True)
 
 
-def _log_posterior(weights: Matrix, latent: Matrix, target: Matrix) -> float:
+def _log_posterior(weights: Matrix, beyond: Matrix, expected: Matrix, target: Matrix) -> float:
     signs = 2 * target - 1
-    return float(-0.5 * weights @ latent - np.logaddexp(0, -signs * latent).sum())
+    likelihood = -np.logaddexp(0, -signs * (beyond + expected)).sum()
+    return float(likelihood - 0.5 * weights @ beyond)

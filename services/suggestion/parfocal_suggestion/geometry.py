@@ -7,6 +7,7 @@ model says there is a second opinion.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +29,30 @@ COLUMNS = tuple(dict.fromkeys((*REQUIRED, *SHAPE, *NEIGHBOURS)))
 _CLOSEST_PROBABILITY = 1 / 512
 """Half a step of an 8-bit probability: 0 and 1 are as far away as they can be told."""
 _NEAREST = 4
+LEANING = 0.5
+"""Weight of what speaks for a candidate before any label."""
+_MEAN = 1
+_CONTINUATION = (-3, -2)
 CONTINUES = 0.25
 """Share of the union of two boxes in which they must agree to be of one body."""
 
 
-def predictors(table: Mapping[str, Column]) -> Numbers:
-    """Describe each candidate by standardised numbers, (N, d).
+@dataclass(frozen=True)
+class Geometry:
+    """What is known of N candidates without a picture.
+
+    Attributes:
+        columns: (N, d) standardised.
+        leaning: (N,) logit of being right as far as it can be told without labels: half of the
+            standardised logit of the mean probability, and of what the neighbours add to it.
+    """
+
+    columns: Numbers
+    leaning: Numbers
+
+
+def geometry(table: Mapping[str, Column]) -> Geometry:
+    """Describe each candidate.
 
     Always the logarithm of the area and the logits of the mean and the greatest probability; with
     the columns of `SHAPE` also the logarithm of the anisotropy and the share of the box that is
@@ -53,7 +72,9 @@ def predictors(table: Mapping[str, Column]) -> Numbers:
         columns.append(np.exp(area) / np.maximum(height * width, 1))
     if set(NEIGHBOURS) <= set(table):
         columns.extend(_continuation(table, np.stack([mean, area], axis=1)).T)
-    return standardised(np.stack(columns, axis=1))
+    found = standardised(np.stack(columns, axis=1))
+    telling = [_MEAN, *(_CONTINUATION if set(NEIGHBOURS) <= set(table) else ())]
+    return Geometry(found, LEANING * found[:, telling].sum(axis=1))
 
 
 def bodies(table: Mapping[str, Column]) -> Ids:

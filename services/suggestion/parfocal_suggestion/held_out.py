@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from parfocal_suggestion.covariance import Matrix, Parts
+from parfocal_suggestion.covariance import Matrix
+from parfocal_suggestion.knowledge import Knowledge
 from parfocal_suggestion.learned import learn
 from parfocal_suggestion.pool import Ids, Mask, Rows
 
@@ -29,11 +30,13 @@ def folds_of(groups: Ids, count: int, *, seed: int) -> NDArray[np.int64]:
     return fold[member]
 
 
-def held_out(parts: Parts, rows: Rows | Ids, verdicts: Mask, folds: NDArray[np.int64]) -> Matrix:
+def held_out(
+    known: Knowledge, rows: Rows | Ids, verdicts: Mask, folds: NDArray[np.int64]
+) -> Matrix:
     """(L,) probabilities, each from a model of the other folds; NaN where there is no other.
 
     Args:
-        parts: What is known.
+        known: What is known of every candidate.
         rows: (L,) labelled candidates, ascending.
         verdicts: (L,) their labels.
         folds: (L,) fold of each label; a negative one is never held out, and NaN.
@@ -42,6 +45,6 @@ def held_out(parts: Parts, rows: Rows | Ids, verdicts: Mask, folds: NDArray[np.i
     for fold in np.unique(folds[folds >= 0]):
         out = folds == fold
         if not np.all(out):
-            model = learn(parts, rows[~out], verdicts[~out])
+            model = learn(known, rows[~out], verdicts[~out])
             found[out] = model.probabilities(rows[out])
     return found

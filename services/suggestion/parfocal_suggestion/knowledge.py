@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from parfocal_suggestion.covariance import Linear, Part, Shared, Smooth
-from parfocal_suggestion.geometry import NEIGHBOURS, Column, bodies, predictors
+from parfocal_suggestion.covariance import Linear, Matrix, Part, Shared, Smooth
+from parfocal_suggestion.geometry import NEIGHBOURS, Column, bodies, geometry
 from parfocal_suggestion.pool import Floats, Ids
 
 COMPONENTS = 16
@@ -25,10 +25,12 @@ class Knowledge:
         parts: By name: `geometry`, `bodies` where the table tells of sections, `groups` where
             they are given, and one for each embedding under `embedding:<stream>`.
         groups: (N,) candidates that must be held out together.
+        leaning: (N,) logit of being right that is believed before any label.
     """
 
-    parts: dict[str, Part]
+    parts: Mapping[str, Part]
     groups: Ids
+    leaning: Matrix
 
 
 def knowledge(
@@ -42,7 +44,8 @@ def knowledge(
         groups: (N,) such as patients or objects. Without them the bodies are held out together,
             and without those every candidate is alone.
     """
-    parts: dict[str, Part] = {"geometry": Linear(predictors(table))}
+    shape = geometry(table)
+    parts: dict[str, Part] = {"geometry": Linear(shape.columns)}
     held_together = np.arange(len(table["area"]))
     if set(NEIGHBOURS) <= set(table):
         held_together = bodies(table)
@@ -52,7 +55,7 @@ def knowledge(
         parts["groups"] = Shared(groups)
     for name, stream in streams.items():
         parts[f"embedding:{name}"] = Smooth.over(reduced(stream))
-    return Knowledge(parts, held_together)
+    return Knowledge(parts, held_together, shape.leaning)
 
 
 def reduced(stream: Floats) -> NDArray[np.float64]:

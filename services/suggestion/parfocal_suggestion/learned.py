@@ -8,8 +8,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from parfocal_suggestion.covariance import CONSTANT, Matrix, Parts, Strengths, between, own
+from parfocal_suggestion.covariance import CONSTANT, Matrix, Strengths, between, own
 from parfocal_suggestion.gaussian_process import Posterior, fit, predict
+from parfocal_suggestion.knowledge import Knowledge
 from parfocal_suggestion.pool import Ids, Mask, Rows
 
 EXPECTED: Mapping[str, float] = MappingProxyType({"geometry": 0.3, "bodies": 3.0})
@@ -32,13 +33,13 @@ class Learned:
     """A fitted model.
 
     Attributes:
-        parts: What it knows of every candidate.
+        known: What it knows of every candidate.
         strengths: How much each part may say, by name.
         rows: (L,) the labelled candidates.
         posterior: What the labels say.
     """
 
-    parts: Parts
+    known: Knowledge
     strengths: dict[str, float]
     rows: Rows | Ids
     posterior: Posterior
@@ -48,28 +49,30 @@ class Learned:
         found = [np.empty(0)]
         for start in range(0, len(rows), _AT_ONCE):
             some = rows[start : start + _AT_ONCE]
-            across = between(self.parts, self.strengths, some, self.rows)
-            found.append(predict(self.posterior, across, own(self.parts, self.strengths, some)))
+            across = between(self.known.parts, self.strengths, some, self.rows)
+            variance = own(self.known.parts, self.strengths, some)
+            found.append(predict(self.posterior, across, variance, self.known.leaning[some]))
         return np.concatenate(found)
 
 
-def learn(parts: Parts, rows: Rows | Ids, verdicts: Mask) -> Learned:
+def learn(known: Knowledge, rows: Rows | Ids, verdicts: Mask) -> Learned:
     """Choose the strengths and fit the labels.
 
     Of more than `MOST_FITTED` labels, evenly spread ones are fitted.
 
     Args:
-        parts: By name.
+        known: What is known of every candidate.
         rows: (L,) labelled candidates, ascending, L > 0.
         verdicts: (L,) their labels.
     """
     compared, fitted = _spread(len(rows), MOST_COMPARED), _spread(len(rows), MOST_FITTED)
-    strengths = choose_strengths(parts, rows[compared], verdicts[compared])
-    kernel = between(parts, strengths, rows[fitted], rows[fitted])
-    return Learned(parts, strengths, rows[fitted], fit(kernel, verdicts[fitted]))
+    strengths = choose_strengths(known, rows[compared], verdicts[compared])
+    kernel = between(known.parts, strengths, rows[fitted], rows[fitted])
+    posterior = fit(kernel, verdicts[fitted], known.leaning[rows[fitted]])
+    return Learned(known, strengths, rows[fitted], posterior)
 
 
-def choose_strengths(parts: Parts, rows: Rows | Ids, verdicts: Mask) -> dict[str, float]:
+def choose_strengths(known: Knowledge, rows: Rows | Ids, verdicts: Mask) -> dict[str, float]:
     """Weigh the parts by the evidence of the labels, one after another.
 
     The evidence is the probability of the labels averaged over all functions that the parts allow,
@@ -77,19 +80,20 @@ def choose_strengths(parts: Parts, rows: Rows | Ids, verdicts: Mask) -> dict[str
     is expected, a factor e being one standard deviation: few labels change little.
 
     Args:
-        parts: By name.
+        known: What is known of every candidate.
         rows: (L,) labelled candidates.
         verdicts: (L,) their labels.
     """
-    kernels = {name: part.between(rows, rows) for name, part in parts.items()}
-    strengths = {name: _expected(name) for name in parts}
-    best = _score(kernels, strengths, verdicts)
+    kernels = {name: part.between(rows, rows) for name, part in known.parts.items()}
+    leaning = known.leaning[rows]
+    strengths = {name: _expected(name) for name in known.parts}
+    best = _score(kernels, strengths, verdicts, leaning)
     for _ in range(_SWEEPS):
         before = best
-        for name in parts:
+        for name in known.parts:
             for level in LEVELS:
                 tried = {**strengths, name: level}
-                score = _score(kernels, tried, verdicts)
+                score = _score(kernels, tried, verdicts, leaning)
                 if score > best:
                     strengths, best = tried, score
         if best == before:
@@ -97,7 +101,9 @@ def choose_strengths(parts: Parts, rows: Rows | Ids, verdicts: Mask) -> dict[str
     return strengths
 
 
-def _score(kernels: Mapping[str, Matrix], strengths: Strengths, verdicts: Mask) -> float:
+def _score(
+    kernels: Mapping[str, Matrix], strengths: Strengths, verdicts: Mask, leaning: Matrix
+) -> float:
     kernel = np.full((len(verdicts), len(verdicts)), CONSTANT)
     for name, strength in strengths.items():
         kernel += strength * kernels[name]
@@ -105,7 +111,7 @@ def _score(kernels: Mapping[str, Matrix], strengths: Strengths, verdicts: Mask) 
         np.log((strength + _FAINT) / (_expected(name) + _FAINT)) ** 2 / 2
         for name, strength in strengths.items()
     )
-    return float(fit(kernel, verdicts).log_evidence - unlikely)
+    return float(fit(kernel, verdicts, leaning).log_evidence - unlikely)
 
 
 def _expected(name: str) -> float:

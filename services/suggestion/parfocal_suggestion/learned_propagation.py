@@ -76,10 +76,10 @@ def by_learned_model(
             start.verdicts, start.decided_by, start.probabilities, notes, decisions, trust
         )
     with single_thread():
-        model = learn(known.parts, labels.rows, labels.verdicts)
+        model = learn(known, labels.rows, labels.verdicts)
         probabilities = model.probabilities(every)
         by_group = folds_of(known.groups[labels.rows], FOLDS, seed=derived_seed(seed, "folds"))
-        told = held_out(known.parts, labels.rows, labels.verdicts, by_group)
+        told = held_out(known, labels.rows, labels.verdicts, by_group)
         left = pool_errors(known, labels, seed=seed)
         decisions = unseen_decisions(known, labels, error_rate, seed=seed) if error_rate else None
     return Propagated(
@@ -130,7 +130,7 @@ def unseen_decisions(
     fitted, calibration = labels.only(~calibrates), labels.only(calibrates)
     if not len(fitted.rows) or not len(calibration.rows):
         return decisions
-    model = learn(known.parts, fitted.rows, fitted.verdicts)
+    model = learn(known, fitted.rows, fitted.verdicts)
     rest = np.setdiff1d(np.arange(len(known.groups)), labels.rows)
     decisions[rest] = decide(
         model.probabilities(rest),
@@ -154,7 +154,7 @@ def pool_errors(known: Knowledge, labels: Labels, *, seed: int) -> ErrorsLeft:
     """
     one_by_one = folds_of(np.arange(len(labels.rows)), FOLDS, seed=derived_seed(seed, "left"))
     folds = np.where(labels.drawn, one_by_one, -1)
-    told = held_out(known.parts, labels.rows, labels.verdicts, folds)
+    told = held_out(known, labels.rows, labels.verdicts, folds)
     checked = np.isfinite(told)
     wrong = (told[checked] >= 0.5) != labels.verdicts[checked]
     return errors_left(

@@ -27,8 +27,8 @@ def test_it_agrees_with_another_implementation() -> None:
     part = Smooth(places, scale=1.3**2)
     seen, new = np.arange(40), np.arange(40, 60)
 
-    posterior = fit(2 * part.between(seen, seen), verdicts[:40])
-    chance = predict(posterior, 2 * part.between(new, seen), np.full(20, 2.0))
+    posterior = fit(2 * part.between(seen, seen), verdicts[:40], np.zeros(40))
+    chance = predict(posterior, 2 * part.between(new, seen), np.full(20, 2.0), np.zeros(20))
 
     assert posterior.log_evidence == pytest.approx(
         peer.log_marginal_likelihood(peer.kernel_.theta), abs=1e-4
@@ -43,7 +43,7 @@ def test_a_linear_part_alone_is_a_penalised_logistic_regression() -> None:
     rows = np.arange(60)
     kernel = 0.7 * Linear(places).between(rows, rows)
 
-    mode = kernel @ fit(kernel, verdicts).gradient
+    mode = kernel @ fit(kernel, verdicts, np.zeros(60)).gradient
 
     assert np.allclose(mode, ridge.decision_function(places), atol=1e-3)
 
@@ -62,7 +62,9 @@ def test_labels_of_one_class_lean_there_without_certainty() -> None:
     rows = np.arange(5)
     kernel = np.full((5, 5), 4.0)
 
-    chance = predict(fit(kernel, np.full(5, True)), kernel, np.full(5, 4.0))
+    chance = predict(
+        fit(kernel, np.full(5, True), np.zeros(5)), kernel, np.full(5, 4.0), np.zeros(5)
+    )
 
     assert np.all((chance > 0.75) & (chance < 0.99))
     assert np.ptp(chance[rows]) == 0
@@ -72,9 +74,30 @@ def test_a_very_confident_prior_converges() -> None:
     places, verdicts = data()
     rows = np.arange(60)
 
-    posterior = fit(1e4 * Linear(places).between(rows, rows), verdicts)
+    posterior = fit(1e4 * Linear(places).between(rows, rows), verdicts, np.zeros(60))
 
     assert np.isfinite(posterior.log_evidence)
+
+
+def test_what_is_expected_stands_where_labels_say_nothing() -> None:
+    apart = np.zeros((2, 1))
+    posterior = fit(np.array([[1.0]]), np.array([True]), np.array([-3.0]))
+
+    chance = predict(posterior, apart, np.zeros(2), np.array([-1.0, 2.0]))
+
+    assert np.allclose(chance, expit([-1.0, 2.0]))
+
+
+def test_a_constant_that_is_expected_is_one_of_the_labels_scale() -> None:
+    places, verdicts = data()
+    rows = np.arange(60)
+    kernel = Linear(places).between(rows, rows)
+    wide = np.full((60, 60), 1e4)
+
+    free, shifted = (fit(kernel + wide, verdicts, np.full(60, by)) for by in (0.0, 1.5))
+
+    # A constant that is all but free takes up whatever was expected.
+    assert np.allclose(free.gradient, shifted.gradient, atol=1e-3)
 
 
 def test_parts_add_by_their_strengths() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from parfocal_suggestion.geometry import bodies, predictors
+from parfocal_suggestion.geometry import LEANING, bodies, geometry
 
 Table = dict[str, NDArray[np.generic]]
 
@@ -65,11 +65,11 @@ def test_the_order_of_candidates_changes_nothing() -> None:
     one, other = bodies(straight), bodies(shuffled)
 
     assert np.array_equal(one[order][:, None] == one[order], other[:, None] == other)
-    assert np.allclose(predictors(straight)[order], predictors(shuffled))
+    assert np.allclose(geometry(straight).columns[order], geometry(shuffled).columns)
 
 
 def test_a_candidate_that_goes_on_differs_from_one_that_does_not() -> None:
-    found = predictors(table((0, 0, 0, 10), (1, 0, 0, 10), (5, 90, 90, 10)))
+    found = geometry(table((0, 0, 0, 10), (1, 0, 0, 10), (5, 90, 90, 10))).columns
 
     overlap = found[:, 5]
     assert overlap[0] == overlap[1] > overlap[2]
@@ -79,9 +79,31 @@ def test_columns_that_are_missing_are_left_out() -> None:
     whole = table((0, 0, 0, 10), (1, 0, 0, 12))
     few = {name: whole[name] for name in ("area", "mean_probability", "max_probability")}
 
-    assert predictors(whole).shape == (2, 8)
-    assert predictors(few).shape == (2, 3)
-    assert np.isfinite(predictors(few)).all()
+    assert geometry(whole).columns.shape == (2, 8)
+    assert geometry(few).columns.shape == (2, 3)
+    assert np.isfinite(geometry(few).columns).all()
+
+
+def test_what_the_base_model_is_sure_of_is_leaned_to() -> None:
+    few = {
+        "area": np.full(3, 50),
+        "mean_probability": np.array([0.6, 0.7, 0.9], np.float32),
+        "max_probability": np.ones(3, np.float32),
+    }
+
+    leaning = geometry(few).leaning
+
+    assert np.all(np.diff(leaning) > 0)
+    assert leaning.std() == LEANING
+
+
+def test_what_goes_on_is_leaned_to() -> None:
+    alike = table((0, 0, 0, 10), (1, 0, 0, 10), (5, 90, 90, 10))
+    alike["mean_probability"] = np.full(3, 0.8, np.float32)
+
+    leaning = geometry(alike).leaning
+
+    assert leaning[0] == leaning[1] > leaning[2]
 
 
 def test_nothing_has_no_bodies() -> None:

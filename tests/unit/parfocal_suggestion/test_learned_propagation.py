@@ -134,7 +134,7 @@ def test_a_negative_fold_is_always_fitted(rng: np.random.Generator) -> None:
     known = knowledge(table(rng), {})
     verdicts = rng.random(20) < 0.5
 
-    found = held_out(known.parts, np.arange(20), verdicts, np.repeat([-1, 0], 10))
+    found = held_out(known, np.arange(20), verdicts, np.repeat([-1, 0], 10))
 
     assert np.isnan(found[:10]).all()
     assert np.isfinite(found[10:]).all()
@@ -208,7 +208,7 @@ def test_the_interval_of_the_errors_left_holds_them(rng: np.random.Generator) ->
     for seed in range(15):
         given = labels(rng, truth, 50)
         left = pool_errors(known, given, seed=seed)
-        chance = learn(known.parts, given.rows, given.verdicts).probabilities(np.arange(COUNT))
+        chance = learn(known, given.rows, given.verdicts).probabilities(np.arange(COUNT))
         unseen = np.setdiff1d(np.arange(COUNT), given.rows)
         wrong = int(np.sum((chance[unseen] >= 0.5) != truth[unseen]))
         hits.append(left.lower <= wrong <= left.upper)
@@ -259,7 +259,7 @@ def test_more_labels_than_can_be_fitted_are_thinned(
     monkeypatch.setattr("parfocal_suggestion.learned.MOST_FITTED", 30)
     truth = rng.random(COUNT) < 0.5
 
-    model = learn(knowledge(table(rng), {}).parts, np.arange(COUNT), truth)
+    model = learn(knowledge(table(rng), {}), np.arange(COUNT), truth)
 
     assert len(model.rows) == 30
     assert (model.rows[0], model.rows[-1]) == (0, COUNT - 1)
@@ -268,9 +268,9 @@ def test_more_labels_than_can_be_fitted_are_thinned(
 def test_strengths_without_labels_to_speak_of_are_those_expected(
     rng: np.random.Generator,
 ) -> None:
-    parts = knowledge(table(rng), {"mask": telling(rng, np.full(COUNT, True))}).parts
+    known = knowledge(table(rng), {"mask": telling(rng, np.full(COUNT, True))})
 
-    found = choose_strengths(parts, np.array([3]), np.array([True]))
+    found = choose_strengths(known, np.array([3]), np.array([True]))
 
     assert found == {"geometry": 0.3, "embedding:mask": 0.3}
 
