@@ -6,14 +6,14 @@ import dataclasses
 import json
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+from typing import Any
 
 
-def to_json(findings: DataclassInstance) -> str:
-    """Return the findings as indented JSON. NaN becomes null; its reason stands beside it."""
+def to_json(findings: Any) -> str:
+    """Return a dataclass of findings as indented JSON.
+
+    NaN becomes null; its reason stands beside it.
+    """
     return json.dumps(_plain(dataclasses.asdict(findings)), indent=2, allow_nan=False) + "\n"
 
 
