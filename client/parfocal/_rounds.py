@@ -33,6 +33,7 @@ def round_spec(
     encoders: Mapping[str, str | ModelVersion] | None = None,
     strategy: str | Strategy = "two-stream",
     random_share: float = 0.2,
+    random_measure: str = "",
     seed: int = 0,
     history: Iterable[str] = (),
     minimum_gain: float | None = None,
@@ -50,6 +51,9 @@ def round_spec(
         strategy: How queries are chosen: `random`, `core-set`, `entropy`, `late-fusion`,
             `two-stream`, or a message with parameters.
         random_share: Share of the queries that is drawn at random, to estimate accuracy on.
+        random_measure: Column of the candidate table, such as `area` or `mean_probability`: half
+            of the chance to be in the random share follows it, and estimates count accordingly.
+            Empty gives all candidates the same chance.
         seed: Seed of everything random in the round.
         history: Earlier rounds whose labels are known.
         minimum_gain: Gain in accuracy for which another round is worth its labels; None means
@@ -76,6 +80,8 @@ def round_spec(
         history=map(last_part, history),
         constraints=constraints,
     )
+    if random_measure:
+        spec.random_weights.measure = random_measure
     if minimum_gain is not None:
         spec.stopping.minimum_gain = minimum_gain
     if train or training is not None:

@@ -14,7 +14,7 @@ from parfocal._names import child_name, last_part, project_name
 from parfocal._strategies import strategy_to_pb
 from parfocal.suggestion.v1 import suggestion_service_pb2 as messages
 from parfocal.suggestion.v1.constraints_pb2 import Constraints
-from parfocal.suggestion.v1.selection_pb2 import Selection
+from parfocal.suggestion.v1.selection_pb2 import RandomWeights, Selection
 from parfocal.suggestion.v1.strategy_pb2 import Strategy, StrategyDescription
 from parfocal.suggestion.v1.suggestion_service_pb2_grpc import SuggestionServiceStub
 
@@ -45,6 +45,7 @@ class Suggestions:
         seed: int = 0,
         random_share: float = 0.0,
         constraints: Constraints | None = None,
+        random_measure: str = "",
         timeout_seconds: float = _LONG_SECONDS,
     ) -> Selection:
         """Choose candidates and keep the choice under a name.
@@ -68,6 +69,8 @@ class Suggestions:
             seed: The same inputs and seed give the same selection, bit for bit.
             random_share: Share of the budget that is drawn at random first.
             constraints: What may be chosen together, as `parfocal.constraints` makes it.
+            random_measure: One of the measures: half of the chance to be drawn follows it. Each
+                pick keeps its chance, `inclusion_probability`.
             timeout_seconds: How long it may take.
 
         Example:
@@ -91,6 +94,7 @@ class Suggestions:
             seed=seed,
             random_share=random_share,
             constraints=constraints,
+            random_weights=RandomWeights(measure=random_measure) if random_measure else None,
         )
         return self._connection.call(self._stub.Suggest, request, timeout_seconds=timeout_seconds)
 

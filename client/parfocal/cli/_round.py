@@ -60,6 +60,14 @@ def create(
         float,
         typer.Option("--random-share", min=0, max=1, help="Share drawn at random, to measure on."),
     ] = 0.2,
+    random_measure: Annotated[
+        str,
+        typer.Option(
+            "--random-measure",
+            help="Column of the candidate table, such as area: the more, the likelier in the "
+            "random share.",
+        ),
+    ] = "",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")] = 0,
     history: Annotated[
         list[str] | None,
@@ -97,6 +105,7 @@ def create(
         encoders=_encoders(encoder or []),
         strategy=strategy,
         random_share=random_share,
+        random_measure=random_measure,
         seed=seed,
         history=history or [],
         minimum_gain=minimum_gain,

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import numpy as np
 
 from parfocal.labels.v1 import label_pb2, labels_service_pb2
+from parfocal.suggestion.v1 import suggestion_service_pb2
 from parfocal_loop.lift import Answers
 from parfocal_loop.peers import Peers
 
@@ -40,18 +41,44 @@ async def decided(
 
 
 async def answers(
-    peers: Peers, parent: str, round: str, *, timeout_seconds: float | None = None
+    peers: Peers,
+    parent: str,
+    round: str,
+    *,
+    selection: str = "",
+    timeout_seconds: float | None = None,
 ) -> Answers:
-    """Return the decided queries of a round as arrays."""
+    """Return the decided queries of a round as arrays.
+
+    Args:
+        peers: The services.
+        parent: Resource name of the project.
+        round: The round's own name.
+        selection: Name of the selection, if its random share was drawn with unequal chances.
+        timeout_seconds: How long a call may take.
+    """
     found = [one async for one in decided(peers, parent, round, timeout_seconds=timeout_seconds)]
+    chances = await _chances(peers, selection, timeout_seconds=timeout_seconds)
     clear = (label_pb2.VERDICT_TRUE, label_pb2.VERDICT_FALSE)
     return Answers(
         candidates=np.array([one.candidate for one in found], np.int64),
         is_random=np.array([one.role == "random" for one in found], np.bool_),
         clear=np.array([one.verdict in clear for one in found], np.bool_),
         wrong=np.array([one.verdict == label_pb2.VERDICT_FALSE for one in found], np.bool_),
+        chances=np.array([chances[one.candidate] for one in found]) if chances else None,
         incomparable=CLASSES if any(one.class_name for one in found) else "",
     )
+
+
+async def _chances(
+    peers: Peers, selection: str, *, timeout_seconds: float | None
+) -> dict[int, float]:
+    """Return the chance that each pick of the random share had, by candidate."""
+    if not selection:
+        return {}
+    request = suggestion_service_pb2.GetSelectionRequest(name=selection)
+    found = await peers.suggestion.GetSelection(request, timeout=timeout_seconds)
+    return {pick.candidate: pick.inclusion_probability for pick in found.picks}
 
 
 def no_answers(reason: str) -> Answers:

@@ -26,6 +26,8 @@ _LARGEST_BUDGET = 10_000
 # A base model predicts each candidate once, so a round has no several views to compare.
 _NEEDS_PREDICTIONS = {"acft", "bald", "power_bald"}
 _LONGEST_PATIENCE = 100
+# What the suggestion service accepts.
+_LARGEST_STRENGTH = 0.9
 
 
 def project_from_parent(parent: str) -> str:
@@ -94,6 +96,14 @@ def round_spec_from_pb(
             spec.stopping.patience,
             f"must be 1 to {_LONGEST_PATIENCE}",
         )
+    if spec.HasField("random_weights"):
+        checked_name(spec.random_weights.measure, field="round.spec.random_weights.measure")
+        if not 0 <= spec.random_weights.strength <= _LARGEST_STRENGTH:
+            raise _invalid(
+                "round.spec.random_weights.strength",
+                spec.random_weights.strength,
+                f"must be above 0 and at most {_LARGEST_STRENGTH}",
+            )
     _check_strategy(spec)
     _check_proposal(spec.proposal)
     return spec

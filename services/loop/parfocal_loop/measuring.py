@@ -29,7 +29,14 @@ async def measure(
     timeout_seconds: float | None = None,
 ) -> None:
     """Write accuracies and lift from the labels so far into `status`."""
-    found = await answers(peers, parent, round, timeout_seconds=timeout_seconds)
+    weighted = spec.HasField("random_weights")
+    found = await answers(
+        peers,
+        parent,
+        round,
+        selection=status.selection if weighted else "",
+        timeout_seconds=timeout_seconds,
+    )
     write_measures(spec, status, found)
 
 

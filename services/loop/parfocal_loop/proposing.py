@@ -8,7 +8,6 @@ from parfocal.embedding.v1 import embedding_service_pb2 as embedding
 from parfocal.inference.v1 import inference_service_pb2 as inference
 from parfocal.labels.v1 import label_pb2
 from parfocal.loop.v1 import round_pb2 as rounds
-from parfocal.suggestion.v1 import strategy_pb2 as strategies
 from parfocal.suggestion.v1 import suggestion_service_pb2 as suggestion
 from parfocal_loop.actions import (
     BLOCK,
@@ -147,13 +146,14 @@ async def suggest(turn: Turn) -> str:
             )
             for choice in turn.status.encoders
         ],
-        measures=_measures(spec.strategy),
+        measures=_measures(spec),
         labelled=labelled,
         excluded=excluded,
         strategy=spec.strategy,
         budget=spec.budget,
         seed=spec.seed,
         random_share=spec.random_share,
+        random_weights=spec.random_weights if spec.HasField("random_weights") else None,
         base_model=turn.status.base_model,
         constraints=spec.constraints if spec.HasField("constraints") else None,
     )
@@ -166,10 +166,11 @@ async def suggest(turn: Turn) -> str:
     return selection.path
 
 
-def _measures(strategy: strategies.Strategy) -> list[suggestion.Measure]:
-    """Return the columns of the candidate table that a strategy, and those inside, rank by."""
-    found = (getattr(parameters, "measure", "") for _, parameters in with_inner(strategy))
-    return [suggestion.Measure(name=name) for name in dict.fromkeys(found) if name]
+def _measures(spec: rounds.RoundSpec) -> list[suggestion.Measure]:
+    """Return the columns that a strategy, those inside it, and the random share go by."""
+    found = [getattr(parameters, "measure", "") for _, parameters in with_inner(spec.strategy)]
+    names = dict.fromkeys([*found, spec.random_weights.measure])
+    return [suggestion.Measure(name=name) for name in names if name]
 
 
 async def _known(turn: Turn) -> tuple[list[suggestion.LabelledCandidate], list[int]]:

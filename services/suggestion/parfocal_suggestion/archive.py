@@ -49,6 +49,8 @@ class Record:
         predictions: Path of the array of predictions; empty where inline or absent.
         views: (m, C) of the predictions, or empty.
         measures: `name`, `array` and `column` (both empty where inline) of each measure.
+        random_weights: Measure and strength of the random share's chances; None where they are
+            the same for all.
         model: Base model, or empty.
         inputs: SHA-256 of each input.
         environment: Libraries and processor.
@@ -82,6 +84,7 @@ class Record:
     constraints: Mapping[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     inner_versions: Mapping[str, str] = field(default_factory=dict)
+    random_weights: Mapping[str, Any] | None = None
 
     @classmethod
     def from_json(cls, text: bytes) -> Record:
@@ -105,6 +108,7 @@ class Record:
             "budget",
             "seed",
             "random_share",
+            "random_weights",
             "inputs",
             "streams",
             "predictions",
@@ -122,7 +126,8 @@ class Stored:
 
     Attributes:
         record: How it was made.
-        picks: Columns candidate, rank, role, score, cell, cell_size, cluster, distance, reason.
+        picks: Columns candidate, rank, role, score, cell, cell_size, cluster, distance, reason,
+            inclusion_probability.
     """
 
     record: Record
@@ -144,6 +149,7 @@ def picks_table(pool: Pool, suggestion: Suggestion, reasons: list[str]) -> pa.Ta
             "cluster": selection.clusters[rows],
             "distance": selection.distances[rows],
             "reason": pa.array(reasons, pa.string()),
+            "inclusion_probability": suggestion.chances,
         }
     )
 

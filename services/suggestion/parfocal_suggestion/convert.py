@@ -27,6 +27,7 @@ from parfocal_suggestion.explain import Explanation
 from parfocal_suggestion.order import Measure, Order, Predictions, Stream
 from parfocal_suggestion.pool import Floats, Ids, Mask
 from parfocal_suggestion.propagation import Default, Propagated, Trust
+from parfocal_suggestion.random_share import RandomWeights
 from parfocal_suggestion.replay import Replay
 from parfocal_suggestion.selection import Strategy
 from parfocal_suggestion.verdicts import (
@@ -66,6 +67,7 @@ def order_from_pb(request: pb.SuggestRequest, resolve: Resolve) -> Order:
         budget=request.budget,
         seed=request.seed,
         random_share=request.random_share,
+        random_weights=_random_weights_from_pb(request),
         candidates=resolve(request.candidates) if request.candidates else "",
         streams=_streams_from_pb(request.features, resolve),
         probabilities=_probabilities_from_pb(request),
@@ -100,6 +102,9 @@ def selection_to_pb(stored: Stored) -> selection_pb.Selection:
         budget=record.budget,
         seed=record.seed,
         random_share=record.random_share,
+        random_weights=(
+            selection_pb.RandomWeights(**record.random_weights) if record.random_weights else None
+        ),
         pool=record.pool,
         input_sha256=json_sha256(record.inputs),
         picks=[
@@ -339,6 +344,14 @@ def _measure_from_pb(measure: pb.Measure, resolve: Resolve) -> Measure:
     if numbers.shape[1] != 1:
         raise _invalid(f"measures[{name}]", numbers.shape[1], "must have one column")
     return Measure(name, inline=numbers[:, 0])
+
+
+def _random_weights_from_pb(request: pb.SuggestRequest) -> RandomWeights | None:
+    if not request.HasField("random_weights"):
+        return None
+    weights = request.random_weights
+    name = checked_name(weights.measure, field="random_weights.measure")
+    return RandomWeights(name, weights.strength) if weights.strength else RandomWeights(name)
 
 
 def _version_from_pb(version: artifact_pb.ModelVersion) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 
 import numpy as np
@@ -50,6 +51,7 @@ def make_selection(
         seed=order.seed,
         random_share=order.random_share,
         constraints=order.constraints,
+        random_weights=order.random_weights,
         checkpoint=cancel.check,
     )
     why = reasons(pool, suggestion, encoders=order.encoders, model=order.model)
@@ -90,6 +92,7 @@ def _record(
             {"name": each.name, "array": each.array, "column": each.column}
             for each in order.measures
         ],
+        random_weights=asdict(order.random_weights) if order.random_weights else None,
         model=order.model,
         inputs=pool_digests(pool),
         environment=environment(),

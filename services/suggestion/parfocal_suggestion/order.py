@@ -15,6 +15,7 @@ from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tables import read_table
 from parfocal_suggestion.constraints import UNCONSTRAINED, Constraints
 from parfocal_suggestion.pool import Floats, Ids, Mask, Pool
+from parfocal_suggestion.random_share import RandomWeights
 from parfocal_suggestion.selection import Strategy
 from parfocal_suggestion.surroundings import Surroundings, read_surroundings
 
@@ -77,6 +78,7 @@ class Order:
         budget: Picks wanted.
         seed: The seed.
         random_share: Share drawn at random, 0 to 1.
+        random_weights: Which candidates have a better chance there, or None.
         candidates: Folder of the candidate set, or empty.
         streams: The feature streams.
         probabilities: (N,) mean probabilities where there is no candidate set.
@@ -95,6 +97,7 @@ class Order:
     budget: int
     seed: int
     random_share: float = 0.0
+    random_weights: RandomWeights | None = None
     candidates: str = ""
     streams: tuple[Stream, ...] = ()
     probabilities: Floats | None = None

@@ -18,6 +18,7 @@ from parfocal_suggestion.digest import environment, pool_digests
 from parfocal_suggestion.nesting import inner_strategies
 from parfocal_suggestion.order import Measure, Order, Predictions, Stream, read_pool
 from parfocal_suggestion.pool import Floats, Ids
+from parfocal_suggestion.random_share import RandomWeights
 from parfocal_suggestion.strategies import strategy_of
 from parfocal_suggestion.suggest import Suggestion, suggest
 
@@ -56,6 +57,7 @@ def replay(store: ObjectStore, project: str, selection: str, *, cancel: CancelFl
             seed=order.seed,
             random_share=order.random_share,
             constraints=order.constraints,
+            random_weights=order.random_weights,
             checkpoint=cancel.check,
         )
     except (InvalidInput, NotFound) as error:
@@ -90,6 +92,7 @@ def stored_order(store: ObjectStore, record: Record) -> Order:
         budget=record.budget,
         seed=record.seed,
         random_share=record.random_share,
+        random_weights=RandomWeights(**record.random_weights) if record.random_weights else None,
         candidates=record.candidates,
         streams=tuple(_stream(stream, cells) for stream in record.streams),
         probabilities=_column(cells, "probability"),

@@ -15,6 +15,7 @@ from parfocal_suggestion.choosing import Gate, choose
 from parfocal_suggestion.constraints import UNCONSTRAINED, Constraints
 from parfocal_suggestion.limits import limits_of
 from parfocal_suggestion.pool import Floats, Ids, Mask, Pool
+from parfocal_suggestion.random_share import Draw, RandomWeights, draw_by_weight
 from parfocal_suggestion.selection import Checkpoint, Selection, Strategy, no_checkpoint
 from parfocal_suggestion.single_thread import single_thread
 from parfocal_suggestion.strategies.random_draw import draw
@@ -49,6 +50,7 @@ class Suggestion:
         selection: What the strategy chose, and how it divided the pool.
         notes: What could not be done as asked, one sentence each.
         gate: What stood against candidates that were not chosen.
+        chances: (B,) float64, the chance of each random pick to be drawn, NaN for the others.
     """
 
     strategy: Strategy
@@ -61,6 +63,7 @@ class Suggestion:
     selection: Selection
     notes: tuple[str, ...]
     gate: Gate
+    chances: NDArray[np.float64]
 
     @property
     def roles(self) -> list[Role]:
@@ -76,17 +79,19 @@ def suggest(
     seed: int,
     random_share: float = 0.0,
     constraints: Constraints = UNCONSTRAINED,
+    random_weights: RandomWeights | None = None,
     checkpoint: Checkpoint = no_checkpoint,
 ) -> Suggestion:
     """Choose `min(budget, available)` candidates, or as many as the constraints admit.
 
-    The random share is drawn first, uniformly from all that is available and from random numbers
-    of its own, so that it is an unbiased sample of the pool whatever the strategy does. The
+    The random share is drawn first, with known chances from all that is available and from random
+    numbers of its own, so that it is an unbiased sample of the pool whatever the strategy does. The
     strategy then chooses from the rest, knowing that the drawn ones will be labelled. Random
     picks are spread evenly: the i-th of r stands at place floor((i + 1/2) B / r) of the B.
 
     Under constraints the draw passes over what they refuse: it is uniform among what they admit
-    at each draw, which is no uniform sample of the pool as soon as one was passed over.
+    at each draw, which is no uniform sample of the pool as soon as one was passed over. A draw with
+    weights is not continued then: there are fewer random picks, and more of the strategy.
 
     Args:
         pool: What to choose from.
@@ -95,6 +100,7 @@ def suggest(
         seed: Not negative; the same inputs and seed give the same suggestion, bit for bit.
         random_share: Share of the picks drawn at random, 0 to 1, rounded half up to a number.
         constraints: What may be chosen together.
+        random_weights: Which candidates have a better chance there; None gives all the same.
         checkpoint: Called between pieces of work.
 
     Raises:
@@ -104,7 +110,9 @@ def suggest(
     gate = Gate(pool, limits_of(constraints, pool, budget))
     admitted = gate.open_part(pool)
     picks = gate.room(admitted, budget)
-    drawn = _draw(admitted, math.floor(random_share * picks + 0.5), gate, seed=seed)
+    count = math.floor(random_share * picks + 0.5)
+    share = _draw(admitted, count, gate, seed=seed, weights=random_weights)
+    drawn = share.candidates
     refused = gate.passed_over
     wanted = min(budget, int(np.count_nonzero(pool.available))) - len(drawn)
     filled = strategy.resolved(admitted, max(1, picks - len(drawn)))
@@ -127,13 +135,19 @@ def suggest(
             *([_RANDOM_REFUSED.format(refused)] if refused else []),
         ),
         gate=gate,
+        chances=_interleave(is_random, share.chances, np.full(len(selection.candidates), np.nan)),
     )
 
 
-def _draw(pool: Pool, count: int, gate: Gate, *, seed: int) -> Ids:
+def _draw(pool: Pool, count: int, gate: Gate, *, seed: int, weights: RandomWeights | None) -> Draw:
+    if weights is not None:
+        share = draw_by_weight(pool, count, seed=seed, weights=weights)
+        taken = gate.take_in_order(pool.rows_of(share.candidates), count)
+        return Draw(share.candidates[taken], share.chances[taken])
     # All of them in the order of the draw, so that passing over some needs no second one.
     order = draw(pool, len(pool), seed=seed, stream="random share")
-    return order[gate.take_in_order(pool.rows_of(order), count)]
+    drawn = order[gate.take_in_order(pool.rows_of(order), count)]
+    return Draw(drawn, np.full(len(drawn), len(drawn) / max(len(order), 1)))
 
 
 def _check(budget: int, random_share: float) -> None:

@@ -25,6 +25,7 @@ from parfocal.common.v1 import artifact_pb2 as artifacts
 from parfocal.labels.v1 import labels_service_pb2 as labels
 from parfocal.labels.v1 import project_pb2, query_pb2
 from parfocal.loop.v1 import round_pb2 as rounds
+from parfocal.suggestion.v1 import selection_pb2, suggestion_service_pb2
 from parfocal_loop.consensus import CLASSES, UNREACHABLE, answers
 from parfocal_loop.lift import lift_of
 from parfocal_loop.live_rounds import LiveRounds
@@ -179,6 +180,37 @@ def test_rounds_of_one_model_are_pooled_and_three_models_give_advice(tmp_path: P
         gain = advice.gain_per_hundred_labels
         assert gain.lower < gain.value < gain.upper
         assert 0 < advice.worthwhile_probability < 1
+
+    run(tmp_path, test)
+
+
+def test_answers_drawn_with_unequal_chances_count_for_what_they_stand_for(tmp_path: Path) -> None:
+    async def test(loop: Loop) -> None:
+        weights = selection_pb2.RandomWeights(measure="mean_probability", strength=0.9)
+        spec = spec_of(
+            loop.lab.write_set("set", apart(30)),
+            budget=16,
+            random_share=0.5,
+            random_weights=weights,
+        )
+        queries = await loop.begin("r1", spec)
+        drawn = of(queries, query_pb2.QUERY_ROLE_RANDOM)
+        await loop.answer(drawn[:3], FALSE)
+        await loop.answer(drawn[3:], TRUE)
+        await loop.answer(of(queries, query_pb2.QUERY_ROLE_STRATEGY), TRUE)
+        status = (await loop.done("r1")).status
+        request = suggestion_service_pb2.GetSelectionRequest(name=status.selection)
+        selection = await loop.lab.means.peers.suggestion.GetSelection(request)
+
+        counts = {one.candidate: 1 / one.inclusion_probability for one in selection.picks}
+        wrong = sum(counts[query.candidate] for query in drawn[:3])
+        every = sum(counts[query.candidate] for query in drawn)
+        assert selection.random_weights == weights
+        assert status.lift.random.rate.value == pytest.approx(wrong / every)
+        assert status.lift.random.rate.value != pytest.approx(3 / 8, abs=1e-4)
+        assert status.accuracy.accuracy == pytest.approx(1 - wrong / every)
+        assert 0 < status.accuracy.effective_labels < 8
+        assert status.lift.strategy.rate.value == 0
 
     run(tmp_path, test)
 

@@ -14,6 +14,7 @@ from parfocal.loop.v1 import job_pb2 as jobs
 from parfocal.loop.v1 import loop_service_pb2 as service
 from parfocal.loop.v1 import round_pb2 as rounds
 from parfocal.loop.v1.loop_service_pb2_grpc import LoopServiceStub
+from parfocal.suggestion.v1 import selection_pb2 as selections
 from parfocal.suggestion.v1 import strategy_pb2 as strategies
 from parfocal_loop.app import build
 from parfocal_loop.config import LoopConfig
@@ -172,6 +173,16 @@ def shares_of(strategy: strategies.Strategy) -> strategies.Strategy:
             spec(stopping=rounds.StoppingRule(patience=101)),
             "ERROR_REASON_INVALID_FIELD",
             "round.spec.stopping.patience",
+        ),
+        (
+            spec(random_weights=selections.RandomWeights(strength=0.5)),
+            "ERROR_REASON_INVALID_NAME",
+            "round.spec.random_weights.measure",
+        ),
+        (
+            spec(random_weights=selections.RandomWeights(measure="area", strength=0.95)),
+            "ERROR_REASON_INVALID_FIELD",
+            "round.spec.random_weights.strength",
         ),
         (
             spec(base_model=artifacts.ModelVersion(name="../mito")),

@@ -112,6 +112,7 @@ def test_a_selection_lies_in_the_store_with_reasons(
     assert selection.path == "projects/demo/selections/round-1.parquet"
     assert table.column_names == [
         "candidate", "rank", "role", "score", "cell", "cell_size", "cluster", "distance", "reason",
+        "inclusion_probability",
     ]  # fmt: skip
     assert table.column("candidate").to_pylist() == [pick.candidate for pick in selection.picks]
     assert reason["encoders"] == {"image": "image-encoder-1", "mask": "mask-encoder-1"}

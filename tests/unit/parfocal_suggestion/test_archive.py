@@ -20,7 +20,8 @@ from parfocal_runtime.tasks import CancelFlag
 from parfocal_suggestion.archive import RECORD, Stored, load
 from parfocal_suggestion.explain import explain
 from parfocal_suggestion.making import make_selection
-from parfocal_suggestion.order import Order, Stream
+from parfocal_suggestion.order import Measure, Order, Stream
+from parfocal_suggestion.random_share import RandomWeights
 from parfocal_suggestion.replay import replay
 from parfocal_suggestion.strategies.entropy import Entropy
 from parfocal_suggestion.strategies.two_stream import TwoStream
@@ -220,3 +221,18 @@ def test_random_picks_explain_themselves(store: ObjectStore) -> None:
     texts = [each.text for each in explain(store, "demo", "first", np.empty(0, np.int64))]
 
     assert sum(text.startswith("Drawn at random before two-stream chose") for text in texts) == 1
+
+
+def test_a_share_by_foreground_is_kept_replayed_and_part_of_the_wish(store: ObjectStore) -> None:
+    measures = (Measure("foreground", inline=np.linspace(0, 1, 30, dtype=np.float32)),)
+    order = replace(ORDER, measures=measures, random_weights=RandomWeights("foreground", 0.7))
+    stored = make(store, order)
+
+    again = replay(store, "demo", "first", cancel=CancelFlag())
+
+    assert stored.record.random_weights == {"measure": "foreground", "strength": 0.7}
+    assert again.identical
+    chances = stored.picks.column("inclusion_probability").to_numpy()
+    assert int(np.isfinite(chances).sum()) == 1
+    with pytest.raises(AlreadyExists):
+        make(store, replace(order, random_weights=None))

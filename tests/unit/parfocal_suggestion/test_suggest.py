@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import suggestion_pools
 from parfocal_runtime.errors import InvalidInput
 from parfocal_suggestion.pool import Pool
+from parfocal_suggestion.random_share import RandomWeights, draw_by_weight
 from parfocal_suggestion.reasons import reasons
 from parfocal_suggestion.strategies import STRATEGIES
 from parfocal_suggestion.strategies.core_set import CoreSet
@@ -65,6 +66,28 @@ def test_the_random_share_is_uniform_over_the_unlabelled() -> None:
     # 100 expected of each of ten, binomial sd 9.
     assert counts[:2].tolist() == [0, 0]
     assert np.all(np.abs(counts[2:] - 100) < 45)
+
+
+def test_every_pick_of_the_random_share_keeps_its_chance() -> None:
+    pool = pool_of(20, labelled=(0, 1))
+
+    found = suggest(pool, Entropy(), 9, seed=3, random_share=1 / 3)
+
+    assert found.chances[found.is_random].tolist() == [3 / 18] * 3
+    assert np.isnan(found.chances[~found.is_random]).all()
+
+
+def test_a_share_by_foreground_leaves_the_strategy_to_choose_from_the_rest() -> None:
+    pool = Pool.of(range(30), probabilities=np.linspace(0.5, 1, 30), measures={"fg": np.arange(30)})
+    weights = RandomWeights("fg", 0.9)
+
+    found = suggest(pool, Entropy(), 10, seed=3, random_share=0.4, random_weights=weights)
+
+    drawn = draw_by_weight(pool, 4, seed=3, weights=weights)
+    assert found.candidates[found.is_random].tolist() == drawn.candidates.tolist()
+    assert found.chances[found.is_random].tolist() == drawn.chances.tolist()
+    rest = [each for each in range(30) if each not in set(drawn.candidates.tolist())]
+    assert found.candidates[~found.is_random].tolist() == rest[:6]
 
 
 @given(

@@ -13,6 +13,7 @@ from parfocal.common.v1 import artifact_pb2 as _artifact_pb2
 from parfocal.common.v1 import geometry_pb2 as _geometry_pb2
 from parfocal.inference.v1 import inference_service_pb2 as _inference_service_pb2
 from parfocal.suggestion.v1 import constraints_pb2 as _constraints_pb2
+from parfocal.suggestion.v1 import selection_pb2 as _selection_pb2
 from parfocal.suggestion.v1 import strategy_pb2 as _strategy_pb2
 from parfocal.training.v1 import training_service_pb2 as _training_service_pb2
 import builtins as _builtins
@@ -173,6 +174,7 @@ class RoundSpec(_message.Message):
     CONFIDENCE_LEVEL_FIELD_NUMBER: _builtins.int
     STOPPING_FIELD_NUMBER: _builtins.int
     CONSTRAINTS_FIELD_NUMBER: _builtins.int
+    RANDOM_WEIGHTS_FIELD_NUMBER: _builtins.int
     candidates: _builtins.str
     """Optional. Folder of a candidate set to use; then nothing is segmented or proposed."""
     budget: _builtins.int
@@ -223,6 +225,13 @@ class RoundSpec(_message.Message):
     def constraints(self) -> _constraints_pb2.Constraints:
         """Limits on what is put to people together."""
 
+    @_builtins.property
+    def random_weights(self) -> _selection_pb2.RandomWeights:
+        """Draws the random share with unequal, known chances, by a column of the candidate table such
+        as `area` or `mean_probability`. Estimates count each answer accordingly. Unset means equal
+        chances.
+        """
+
     def __init__(
         self,
         *,
@@ -241,10 +250,11 @@ class RoundSpec(_message.Message):
         confidence_level: _builtins.float = ...,
         stopping: Global___StoppingRule | None = ...,
         constraints: _constraints_pb2.Constraints | None = ...,
+        random_weights: _selection_pb2.RandomWeights | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "constraints", b"constraints", "proposal", b"proposal", "stopping", b"stopping", "strategy", b"strategy", "training", b"training"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "constraints", b"constraints", "proposal", b"proposal", "random_weights", b"random_weights", "stopping", b"stopping", "strategy", b"strategy", "training", b"training"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "budget", b"budget", "candidates", b"candidates", "confidence_level", b"confidence_level", "constraints", b"constraints", "encoders", b"encoders", "history", b"history", "images", b"images", "priority", b"priority", "proposal", b"proposal", "random_share", b"random_share", "seed", b"seed", "stopping", b"stopping", "strategy", b"strategy", "training", b"training"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "budget", b"budget", "candidates", b"candidates", "confidence_level", b"confidence_level", "constraints", b"constraints", "encoders", b"encoders", "history", b"history", "images", b"images", "priority", b"priority", "proposal", b"proposal", "random_share", b"random_share", "random_weights", b"random_weights", "seed", b"seed", "stopping", b"stopping", "strategy", b"strategy", "training", b"training"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -909,7 +919,9 @@ class AccuracyEstimate(_message.Message):
     right: _builtins.int
     """Labels that say True."""
     accuracy: _builtins.float
-    """The share of right ones; NaN where there are no labels."""
+    """The share of right ones, of the candidates that they stand for where the random share was
+    drawn with unequal chances; NaN where there are no labels.
+    """
     lower: _builtins.float
     """Lower end of the interval; NaN where there are no labels."""
     upper: _builtins.float

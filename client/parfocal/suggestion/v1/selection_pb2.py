@@ -27,17 +27,19 @@ from parfocal.suggestion.v1 import constraints_pb2 as parfocal_dot_suggestion_do
 from parfocal.suggestion.v1 import strategy_pb2 as parfocal_dot_suggestion_dot_v1_dot_strategy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&parfocal/suggestion/v1/selection.proto\x12\x16parfocal.suggestion.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a(parfocal/suggestion/v1/constraints.proto\x1a%parfocal/suggestion/v1/strategy.proto\"\x88\x03\n\tSelection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x32\n\x08strategy\x18\x03 \x01(\x0b\x32 .parfocal.suggestion.v1.Strategy\x12\x18\n\x10strategy_version\x18\x04 \x01(\t\x12\x0e\n\x06\x62udget\x18\x05 \x01(\x05\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x12\x14\n\x0crandom_share\x18\x07 \x01(\x01\x12\x0c\n\x04pool\x18\x08 \x01(\x03\x12\x14\n\x0cinput_sha256\x18\t \x01(\t\x12+\n\x05picks\x18\n \x03(\x0b\x32\x1c.parfocal.suggestion.v1.Pick\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncells_path\x18\x0c \x01(\t\x12\x38\n\x0b\x63onstraints\x18\r \x01(\x0b\x32#.parfocal.suggestion.v1.Constraints\x12\r\n\x05notes\x18\x0e \x03(\t\"\xba\x01\n\x04Pick\x12\x11\n\tcandidate\x18\x01 \x01(\x03\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12.\n\x04role\x18\x03 \x01(\x0e\x32 .parfocal.suggestion.v1.PickRole\x12\r\n\x05score\x18\x04 \x01(\x01\x12\x0c\n\x04\x63\x65ll\x18\x05 \x01(\x05\x12\x11\n\tcell_size\x18\x06 \x01(\x05\x12\x0f\n\x07\x63luster\x18\x07 \x01(\x05\x12\x10\n\x08\x64istance\x18\x08 \x01(\x01\x12\x0e\n\x06reason\x18\t \x01(\t*S\n\x08PickRole\x12\x19\n\x15PICK_ROLE_UNSPECIFIED\x10\x00\x12\x16\n\x12PICK_ROLE_STRATEGY\x10\x01\x12\x14\n\x10PICK_ROLE_RANDOM\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&parfocal/suggestion/v1/selection.proto\x12\x16parfocal.suggestion.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a(parfocal/suggestion/v1/constraints.proto\x1a%parfocal/suggestion/v1/strategy.proto\"\xc7\x03\n\tSelection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x32\n\x08strategy\x18\x03 \x01(\x0b\x32 .parfocal.suggestion.v1.Strategy\x12\x18\n\x10strategy_version\x18\x04 \x01(\t\x12\x0e\n\x06\x62udget\x18\x05 \x01(\x05\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x12\x14\n\x0crandom_share\x18\x07 \x01(\x01\x12\x0c\n\x04pool\x18\x08 \x01(\x03\x12\x14\n\x0cinput_sha256\x18\t \x01(\t\x12+\n\x05picks\x18\n \x03(\x0b\x32\x1c.parfocal.suggestion.v1.Pick\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncells_path\x18\x0c \x01(\t\x12\x38\n\x0b\x63onstraints\x18\r \x01(\x0b\x32#.parfocal.suggestion.v1.Constraints\x12\r\n\x05notes\x18\x0e \x03(\t\x12=\n\x0erandom_weights\x18\x0f \x01(\x0b\x32%.parfocal.suggestion.v1.RandomWeights\"2\n\rRandomWeights\x12\x0f\n\x07measure\x18\x01 \x01(\t\x12\x10\n\x08strength\x18\x02 \x01(\x01\"\xd9\x01\n\x04Pick\x12\x11\n\tcandidate\x18\x01 \x01(\x03\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12.\n\x04role\x18\x03 \x01(\x0e\x32 .parfocal.suggestion.v1.PickRole\x12\r\n\x05score\x18\x04 \x01(\x01\x12\x0c\n\x04\x63\x65ll\x18\x05 \x01(\x05\x12\x11\n\tcell_size\x18\x06 \x01(\x05\x12\x0f\n\x07\x63luster\x18\x07 \x01(\x05\x12\x10\n\x08\x64istance\x18\x08 \x01(\x01\x12\x0e\n\x06reason\x18\t \x01(\t\x12\x1d\n\x15inclusion_probability\x18\n \x01(\x01*S\n\x08PickRole\x12\x19\n\x15PICK_ROLE_UNSPECIFIED\x10\x00\x12\x16\n\x12PICK_ROLE_STRATEGY\x10\x01\x12\x14\n\x10PICK_ROLE_RANDOM\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parfocal.suggestion.v1.selection_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PICKROLE']._serialized_start=764
-  _globals['_PICKROLE']._serialized_end=847
+  _globals['_PICKROLE']._serialized_start=910
+  _globals['_PICKROLE']._serialized_end=993
   _globals['_SELECTION']._serialized_start=181
-  _globals['_SELECTION']._serialized_end=573
-  _globals['_PICK']._serialized_start=576
-  _globals['_PICK']._serialized_end=762
+  _globals['_SELECTION']._serialized_end=636
+  _globals['_RANDOMWEIGHTS']._serialized_start=638
+  _globals['_RANDOMWEIGHTS']._serialized_end=688
+  _globals['_PICK']._serialized_start=691
+  _globals['_PICK']._serialized_end=908
 # @@protoc_insertion_point(module_scope)

@@ -66,6 +66,7 @@ class Selection(_message.Message):
     CELLS_PATH_FIELD_NUMBER: _builtins.int
     CONSTRAINTS_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    RANDOM_WEIGHTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Format: `projects/{project}/selections/{selection}`."""
     path: _builtins.str
@@ -108,6 +109,10 @@ class Selection(_message.Message):
         that passed over draws of the random share; empty where nothing.
         """
 
+    @_builtins.property
+    def random_weights(self) -> Global___RandomWeights:
+        """How the random share was drawn; unset where all candidates had the same chance."""
+
     def __init__(
         self,
         *,
@@ -125,14 +130,46 @@ class Selection(_message.Message):
         cells_path: _builtins.str = ...,
         constraints: _constraints_pb2.Constraints | None = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
+        random_weights: Global___RandomWeights | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["constraints", b"constraints", "create_time", b"create_time", "strategy", b"strategy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["constraints", b"constraints", "create_time", b"create_time", "random_weights", b"random_weights", "strategy", b"strategy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "cells_path", b"cells_path", "constraints", b"constraints", "create_time", b"create_time", "input_sha256", b"input_sha256", "name", b"name", "notes", b"notes", "path", b"path", "picks", b"picks", "pool", b"pool", "random_share", b"random_share", "seed", b"seed", "strategy", b"strategy", "strategy_version", b"strategy_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "cells_path", b"cells_path", "constraints", b"constraints", "create_time", b"create_time", "input_sha256", b"input_sha256", "name", b"name", "notes", b"notes", "path", b"path", "picks", b"picks", "pool", b"pool", "random_share", b"random_share", "random_weights", b"random_weights", "seed", b"seed", "strategy", b"strategy", "strategy_version", b"strategy_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Selection: _TypeAlias = Selection  # noqa: Y015
+
+@_typing.final
+class RandomWeights(_message.Message):
+    """A random share of which candidates with much of a measure, such as foreground, are likelier
+    members. Each keeps the chance that it had, so that estimates can be without bias: every pick
+    counts one over its chance.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEASURE_FIELD_NUMBER: _builtins.int
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    measure: _builtins.str
+    """Required. Name of a measure of the candidates that is not negative."""
+    strength: _builtins.float
+    """How much of the chance follows the measure, above 0 and at most 0.9; the rest is the same for
+    all. Default 0.5.
+    """
+    def __init__(
+        self,
+        *,
+        measure: _builtins.str = ...,
+        strength: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["measure", b"measure", "strength", b"strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RandomWeights: _TypeAlias = RandomWeights  # noqa: Y015
 
 @_typing.final
 class Pick(_message.Message):
@@ -149,6 +186,7 @@ class Pick(_message.Message):
     CLUSTER_FIELD_NUMBER: _builtins.int
     DISTANCE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    INCLUSION_PROBABILITY_FIELD_NUMBER: _builtins.int
     candidate: _builtins.int
     """The candidate's number in its set."""
     rank: _builtins.int
@@ -167,6 +205,10 @@ class Pick(_message.Message):
     """Distance to its centre, in the units of the features; NaN where there is none."""
     reason: _builtins.str
     """The reason, as a JSON object with the keys of docs/reasons.md."""
+    inclusion_probability: _builtins.float
+    """Of the random share: the chance that it had of being drawn. NaN for picks of the strategy, 0
+    in selections of earlier versions, where it is the same for all of the share.
+    """
     def __init__(
         self,
         *,
@@ -179,10 +221,11 @@ class Pick(_message.Message):
         cluster: _builtins.int = ...,
         distance: _builtins.float = ...,
         reason: _builtins.str = ...,
+        inclusion_probability: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "cell", b"cell", "cell_size", b"cell_size", "cluster", b"cluster", "distance", b"distance", "rank", b"rank", "reason", b"reason", "role", b"role", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "cell", b"cell", "cell_size", b"cell_size", "cluster", b"cluster", "distance", b"distance", "inclusion_probability", b"inclusion_probability", "rank", b"rank", "reason", b"reason", "role", b"role", "score", b"score"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,6 +10,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from parfocal.common.v1 import artifact_pb2 as _artifact_pb2
 from parfocal.suggestion.v1 import constraints_pb2 as _constraints_pb2
+from parfocal.suggestion.v1 import selection_pb2 as _selection_pb2
 from parfocal.suggestion.v1 import strategy_pb2 as _strategy_pb2
 import builtins as _builtins
 import sys
@@ -269,6 +270,7 @@ class SuggestRequest(_message.Message):
     BASE_MODEL_FIELD_NUMBER: _builtins.int
     PREDICTIONS_FIELD_NUMBER: _builtins.int
     MEASURES_FIELD_NUMBER: _builtins.int
+    RANDOM_WEIGHTS_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """Required. Format: `projects/{project}`."""
     selection_id: _builtins.str
@@ -319,6 +321,10 @@ class SuggestRequest(_message.Message):
     def measures(self) -> _containers.RepeatedCompositeFieldContainer[Global___Measure]:
         """Numbers by name, for strategies that rank by them."""
 
+    @_builtins.property
+    def random_weights(self) -> _selection_pb2.RandomWeights:
+        """Draws the random share with unequal, known chances. Unset means equal ones."""
+
     def __init__(
         self,
         *,
@@ -337,10 +343,11 @@ class SuggestRequest(_message.Message):
         base_model: _artifact_pb2.ModelVersion | None = ...,
         predictions: Global___Predictions | None = ...,
         measures: _abc.Iterable[Global___Measure] | None = ...,
+        random_weights: _selection_pb2.RandomWeights | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "constraints", b"constraints", "predictions", b"predictions", "strategy", b"strategy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "constraints", b"constraints", "predictions", b"predictions", "random_weights", b"random_weights", "strategy", b"strategy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "budget", b"budget", "candidates", b"candidates", "constraints", b"constraints", "excluded", b"excluded", "features", b"features", "labelled", b"labelled", "measures", b"measures", "parent", b"parent", "predictions", b"predictions", "probabilities", b"probabilities", "random_share", b"random_share", "seed", b"seed", "selection_id", b"selection_id", "strategy", b"strategy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "budget", b"budget", "candidates", b"candidates", "constraints", b"constraints", "excluded", b"excluded", "features", b"features", "labelled", b"labelled", "measures", b"measures", "parent", b"parent", "predictions", b"predictions", "probabilities", b"probabilities", "random_share", b"random_share", "random_weights", b"random_weights", "seed", b"seed", "selection_id", b"selection_id", "strategy", b"strategy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
