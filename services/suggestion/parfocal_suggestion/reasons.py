@@ -66,10 +66,11 @@ def _parts(suggestion: Suggestion) -> list[dict[str, object]]:
 
 def _cells(suggestion: Suggestion, rows: Rows) -> list[dict[str, object]]:
     selection = suggestion.selection
-    sizes = cell_sizes(selection.cells)
+    sizes, outer = cell_sizes(selection.cells), cell_sizes(selection.clusters)
     return [
         {
             "cluster": int(selection.clusters[row]),
+            "cluster_size": int(outer[row]),
             "cell": int(selection.cells[row]),
             "cell_size": int(sizes[row]),
             "distance": _number(selection.distances[row]),

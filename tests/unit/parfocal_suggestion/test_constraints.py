@@ -24,8 +24,10 @@ from parfocal_suggestion.selection import Strategy
 from parfocal_suggestion.strategies import STRATEGIES
 from parfocal_suggestion.strategies.core_set import CoreSet
 from parfocal_suggestion.strategies.entropy import Entropy
+from parfocal_suggestion.strategies.probcover import ProbCover
 from parfocal_suggestion.strategies.random_draw import RandomDraw
 from parfocal_suggestion.strategies.two_stream import TwoStream
+from parfocal_suggestion.strategies.typiclust import TypiClust
 from parfocal_suggestion.suggest import Suggestion, suggest
 from suggestion_pools import measures, views
 
@@ -182,6 +184,28 @@ def test_core_set_does_not_take_what_is_blocked_for_a_centre() -> None:
 
     assert free.candidates.tolist() == [1]
     assert pending.candidates.tolist() == [3]
+
+
+def test_what_is_blocked_covers_nothing() -> None:
+    pool = pool_of(labelled=(3, 17))
+    rest = np.delete(np.arange(COUNT), np.arange(20, 30))
+
+    for strategy in (CoreSet(), ProbCover(radius=1.5)):
+        blocked = strategy.select(pool.with_blocked(np.arange(20, 30)), 6, seed=0)
+        absent = strategy.select(pool.only(rest), 6, seed=0)
+        assert blocked.candidates.tolist() == absent.candidates.tolist()
+
+
+def test_what_is_blocked_is_no_label_of_its_cluster() -> None:
+    points = np.concatenate([np.linspace(0, 1, 12), np.linspace(50, 51, 8)])[:, None]
+    pool = Pool.of(range(20), streams={"a": points})
+    strategy = TypiClust(clusters=2)
+
+    free = strategy.select(pool.with_blocked(np.arange(6)), 1, seed=0)
+    pending = strategy.select(pool.with_pending(np.arange(6)), 1, seed=0)
+
+    assert free.candidates[0] < 12
+    assert pending.candidates[0] >= 12
 
 
 def test_the_random_share_is_uniform_among_what_the_limits_admit() -> None:

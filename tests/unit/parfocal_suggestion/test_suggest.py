@@ -152,8 +152,8 @@ def test_a_reason_says_all_that_is_known() -> None:
     assert pool.probabilities is not None
     chance = float(pool.probabilities[row])
     assert list(first) == [
-        "strategy", "version", "seed", "encoders", "model", "role", "score", "cluster", "cell",
-        "cell_size", "distance", "nearest_labelled", "confidence",
+        "strategy", "version", "seed", "encoders", "model", "role", "score", "cluster",
+        "cluster_size", "cell", "cell_size", "distance", "nearest_labelled", "confidence",
     ]  # fmt: skip
     assert first["cell_size"] == np.count_nonzero(found.selection.cells == first["cell"])
     assert first["nearest_labelled"]["candidate"] == 7

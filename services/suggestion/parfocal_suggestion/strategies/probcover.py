@@ -79,7 +79,12 @@ class ProbCover:
         strategy = self.resolved(pool, budget)
         free = np.flatnonzero(pool.available)
         rows, scores = greedy_cover(
-            features, pool.available, min(budget, len(free)), strategy.radius, checkpoint=checkpoint
+            features,
+            pool.available,
+            min(budget, len(free)),
+            strategy.radius,
+            taken=pool.taken,
+            checkpoint=checkpoint,
         )
         left = np.setdiff1d(free, rows)
         keys = bit_generator(seed, self.name).random_raw(len(left))
@@ -98,15 +103,18 @@ def greedy_cover(
     count: int,
     radius: float,
     *,
+    taken: Mask | None = None,
     checkpoint: Checkpoint = no_checkpoint,
 ) -> tuple[Rows, Floats]:
     """Choose points that cover the most of what is not covered, until all is.
 
     Args:
         features: (N, d) float32.
-        available: (N,) True where a point may be chosen; all others cover from the start.
+        available: (N,) True where a point may be chosen.
         count: Most points to choose.
         radius: Two points that are not farther apart cover each other.
+        taken: (N,) True where a point covers from the start; all that are not available if None.
+            What is neither covers nothing and need not be covered.
         checkpoint: Called once per block and per pick.
 
     Returns:
@@ -114,8 +122,9 @@ def greedy_cover(
     """
     free = np.flatnonzero(available)
     balls = _Balls(features, free, radius)
+    covering = ~available if taken is None else taken
     uncovered = available.copy()
-    uncovered[free[balls.count(np.flatnonzero(~available), checkpoint) > 0]] = False
+    uncovered[free[balls.count(np.flatnonzero(covering), checkpoint) > 0]] = False
     degrees = balls.count(np.flatnonzero(uncovered), checkpoint)
     rows: list[int] = []
     covered: list[int] = []

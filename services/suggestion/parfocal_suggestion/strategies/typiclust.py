@@ -110,13 +110,14 @@ class TypiClust:
     ) -> tuple[NDArray[np.intp], Floats]:
         available = pool.available
         sizes = np.bincount(groups.labels, minlength=groups.k)
-        labels = np.bincount(groups.labels[~available], minlength=groups.k)
+        labels = np.bincount(groups.labels[pool.taken], minlength=groups.k)
+        left = np.bincount(groups.labels[available], minlength=groups.k)
         ends = np.cumsum(sizes)
         members = np.argsort(groups.labels, kind="stable")
         queue = [
             (bool(size < self.smallest_cluster), int(count), -int(size), cluster)
             for cluster, (size, count) in enumerate(zip(sizes, labels, strict=True))
-            if count < size
+            if left[cluster]
         ]
         heapq.heapify(queue)
         waiting: dict[int, list[tuple[int, float]]] = {}
