@@ -23,6 +23,7 @@ from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tables import create_table, read_table, table_bytes
 from parfocal_suggestion.pool import Floats, Pool
 from parfocal_suggestion.reasons import cell_sizes
+from parfocal_suggestion.strategies import STRATEGIES
 from parfocal_suggestion.suggest import Suggestion
 
 RECORD = b"parfocal.selection"
@@ -116,8 +117,10 @@ class Record:
             "model",
             "constraints",
         )
+        wish = {part: getattr(self, part) for part in parts}
+        wish["requested"] = _filled(self.strategy, self.requested)
         # As JSON, which knows no tuples: one of the two may have been read.
-        return {part: json.loads(json.dumps(getattr(self, part))) for part in parts}
+        return {part: json.loads(json.dumps(value)) for part, value in wish.items()}
 
 
 @dataclass(frozen=True)
@@ -261,6 +264,13 @@ def _limits(suggestion: Suggestion, inside: Any) -> pa.Array:
     closed = np.flatnonzero(suggestion.gate.closed_by >= 0)
     why[np.flatnonzero(inside)[closed]] = [suggestion.gate.why(row) for row in closed.tolist()]
     return pa.array(why, pa.string()).dictionary_encode()
+
+
+def _filled(strategy: str, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Add the parameters that came after a selection was made, at their defaults."""
+    if strategy not in STRATEGIES:
+        return parameters
+    return {**asdict(STRATEGIES[strategy]()), **parameters}
 
 
 def _spread(values: Any, inside: Any, outside: Any) -> Any:

@@ -85,6 +85,7 @@ def query_cells(
     seed: int,
     n_init: int,
     checkpoint: Checkpoint,
+    among: Mask | None = None,
 ) -> Selection:
     """Choose the representatives of every cell, in order of cell, then distance to its centre.
 
@@ -99,9 +100,10 @@ def query_cells(
         seed: Seed of the selection.
         n_init: Starts of each k-means.
         checkpoint: Called once per cell.
+        among: (N,) True where a member may be asked about, if not all that are available may.
     """
     distances = distances_to(features, cells.centres, cells.cells)
-    free = np.flatnonzero(pool.available)
+    free = np.flatnonzero(pool.available if among is None else among)
     members = free[np.argsort(cells.cells[free], kind="stable")]
     sizes = np.bincount(cells.cells[free], minlength=len(cells.centres))
     shares = allot(sizes, budget)

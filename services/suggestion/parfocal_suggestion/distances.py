@@ -108,7 +108,7 @@ def mean_distance_to_nearest(points: Floats, count: int) -> Floats:
         points: (N, d), N > `count`.
         count: Neighbours, at least 1.
     """
-    centred = points - points.mean(axis=0, dtype=np.float64).astype(np.float32)
+    centred = points - middle(points)
     norms = squared_norms(centred)
     means = np.empty(len(points), np.float32)
     step = max(1, _ENTRIES // (len(points) + count * points.shape[1]))

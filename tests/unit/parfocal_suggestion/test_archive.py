@@ -134,6 +134,25 @@ def test_other_libraries_with_the_same_picks_are_no_difference(store: ObjectStor
     assert replay(store, "demo", "first", cancel=CancelFlag()).identical
 
 
+def test_a_selection_from_before_a_parameter_is_the_same_wish_and_replays(
+    store: ObjectStore,
+) -> None:
+    first = make(store)
+
+    def older(record: dict[str, Any]) -> None:
+        for parameters in (record["requested"], record["parameters"]):
+            parameters.pop("avoid_overrepresented")
+        for key in ("predictions", "views", "measures"):
+            record.pop(key)
+
+    rewrite(store, older)
+
+    assert table_bytes(make(store).picks.replace_schema_metadata()) == table_bytes(
+        first.picks.replace_schema_metadata()
+    )
+    assert replay(store, "demo", "first", cancel=CancelFlag()).identical
+
+
 def test_keys_of_later_releases_are_passed_over(store: ObjectStore) -> None:
     make(store)
     rewrite(store, lambda record: record.update(invented_later=1))

@@ -34,12 +34,13 @@ def test_numbers_arrive_under_their_own_name() -> None:
             second_clusters=3,
             queries_per_cell=4,
             starts=5,
+            avoid_overrepresented=True,
         )
     )
 
     assert asdict(strategy_from_pb(message)) == {
         "first_stream": "a", "second_stream": "b", "first_clusters": 2, "second_clusters": 3,
-        "queries_per_cell": 4, "starts": 5,
+        "queries_per_cell": 4, "starts": 5, "avoid_overrepresented": True,
     }  # fmt: skip
 
 

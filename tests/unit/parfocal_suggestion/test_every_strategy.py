@@ -14,10 +14,18 @@ from parfocal_runtime.tasks import CancelFlag
 from parfocal_suggestion.pool import Pool
 from parfocal_suggestion.selection import Selection, Strategy
 from parfocal_suggestion.strategies import STRATEGIES
+from parfocal_suggestion.strategies.acft import Acft
+from parfocal_suggestion.strategies.two_stream import TwoStream
 from suggestion_pools import alike, points, pool_of
 
+VARIANTS = {
+    "acft-diversity": Acft(entropy_weight=0, diversity_weight=1, mode="normalised"),
+    "two-stream-avoiding": TwoStream(avoid_overrepresented=True),
+}
 every_strategy = pytest.mark.parametrize(
-    "strategy", [make() for make in STRATEGIES.values()], ids=list(STRATEGIES)
+    "strategy",
+    [*(make() for make in STRATEGIES.values()), *VARIANTS.values()],
+    ids=[*STRATEGIES, *VARIANTS],
 )
 
 

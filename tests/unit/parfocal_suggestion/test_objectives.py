@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from parfocal_suggestion.pool import Ids, Pool
 from parfocal_suggestion.strategies import STRATEGIES
+from parfocal_suggestion.strategies.probcover import ProbCover
 from suggestion_pools import points
 
 COUNT, BUDGET, SEEDS = 240, 24, 20
@@ -39,6 +40,7 @@ VIEWS = POOL.views().astype(np.float64)
 MEAN = VIEWS.mean(axis=1)
 
 
+RADIUS = ProbCover().resolved(POOL, BUDGET).radius
 ALL_GAPS = np.linalg.norm(POOL.stream("mask")[:, None] - POOL.stream("mask")[None], axis=2)
 
 
@@ -96,7 +98,7 @@ OBJECTIVES: dict[str, Callable[[Ids], float]] = {
     "sequence": mean_of(nats(MEAN)),
     "shares": mean_of(nats(MEAN)),
     "power-bald": mean_of(nats(MEAN) - nats(VIEWS).mean(axis=1)),
-    "probcover": lambda picks: float(np.mean(gaps("mask")(picks) <= 1.0)),
+    "probcover": lambda picks: float(np.mean(gaps("mask")(picks) <= RADIUS)),
     "two-stream": near("mask", "image"),
     "typiclust": lambda picks: -float(np.mean(np.sort(ALL_GAPS[picks], axis=1)[:, 1:11])),
 }

@@ -337,6 +337,7 @@ class TwoStreamStrategy(_message.Message):
     SECOND_CLUSTERS_FIELD_NUMBER: _builtins.int
     QUERIES_PER_CELL_FIELD_NUMBER: _builtins.int
     STARTS_FIELD_NUMBER: _builtins.int
+    AVOID_OVERREPRESENTED_FIELD_NUMBER: _builtins.int
     first_stream: _builtins.str
     """Name of the stream of the outer clusters. Default `mask`."""
     second_stream: _builtins.str
@@ -351,6 +352,10 @@ class TwoStreamStrategy(_message.Message):
     """Queries per cell. Default: 5 for budgets from 500, 3 below."""
     starts: _builtins.int
     """Starts of each k-means, at most 100; the best is kept. Default: 10, fewer for large pools."""
+    avoid_overrepresented: _builtins.bool
+    """Whether, in outer clusters with more than their even share of labels, to ask only about the
+    candidates farthest from the labelled ones.
+    """
     def __init__(
         self,
         *,
@@ -360,10 +365,11 @@ class TwoStreamStrategy(_message.Message):
         second_clusters: _builtins.int = ...,
         queries_per_cell: _builtins.int = ...,
         starts: _builtins.int = ...,
+        avoid_overrepresented: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_clusters", b"first_clusters", "first_stream", b"first_stream", "queries_per_cell", b"queries_per_cell", "second_clusters", b"second_clusters", "second_stream", b"second_stream", "starts", b"starts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["avoid_overrepresented", b"avoid_overrepresented", "first_clusters", b"first_clusters", "first_stream", b"first_stream", "queries_per_cell", b"queries_per_cell", "second_clusters", b"second_clusters", "second_stream", b"second_stream", "starts", b"starts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from parfocal_suggestion.distances import squared_norms
+from parfocal_suggestion.distances import middle, squared_norms
 from parfocal_suggestion.kmeans import k_means
 from parfocal_suggestion.pool import Floats, Mask, Pool, Rows
 from parfocal_suggestion.seeds import bit_generator, derived_seed
@@ -76,6 +76,8 @@ class ProbCover:
             InvalidInput: If there is no such stream.
         """
         features = pool.stream(self.stream)
+        if not np.any(pool.available):
+            return Selection.nothing(pool)
         strategy = self.resolved(pool, budget)
         free = np.flatnonzero(pool.available)
         rows, scores = greedy_cover(
@@ -158,7 +160,7 @@ def pure_radius(features: Floats, *, clusters: int, purity: float) -> float:
     if not len(features):
         return 0.0
     groups = k_means(features, clusters, seed=derived_seed(0, "pure radius"), n_init=1)
-    centred = features - features.mean(axis=0, dtype=np.float64).astype(np.float32)
+    centred = features - middle(features)
     norms = squared_norms(centred)
     if groups.k == 1:
         return float(np.sqrt(norms.mean(dtype=np.float64)))
@@ -177,7 +179,7 @@ class _Balls:
     """Which of the free points lie within a radius of which points."""
 
     def __init__(self, features: Floats, free: Rows, radius: float) -> None:
-        self._all = features - features.mean(axis=0, dtype=np.float64).astype(np.float32)
+        self._all = features - middle(features)
         self._free = self._all if len(free) == len(features) else self._all[free]
         self._norms = squared_norms(self._free)
         self._squared = np.float32(radius) ** 2

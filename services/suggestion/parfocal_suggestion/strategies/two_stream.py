@@ -17,6 +17,7 @@ from parfocal_suggestion.cells import Cells, complete, query_cells
 from parfocal_suggestion.kmeans import k_means, restarts
 from parfocal_suggestion.plan import plan
 from parfocal_suggestion.pool import Floats, Pool
+from parfocal_suggestion.represented import far_from_labelled
 from parfocal_suggestion.seeds import derived_seed
 from parfocal_suggestion.selection import Checkpoint, Selection, no_checkpoint
 
@@ -32,6 +33,10 @@ class TwoStream:
         second_clusters: Cells in each cluster (M), or 0 to derive it.
         queries_per_cell: Queries per cell (Q), or 0 to derive it.
         starts: Starts of each k-means, or 0 to derive it.
+        avoid_overrepresented: In first-level clusters with more than their even share of labels,
+            ask only about those farthest from the labelled in the second stream: a fifth of the
+            cluster, or its share of the budget where that is more. A rule of the released code,
+            not of the paper.
     """
 
     first_stream: str = "mask"
@@ -40,6 +45,7 @@ class TwoStream:
     second_clusters: int = 0
     queries_per_cell: int = 0
     starts: int = 0
+    avoid_overrepresented: bool = False
 
     name: ClassVar[str] = "two-stream"
     version: ClassVar[str] = "2"
@@ -90,14 +96,19 @@ class TwoStream:
             return Selection.nothing(pool)
         strategy = self.resolved(pool, budget)
         cells = strategy._cells(pool, seed=seed, checkpoint=checkpoint)
+        textures = pool.stream(self.second_stream)
+        among = None
+        if self.avoid_overrepresented:
+            among = far_from_labelled(pool, textures, cells.clusters, budget)
         return query_cells(
             pool,
-            pool.stream(self.second_stream),
+            textures,
             cells,
             budget,
             seed=seed,
             n_init=strategy.starts,
             checkpoint=checkpoint,
+            among=among,
         )
 
     def _cells(self, pool: Pool, *, seed: int, checkpoint: Checkpoint) -> Cells:
