@@ -11,13 +11,15 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from parfocal_suggestion.blocks import in_blocks
 from parfocal_suggestion.distances import middle, squared_norms
 from parfocal_suggestion.kmeans import k_means
 from parfocal_suggestion.pool import Floats, Mask, Pool, Rows
 from parfocal_suggestion.seeds import bit_generator, derived_seed
 from parfocal_suggestion.selection import Checkpoint, Selection, no_checkpoint
 
-_ENTRIES = 1 << 22
+_ENTRIES = 1 << 20
+_ROWS = 255
 _SAMPLE = 2000
 
 
@@ -133,7 +135,7 @@ def greedy_cover(
     while len(rows) < count and np.any(uncovered):
         checkpoint()
         place = int(np.argmax(degrees))
-        near = balls.around(free[place : place + 1])[0]
+        near = balls.around(int(free[place]))
         # Rounding may put a point outside its own ball.
         near[place] = True
         new = free[near & uncovered[free]]
@@ -166,7 +168,7 @@ def pure_radius(features: Floats, *, clusters: int, purity: float) -> float:
         return float(np.sqrt(norms.mean(dtype=np.float64)))
     sample = np.arange(0, len(features), max(1, len(features) // _SAMPLE))
     gaps = np.empty(len(sample), np.float32)
-    step = max(1, _ENTRIES // len(features))
+    step = max(1, 4 * _ENTRIES // len(features))
     for start in range(0, len(sample), step):
         rows = sample[start : start + step]
         squared = norms[rows, None] + norms - 2 * (centred[rows] @ centred.T)
@@ -179,28 +181,36 @@ class _Balls:
     """Which of the free points lie within a radius of which points."""
 
     def __init__(self, features: Floats, free: Rows, radius: float) -> None:
-        self._all = features - middle(features)
-        self._free = self._all if len(free) == len(features) else self._all[free]
-        self._norms = squared_norms(self._free)
-        self._squared = np.float32(radius) ** 2
+        moved = features - middle(features)
+        norms = squared_norms(moved)
+        # |x - y|^2 <= r^2 as one product: (x, 1) (y, -|y|^2 / 2) >= (|x|^2 - r^2) / 2.
+        self._points = np.hstack([moved, np.ones((len(moved), 1), np.float32)])
+        self._free = np.hstack([moved[free], norms[free, None] / np.float32(-2)])
+        self._least = (norms - np.float32(radius) ** 2) / np.float32(2)
 
-    def around(self, rows: Rows) -> Mask:
-        """(rows, free) True where not farther apart than the radius."""
-        points = self._all[rows]
-        gaps = points @ self._free.T
-        gaps *= -2
-        gaps += self._norms
-        gaps += squared_norms(points)[:, None]
-        return np.asarray(gaps <= self._squared)
+    def around(self, row: int) -> Mask:
+        """(free,) True where not farther from a point than the radius."""
+        return np.asarray(self._free @ self._points[row] >= self._least[row])
 
     def count(self, rows: Rows, checkpoint: Checkpoint) -> Rows:
         """How many of the points `rows` lie within the radius of each free one."""
-        counts = np.zeros(len(self._free), np.intp)
-        step = max(1, _ENTRIES // max(1, len(self._free)))
-        for start in range(0, len(rows), step):
+        points, least = self._points[rows], self._least[rows, None]
+
+        def work(part: slice) -> Rows:
+            free = self._free[part].T
+            counts = np.zeros(free.shape[1], np.intp)
+            for start in range(0, len(rows), _ROWS):
+                some = slice(start, start + _ROWS)
+                near = (points[some] @ free >= least[some]).view(np.uint8)
+                # So few rows that their sum is a byte.
+                counts += np.add.reduce(near, axis=0, dtype=np.uint8)
+            return counts
+
+        counts = []
+        for each in in_blocks(work, len(self._free), max(1, _ENTRIES // _ROWS)):
             checkpoint()
-            counts += np.count_nonzero(self.around(rows[start : start + step]), axis=0)
-        return counts
+            counts.append(each)
+        return np.concatenate(counts)
 
 
 def _classes(pool: Pool) -> int:
