@@ -43,9 +43,13 @@ async def measure(
 def write_measures(spec: rounds.RoundSpec, status: rounds.RoundStatus, found: Answers) -> None:
     """Write accuracies and lift from these answers into `status`."""
     level = level_of(spec)
-    right, chosen = found.wrong_at_random().complement, found.wrong_by_strategy().complement
-    status.accuracy.CopyFrom(estimate_to_pb(estimate_of(right, level=level)))
-    status.strategy_accuracy.CopyFrom(estimate_to_pb(estimate_of(chosen, level=level)))
+    for accuracy, wrong in (
+        (status.accuracy, found.wrong_at_random()),
+        (status.strategy_accuracy, found.wrong_by_strategy()),
+    ):
+        accuracy.CopyFrom(estimate_to_pb(estimate_of(wrong.complement, level=level)))
+        if found.incomparable:
+            accuracy.undefined_reason = found.incomparable
     status.lift.CopyFrom(lift_to_pb(lift_of(found, level=level)))
     status.lift.decided = len(found.clear)
     status.lift.queries = status.queries

@@ -130,6 +130,7 @@ def test_without_the_labels_service_the_round_still_answers_and_says_why(tmp_pat
         assert each.status.decided == 3
         assert each.status.lift.ratio.undefined_reason == UNREACHABLE
         assert math.isnan(each.status.accuracy.accuracy)
+        assert each.status.accuracy.undefined_reason == UNREACHABLE
         assert each.status.stopping_advice.verdict == rounds.STOPPING_VERDICT_TOO_EARLY
 
     in_the_lab(tmp_path, test)

@@ -58,7 +58,7 @@ def test_a_draw_has_as_many_as_were_asked_for_each_once(
 
 
 def test_candidates_come_as_often_as_their_chances_say() -> None:
-    pool, times = pool_of(), 1500
+    pool, times = pool_of(), 1000
 
     drawn = np.zeros(COUNT)
     for seed in range(times):
@@ -71,7 +71,7 @@ def test_candidates_come_as_often_as_their_chances_say() -> None:
 
 
 def test_the_beginning_of_a_draw_is_a_draw_too() -> None:
-    pool, times = pool_of(), 1500
+    pool, times = pool_of(), 1000
 
     first = np.zeros(COUNT)
     for seed in range(times):
