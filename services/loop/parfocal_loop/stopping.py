@@ -154,7 +154,7 @@ def advise(
         level: Confidence level of the intervals.
     """
     known = [model for model in models if model.right.labels]
-    if len(known) < FEWEST_MODELS or len({model.labels for model in known}) < FEWEST_MODELS:
+    if not _is_curve(known):
         reason = f"it takes {FEWEST_MODELS} models measured on random shares; so far: {len(known)}"
         unknown = Interval.undefined(_METHOD, reason)
         return Advice(Verdict.TOO_EARLY, unknown, unknown, math.nan)
@@ -169,10 +169,14 @@ def advise(
     )
 
 
+def _is_curve(models: Sequence[Measured]) -> bool:
+    return len({model.labels for model in models}) >= FEWEST_MODELS
+
+
 def _was_improbable(models: Sequence[Measured], step: int, rule: Rule) -> bool:
     """Whether it looked so before the newest models were measured, too."""
     for count in range(len(models) - rule.patience + 1, len(models)):
-        if count < FEWEST_MODELS:
+        if not _is_curve(models[: max(count, 0)]):
             return False
         labels = models[count].labels
         chance = fit(models[:count]).probability_of_more(rule.minimum_gain, labels, labels + step)

@@ -55,6 +55,13 @@ def test_models_from_the_same_labels_are_no_curve() -> None:
     assert advice(known).verdict is Verdict.TOO_EARLY
 
 
+def test_models_without_labels_between_them_are_no_reason_to_stop() -> None:
+    right = Share.of_counts(9000, 10000)
+    known = [Measured(labels, right) for labels in (0, 0, 0, 40, 80)]
+
+    assert advice(known).verdict is Verdict.GO_ON
+
+
 def test_steady_progress_means_go_on() -> None:
     said = advice(models((500, 1000), (600, 1000), (700, 1000), (800, 1000)))
 
