@@ -155,7 +155,8 @@ def advise(
     """
     known = [model for model in models if model.right.labels]
     if not _is_curve(known):
-        reason = f"it takes {FEWEST_MODELS} models measured on random shares; so far: {len(known)}"
+        found = len({model.labels for model in known})
+        reason = f"it takes {FEWEST_MODELS} models measured on random shares; so far: {found}"
         unknown = Interval.undefined(_METHOD, reason)
         return Advice(Verdict.TOO_EARLY, unknown, unknown, math.nan)
     curve = fit(known)
