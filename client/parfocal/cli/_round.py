@@ -9,7 +9,7 @@ import typer
 from parfocal._errors import ConflictError
 from parfocal._names import last_part
 from parfocal._rounds import round_spec
-from parfocal._strategies import STRATEGIES
+from parfocal._strategies import STRATEGIES, strategy_to_pb
 from parfocal.cli._constraints import (
     ApartOption,
     MaskOption,
@@ -52,6 +52,10 @@ def create(
     strategy: Annotated[
         str, typer.Option("--strategy", help=f"One of {', '.join(STRATEGIES)}.")
     ] = "two-stream",
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=VALUE, a parameter of the strategy. Repeatable."),
+    ] = None,
     encoder: Annotated[
         list[str] | None,
         typer.Option("--encoder", help="STREAM=NAME, for image and mask. Repeatable."),
@@ -102,8 +106,8 @@ def create(
         images=[_array(project, name) for name in image],
         base_model=base_model,
         budget=budget,
-        encoders=_encoders(encoder or []),
-        strategy=strategy,
+        encoders=_pairs(encoder or [], "--encoder", example="mask=mask-vae"),
+        strategy=strategy_to_pb(strategy, _pairs(parameter or [], "--set", example="measure=area")),
         random_share=random_share,
         random_measure=random_measure,
         seed=seed,
@@ -215,15 +219,14 @@ def _array(project: str, image: str) -> str:
     return f"projects/{last_part(project)}/images/{image}.ome.zarr/0"
 
 
-def _encoders(given: list[str]) -> dict[str, str]:
+def _pairs(given: list[str], option: str, *, example: str) -> dict[str, str]:
     pairs = [one.partition("=") for one in given]
-    for stream, separator, name in pairs:
-        if not (stream and separator and name):
+    for name, separator, value in pairs:
+        if not (name and separator and value):
             raise typer.BadParameter(
-                f"expected STREAM=NAME such as mask=mask-vae, got {stream!r}",
-                param_hint="--encoder",
+                f"expected NAME=VALUE such as {example}, got {name!r}", param_hint=option
             )
-    return {stream: name for stream, _, name in pairs}
+    return {name: value for name, _, value in pairs}
 
 
 def _show(each: Round, *, as_json: bool) -> None:

@@ -309,7 +309,8 @@ def test_a_round_is_created_followed_and_labelled(
 
     created = parfocal(
         "round", "create", "turn", "r1", "--image", "image", "--base-model", "grey",
-        "--budget", 4, "--strategy", "random", "--random-share", 1, "--json",
+        "--budget", 4, "--strategy", "foreground-random", "--set", "measure=area",
+        "--set", "share=1", "--random-share", 1, "--json",
         "--per-image", 9, "--per-group", "source,slice=4", "--quota", "1=100%",
         "--minutes", 5, "--seconds", 20,
     )  # fmt: skip
@@ -365,6 +366,10 @@ def test_a_round_without_its_model_fails_with_the_reason(parfocal: Any, tmp_path
          "--quota", "one=2"],
         ["round", "create", "p", "r", "--image", "i", "--base-model", "m", "--budget", "1",
          "--minutes", "2"],
+        ["round", "create", "p", "r", "--image", "i", "--base-model", "m", "--budget", "1",
+         "--set", "step"],
+        ["round", "create", "p", "r", "--image", "i", "--base-model", "m", "--budget", "1",
+         "--strategy", "acft", "--set", "mode=best"],
         ["images", "import", "x.tif", "--project", "p", "--voxel-size", "50,4"],
         ["labels", "export", "p", "--out", "labels.xlsx"],
         ["demo", "--images", "x"],

@@ -12,6 +12,7 @@ from parfocal._matrix import matrix_from_pb, matrix_to_pb
 from parfocal._names import child_name, last_part, project_name
 from parfocal._strategies import STRATEGIES, strategy_to_pb
 from parfocal.loop.v1.round_pb2 import RoundTraining
+from parfocal.suggestion.v1.strategy_pb2 import AcftMode
 
 
 @given(arrays(np.float32, array_shapes(min_dims=2, max_dims=2), elements=st.floats(width=32)))
@@ -50,6 +51,39 @@ def test_an_unknown_strategy_is_refused_with_the_known_ones() -> None:
         strategy_to_pb("best")
 
     assert caught.value.reason == "ERROR_REASON_UNKNOWN_STRATEGY"
+
+
+def test_parameters_of_a_strategy_are_read_from_text() -> None:
+    acft = strategy_to_pb(
+        "acft", {"entropy_weight": "0", "diversity_weight": "1.5", "mode": "normalised"}
+    ).acft
+    two_stream = strategy_to_pb(
+        "two-stream", {"first_clusters": "7", "avoid_overrepresented": "true"}
+    ).two_stream
+
+    assert (acft.entropy_weight, acft.diversity_weight) == (0, 1.5)
+    assert acft.HasField("entropy_weight")
+    assert AcftMode.Name(acft.mode) == "ACFT_MODE_NORMALISED"
+    assert (two_stream.first_clusters, two_stream.avoid_overrepresented) == (7, True)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "parameters", "fault"),
+    [
+        ("acft", {"temperature": "1"}, "not one of its parameters: entropy_weight"),
+        ("random", {"seed": "1"}, "not one of its parameters: none"),
+        ("acft", {"mode": "best"}, "cannot be 'best'"),
+        ("acft", {"extension": "1.5"}, "cannot be '1.5'"),
+        ("two-stream", {"avoid_overrepresented": "yes"}, "cannot be 'yes'"),
+    ],
+)
+def test_a_parameter_that_is_not_there_or_not_so_is_refused(
+    strategy: str, parameters: dict[str, str], fault: str
+) -> None:
+    with pytest.raises(InvalidRequestError, match=fault) as caught:
+        strategy_to_pb(strategy, parameters)
+
+    assert caught.value.reason == "ERROR_REASON_INVALID_FIELD"
 
 
 def test_a_round_says_what_is_wanted() -> None:
