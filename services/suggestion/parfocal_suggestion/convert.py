@@ -321,7 +321,8 @@ def _predictions_from_pb(request: pb.SuggestRequest, resolve: Resolve) -> Predic
     if predictions.classes < 2 or flat.shape[1] % predictions.classes:
         fault = f"must be at least 2 and divide the {flat.shape[1]} columns"
         raise _invalid("predictions.classes", predictions.classes, fault)
-    return Predictions(inline=flat.reshape(len(flat), -1, predictions.classes))
+    views = flat.shape[1] // predictions.classes
+    return Predictions(inline=flat.reshape(len(flat), views, predictions.classes))
 
 
 def _measures_from_pb(measures: Sequence[pb.Measure], resolve: Resolve) -> tuple[Measure, ...]:

@@ -9,6 +9,8 @@ from parfocal_runtime.errors import InvalidInput
 from parfocal_suggestion.pool import Floats, Rows
 from parfocal_suggestion.seeds import bit_generator, uniform
 
+STRONGEST = 1e9
+
 Doubles = NDArray[np.float64]
 
 
@@ -42,19 +44,20 @@ def power_order(scores: Floats, strength: float, chances: Doubles) -> Rows:
 
     Args:
         scores: (N,) not negative; those of 0 come last, in uniform order.
-        strength: The power, above 0.
+        strength: The power, above 0, at most 1e9.
         chances: (N,) random numbers above 0 and below 1.
 
     Returns:
         (N,) rows in the order in which they are drawn.
 
     Raises:
-        InvalidInput: If the strength is not above 0.
+        InvalidInput: If the strength is out of range.
     """
-    if not strength > 0:
+    # Beyond it, every weight is 0 in floating point, and the draw would be uniform.
+    if not 0 < strength <= STRONGEST:
         raise InvalidInput(
             "ERROR_REASON_INVALID_FIELD",
-            f"the strength of a draw must be above 0, got {strength}",
+            f"the strength of a draw must be above 0 and at most {STRONGEST:g}, got {strength}",
             field="strategy",
             value=strength,
         )

@@ -218,6 +218,27 @@ def test_a_selection_from_vectors_is_kept_explained_and_replayed(client: Client)
     assert client.suggestions.explain("chosen", "try-1", candidates=picked[:1])[0].text
 
 
+def test_a_selection_from_predictions_and_measures_is_kept_and_replayed(client: Client) -> None:
+    client.projects.create("doubts")
+    views = np.random.default_rng(0).dirichlet([1, 1, 1], size=(40, 6))
+
+    by_views = client.suggestions.suggest(
+        "doubts", "views", budget=5, strategy="bald", predictions=views
+    )
+    by_loss = client.suggestions.suggest(
+        "doubts",
+        "loss",
+        budget=5,
+        strategy="learning-loss",
+        measures={"predicted_loss": np.arange(40)},
+    )
+
+    assert len(by_views.picks) == 5
+    assert [pick.candidate for pick in by_loss.picks] == [39, 38, 37, 36, 35]
+    assert client.suggestions.replay("doubts", "views").identical
+    assert client.suggestions.replay("doubts", "loss").identical
+
+
 def test_strategies_describe_themselves(client: Client) -> None:
     named = {strategy.name: strategy for strategy in client.suggestions.strategies()}
 

@@ -588,6 +588,35 @@ BAD_REQUESTS: dict[str, tuple[dict[str, Any], str, str]] = {
         "ERROR_REASON_INVALID_FIELD",
         "strategy.acft.epsilon",
     ),
+    "predictions of nobody": (
+        {"predictions": pb.Predictions(inline=artifact_pb2.FloatMatrix(columns=8), classes=2)},
+        "ERROR_REASON_SHAPE_MISMATCH",
+        "predictions",
+    ),
+    "a share of more than all": (
+        {"strategy": strategy_pb2.Strategy(
+            foreground_random=strategy_pb2.ForegroundRandomStrategy(share=1.5))},
+        "ERROR_REASON_INVALID_FIELD",
+        "strategy.foreground_random.share",
+    ),
+    "balls purer than pure": (
+        {"strategy": strategy_pb2.Strategy(
+            probcover=strategy_pb2.ProbcoverStrategy(purity=1.5))},
+        "ERROR_REASON_INVALID_FIELD",
+        "strategy.probcover.purity",
+    ),
+    "a power beyond numbers": (
+        {"strategy": strategy_pb2.Strategy(
+            power_bald=strategy_pb2.PowerBaldStrategy(strength=1e300))},
+        "ERROR_REASON_INVALID_FIELD",
+        "strategy",
+    ),
+    "a weight beyond numbers": (
+        {"strategy": strategy_pb2.Strategy(
+            acft=strategy_pb2.AcftStrategy(diversity_weight=1e300))},
+        "ERROR_REASON_INVALID_FIELD",
+        "strategy.acft",
+    ),
     "a name for the cells": (
         {"selection_id": "a-cells-b"}, "ERROR_REASON_INVALID_NAME", "selection_id",
     ),

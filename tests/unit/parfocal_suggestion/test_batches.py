@@ -239,3 +239,12 @@ def test_badge_draws_the_rest_uniformly_where_gradients_coincide() -> None:
     # 100 expected of each but the first, binomial sd 9.
     assert set(second) == {1, 2, 3, 4, 5}
     assert max(abs(count - 100) for count in second.values()) < 40
+
+
+@pytest.mark.parametrize("radius", [1e-300, 1e300])
+def test_any_radius_gives_the_budget(radius: float) -> None:
+    pool = Pool.of(range(20), streams={"a": points(20)})
+
+    selection = ProbCover(radius=radius).select(pool, 5, seed=0)
+
+    assert len(set(selection.candidates.tolist())) == 5

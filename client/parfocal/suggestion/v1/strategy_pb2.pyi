@@ -391,9 +391,9 @@ class AcftStrategy(_message.Message):
     SCALING_FIELD_NUMBER: _builtins.int
     EPSILON_FIELD_NUMBER: _builtins.int
     entropy_weight: _builtins.float
-    """Weight of the entropy, 0 or more. Default 1."""
+    """Weight of the entropy, 0 to 1e9. Default 1."""
     diversity_weight: _builtins.float
-    """Weight of the diversity, 0 or more. Default 0."""
+    """Weight of the diversity, 0 to 1e9. Default 0."""
     patch_share: _builtins.float
     """Share of the views that is kept: those surest of the candidate's class, rounded half up, at
     least one. Above 0, at most 1; 1 keeps all. Default 0.25.
@@ -488,7 +488,7 @@ class ForegroundRandomStrategy(_message.Message):
     threshold: _builtins.float
     """Foreground begins above it. Default 0."""
     share: _builtins.float
-    """Share of the picks that is drawn from the foreground, rounded half up. Default 0.66."""
+    """Share of the picks that is drawn from the foreground, at most 1, rounded half up. Default 0.66."""
     def __init__(
         self,
         *,
@@ -680,7 +680,7 @@ class PowerBaldStrategy(_message.Message):
 
     STRENGTH_FIELD_NUMBER: _builtins.int
     strength: _builtins.float
-    """The power, above 0: the larger, the nearer to BALD. Default 1."""
+    """The power, above 0, at most 1e9: the larger, the nearer to BALD. Default 1."""
     def __init__(
         self,
         *,

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parfocal_runtime.errors import InvalidInput
+from parfocal_suggestion.objectives import Fixed
 from parfocal_suggestion.pool import Floats, Pool
 from parfocal_suggestion.selection import Checkpoint, Selection, no_checkpoint
 from parfocal_suggestion.weighted_draw import Doubles, draw_order, uniforms
@@ -24,6 +25,7 @@ Scaling = Literal["", "none", "rank", "z_score"]
 
 _ENTRIES = 1 << 21
 _TIE = 1e-6
+_HEAVIEST = 1e9
 _EPSILON = {"paper": 2.0**-52, "code": 2.0**-52, "normalised": 1e-6}
 
 
@@ -125,11 +127,15 @@ class Acft:
             },
         )
 
+    def objective(self, pool: Pool, *, seed: int) -> Fixed:
+        """Score as `select` does, without the draw."""
+        return Fixed.of_ranking(self, pool, seed=seed)
+
     def _check(self) -> None:
         known = self.mode in _EPSILON and self.scaling in ("none", "rank", "z_score")
         weights = self.entropy_weight, self.diversity_weight
-        if not (known and min(weights) >= 0 and max(weights) > 0):
-            raise _invalid("acft needs weights of 0 or more, one of them above 0", weights)
+        if not (known and min(weights) >= 0 and 0 < max(weights) <= _HEAVIEST):
+            raise _invalid("acft needs weights of 0 to 1e9, one of them above 0", weights)
         if not (0 < self.patch_share <= 1 and self.extension >= 1 and self.epsilon > 0):
             raise _invalid("acft needs a patch_share above 0 and at most 1", self.patch_share)
 

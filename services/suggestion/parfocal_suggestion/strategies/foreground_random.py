@@ -13,6 +13,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from parfocal_runtime.errors import InvalidInput
 from parfocal_suggestion.pool import Floats, Pool
 from parfocal_suggestion.seeds import bit_generator
 from parfocal_suggestion.selection import Checkpoint, Selection, no_checkpoint
@@ -59,14 +60,22 @@ class ForegroundRandom:
         """Draw `min(budget, available)` candidates, in random order.
 
         Raises:
-            InvalidInput: If there is no such measure (`ERROR_REASON_INVALID_FIELD`).
+            InvalidInput: If there is no such measure, or the share is not 0 to 1
+                (`ERROR_REASON_INVALID_FIELD`).
         """
+        if not 0 <= self.share <= 1:
+            raise InvalidInput(
+                "ERROR_REASON_INVALID_FIELD",
+                f"the share of the foreground must lie in 0 to 1, got {self.share}",
+                field="strategy.foreground_random.share",
+                value=self.share,
+            )
         foreground = pool.measure(self.measure) > self.threshold
         free = np.flatnonzero(pool.available)
         picks = min(budget, len(free))
         first = bit_generator(seed, f"{self.name} foreground").random_raw(len(free))
         order = np.lexsort((first, ~foreground[free]))
-        wanted = math.floor(min(self.share, 1) * picks + 0.5)
+        wanted = math.floor(self.share * picks + 0.5)
         sure = order[: min(wanted, np.count_nonzero(foreground[free]))]
         # Others of their own keys: what the first draw left behind has the larger of its keys.
         second = bit_generator(seed, self.name).random_raw(len(free))

@@ -11,6 +11,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from parfocal_suggestion.objectives import Fixed
 from parfocal_suggestion.pool import Floats, Pool
 from parfocal_suggestion.ranking import chosen
 from parfocal_suggestion.selection import Checkpoint, Selection, no_checkpoint
@@ -62,3 +63,7 @@ class LearningLoss:
         rows = np.sort(pool.rows_of(drawn))
         order = np.argsort(-losses[rows], kind="stable")[:budget]
         return chosen(pool, rows[order], losses)
+
+    def objective(self, pool: Pool, *, seed: int) -> Fixed:
+        """Score everything by its predicted loss."""
+        return Fixed(pool.measure(self.measure))

@@ -26,7 +26,8 @@ class PowerBald:
     is the same draw. Candidates that score 0 come last, in uniform order.
 
     Attributes:
-        strength: The power (beta), above 0: the larger, the nearer to BALD; towards 0, random.
+        strength: The power (beta), above 0, at most 1e9: the larger, the nearer to BALD; towards
+            0, random.
     """
 
     strength: float = 1.0

@@ -11,6 +11,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from parfocal_runtime.errors import InvalidInput
 from parfocal_suggestion.blocks import in_blocks
 from parfocal_suggestion.distances import middle, squared_norms
 from parfocal_suggestion.kmeans import k_means
@@ -57,7 +58,18 @@ class ProbCover:
     needs_measure: ClassVar[bool] = False
 
     def resolved(self, pool: Pool, budget: int) -> Self:
-        """Name the stream and fill in clusters and radius."""
+        """Name the stream and fill in clusters and radius.
+
+        Raises:
+            InvalidInput: If there is no such stream, or the purity is out of range.
+        """
+        if not 0 < self.purity < 1:
+            raise InvalidInput(
+                "ERROR_REASON_INVALID_FIELD",
+                f"the purity must be above 0 and below 1, got {self.purity}",
+                field="strategy.probcover.purity",
+                value=self.purity,
+            )
         stream = self.stream or next(iter(pool.streams), "")
         clusters = self.clusters or _classes(pool) or budget
         radius = self.radius or pure_radius(
@@ -186,7 +198,8 @@ class _Balls:
         # |x - y|^2 <= r^2 as one product: (x, 1) (y, -|y|^2 / 2) >= (|x|^2 - r^2) / 2.
         self._points = np.hstack([moved, np.ones((len(moved), 1), np.float32)])
         self._free = np.hstack([moved[free], norms[free, None] / np.float32(-2)])
-        self._least = (norms - np.float32(radius) ** 2) / np.float32(2)
+        # Features reach no farther than 1e15, and the square of this is a float32.
+        self._least = (norms - np.float32(min(radius, 1e18)) ** 2) / np.float32(2)
 
     def around(self, row: int) -> Mask:
         """(free,) True where not farther from a point than the radius."""
