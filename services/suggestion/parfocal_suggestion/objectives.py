@@ -7,9 +7,11 @@ from typing import Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from parfocal_suggestion.distances import lower, middle
+from parfocal_suggestion.distances import lower, middle, squared_norms
 from parfocal_suggestion.pool import Floats, Pool, Rows
 from parfocal_suggestion.selection import Strategy
+
+_ROWS = 1 << 14
 
 
 class Objective(Protocol):
@@ -66,18 +68,30 @@ class Spread:
     """
 
     def __init__(self, features: Floats, taken: Rows) -> None:
-        self._features, self._origin = features, middle(features)
+        self._features = features
+        self._norms = squared_norms(features)
         self._squared = np.full(len(features), np.inf, np.float32)
-        self._lower(features[taken])
+        lower(self._squared, features, features[taken], origin=middle(features))
+        self.scores = np.sqrt(self._squared)
 
     def take(self, row: int) -> bool:
-        """Lower the distances to what the new one leaves."""
-        self._lower(self._features[row : row + 1])
-        return True
+        """Lower the distances to what the new one leaves.
 
-    def _lower(self, centres: Floats) -> None:
-        lower(self._squared, self._features, centres, origin=self._origin)
+        One matrix product finds the few that may come nearer; those are measured as core-set
+        measures them, so that both agree to the last bit.
+        """
+        own = self._features[row]
+        # All that rounding can do to the estimate, generously.
+        unsure = np.float32(4 * (len(own) + 4) * np.finfo(np.float32).eps)
+        ends = self._norms + self._norms[row]
+        estimate = ends - 2 * (self._features @ own) - unsure * ends
+        nearer = np.flatnonzero(estimate < self._squared)
+        for start in range(0, len(nearer), _ROWS):
+            rows = nearer[start : start + _ROWS]
+            gaps = squared_norms(self._features[rows] - own)
+            self._squared[rows] = np.minimum(self._squared[rows], gaps)
         self.scores = np.sqrt(self._squared)
+        return True
 
 
 def by_rank(scores: Floats) -> Floats:

@@ -175,6 +175,22 @@ def test_a_spread_follows_its_picks() -> None:
     assert spread.scores == pytest.approx([3, 0, 7], abs=1e-3)
 
 
+@pytest.mark.parametrize("away", [0, 1e6])
+def test_a_spread_is_what_core_set_measures_to_the_last_bit(away: float) -> None:
+    features = (np.random.default_rng(1).normal(size=(300, 7)) + away).astype(np.float32)
+    pool = Pool.of(range(300), streams={"a": features}, labelled=[5], verdicts=[True])
+    spread = Spread(pool.stream("a"), np.array([5]))
+
+    for pick, radius in zip(*_picks_and_radii(pool), strict=True):
+        assert spread.scores[pick] == radius == spread.scores.max()
+        spread.take(pick)
+
+
+def _picks_and_radii(pool: Pool) -> tuple[list[int], list[float]]:
+    chosen = CoreSet().select(pool, 40, seed=0)
+    return chosen.candidates.tolist(), chosen.scores.tolist()
+
+
 def test_a_nested_strategy_travels_and_is_stored() -> None:
     pool = pool_of()
     filled = NESTED.resolved(pool, 20)
