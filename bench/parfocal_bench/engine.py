@@ -105,7 +105,9 @@ def _processes(workers: int) -> Iterator[Client]:
                 processes=True,
                 memory_limit=0,
                 host="127.0.0.1",
-                dashboard_address=None,
+                # Without an address it would listen to the world, on a fixed port.
+                dashboard_address="127.0.0.1:0",
+                worker_dashboard_address="127.0.0.1:0",
             ) as cluster,
             Client(cluster, set_as_default=False) as client,
         ):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -24,11 +24,13 @@ from parfocal_bench.classification import (
     learning_curve,
     scores,
 )
+from parfocal_bench.drawn import DrawnTwoStream
 from parfocal_bench.hog import Features, describe
 from parfocal_bench.packs import Labels, digest, open_pack
 from parfocal_bench.protocol import Json, Row
 from parfocal_suggestion.pool import Pool
 from parfocal_suggestion.strategies.catalogue import strategy_of
+from parfocal_suggestion.strategies.two_stream import TwoStream
 
 _VERSION = 1
 _STREAM, _CLASSES = "features", "classes"
@@ -143,20 +145,28 @@ class LinearProbe:
 
     def _arms(self) -> dict[str, Arm]:
         many = 10 if self.data == "malaria" else 20
-        inside = max(1, self.schedule.step // many)
-        two = {"first_stream": _CLASSES, "second_stream": _STREAM}
-        sizes = {"first_clusters": many, "second_clusters": inside, "queries_per_cell": 1}
-        return {
+        two_stream = TwoStream(
+            first_stream=_CLASSES,
+            second_stream=_STREAM,
+            first_clusters=many,
+            second_clusters=max(1, self.schedule.step // many),
+            queries_per_cell=1,
+        )
+        alike = {"stream": _STREAM}
+        arms = {
             "random": Arm(strategy_of("random", {})),
             "entropy": Arm(strategy_of("entropy", {})),
-            "core-set": Arm(strategy_of("core-set", {"stream": _STREAM})),
-            "two-stream": Arm(strategy_of("two-stream", {**two, **sizes})),
-            "late-fusion": Arm(
-                strategy_of(
-                    "late-fusion", {**two, "cells": self.schedule.step, "queries_per_cell": 1}
-                )
-            ),
+            "core-set": Arm(strategy_of("core-set", alike)),
+            "k-means": Arm(strategy_of("k-means", alike)),
+            "typiclust": Arm(strategy_of("typiclust", alike)),
+            "typiclust-cold": Arm(strategy_of("typiclust", alike), cold=True),
+            "two-stream": Arm(two_stream),
+            "two-stream-drawn": Arm(DrawnTwoStream(**asdict(two_stream))),
+            "badge": Arm(strategy_of("badge", alike)),
         }
+        if self.data != "malaria":  # for two classes margin ranks as entropy does
+            arms["margin"] = Arm(strategy_of("margin", {}))
+        return arms
 
 
 class _Probe:

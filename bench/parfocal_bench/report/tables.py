@@ -37,7 +37,15 @@ def table_markdown(findings: Findings) -> str:
         f"# {findings.title}",
         "",
         f"{metric(findings)}, {len(findings.seeds)} seeds; in brackets 95 % intervals over seeds, "
-        "of differences paired by seed.",
+        "of differences paired by seed. Repeat it:",
+        "",
+        "```sh",
+        _command(findings),
+        "```",
+        "",
+        "![Learning curves](curves.png)",
+        "",
+        "![Differences of the areas](differences.png)",
         "",
         _line(["arm", *(f"at {count}" for count in counts)]),
         _rule(len(counts) + 1),
@@ -84,6 +92,12 @@ def summary(arm: ArmFindings, seeds: int) -> list[str]:
         duration(arm.seconds_choosing.value),
         number(arm.own_accuracy.value),
     ]
+
+
+def _command(findings: Findings) -> str:
+    arms = ",".join(sorted(arm.name for arm in findings.arms if arm.name != RANDOM))
+    seeds = len(findings.seeds)
+    return f"parfocal bench selection {findings.name} --seeds {seeds} --arms {arms}"
 
 
 def _point(measure: Measure) -> str:

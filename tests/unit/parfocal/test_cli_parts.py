@@ -50,6 +50,7 @@ def test_version_is_printed() -> None:
         [],
         ["up"],
         ["demo"],
+        ["bench", "selection"],
         ["export"],
         *(["project", one] for one in ("create", "list", "show")),
         *(["images", one] for one in ("import", "show")),
@@ -64,6 +65,17 @@ def test_every_command_explains_itself(words: list[str]) -> None:
 
     assert done.exit_code == 0
     assert "Usage" in done.stdout
+
+
+def test_a_simulated_campaign_needs_the_folder_of_its_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PARFOCAL_DATA_PACKS", raising=False)
+
+    listed = CliRunner().invoke(app, ["bench", "selection"])
+    done = CliRunner().invoke(app, ["bench", "selection", "malaria-probe"])
+
+    assert "malaria-probe" in listed.stdout.split()
+    assert done.exit_code == 2
+    assert "--data-packs" in done.output
 
 
 def test_where_its_libraries_are_missing_the_command_says_how_to_get_them() -> None:
