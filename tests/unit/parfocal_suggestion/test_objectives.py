@@ -43,6 +43,9 @@ MEAN = VIEWS.mean(axis=1)
 RADIUS = ProbCover().resolved(POOL, BUDGET).radius
 ALL_GAPS = np.linalg.norm(POOL.stream("mask")[:, None] - POOL.stream("mask")[None], axis=2)
 
+DIRECTIONS = POOL.stream("mask") / np.linalg.norm(POOL.stream("mask"), axis=1)[:, None]
+ALIKE = (1 + DIRECTIONS @ DIRECTIONS.T) / 2
+
 
 def nats(p: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(-np.sum(p * np.log(p), axis=-1))
@@ -87,6 +90,7 @@ OBJECTIVES: dict[str, Callable[[Ids], float]] = {
     "clasp-pe": lambda picks: min(float(np.mean((nats(MEAN) * MEAN[:, k])[picks])) for k in (1, 2)),
     "class-random": lambda picks: int(np.bincount(MEAN[picks].argmax(axis=1), minlength=3).min()),
     "core-set": lambda picks: -float(np.max(gaps("mask")(picks))),
+    "coverage": lambda picks: len(np.unique(np.argsort(ALL_GAPS[picks], axis=1)[:, :30])),
     "entropy": mean_of(nats(MEAN)),
     "foreground-random": mean_of(POOL.measure("foreground") > 0),
     "k-means": near("mask"),
@@ -99,6 +103,7 @@ OBJECTIVES: dict[str, Callable[[Ids], float]] = {
     "shares": mean_of(nats(MEAN)),
     "power-bald": mean_of(nats(MEAN) - nats(VIEWS).mean(axis=1)),
     "probcover": lambda picks: float(np.mean(gaps("mask")(picks) <= RADIUS)),
+    "similarity": mean_of(ALIKE[:, POOL.labelled].max(axis=1) * ALIKE.mean(axis=1)),
     "two-stream": near("mask", "image"),
     "typiclust": lambda picks: -float(np.mean(np.sort(ALL_GAPS[picks], axis=1)[:, 1:11])),
 }

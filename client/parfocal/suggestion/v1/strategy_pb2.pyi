@@ -99,6 +99,8 @@ class Strategy(_message.Message):
     POWER_BALD_FIELD_NUMBER: _builtins.int
     CLASP_PE_FIELD_NUMBER: _builtins.int
     LEARNING_LOSS_FIELD_NUMBER: _builtins.int
+    COVERAGE_FIELD_NUMBER: _builtins.int
+    SIMILARITY_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     PRODUCT_FIELD_NUMBER: _builtins.int
     SHARES_FIELD_NUMBER: _builtins.int
@@ -175,6 +177,14 @@ class Strategy(_message.Message):
         """The largest predicted loss."""
 
     @_builtins.property
+    def coverage(self) -> Global___CoverageStrategy:
+        """Windows of patches that cover the most others."""
+
+    @_builtins.property
+    def similarity(self) -> Global___SimilarityStrategy:
+        """The candidates most alike to those labelled True, weighted by density."""
+
+    @_builtins.property
     def sequence(self) -> Global___SequenceStrategy:
         """One strategy on the shortlist of another."""
 
@@ -207,15 +217,17 @@ class Strategy(_message.Message):
         power_bald: Global___PowerBaldStrategy | None = ...,
         clasp_pe: Global___ClaspPeStrategy | None = ...,
         learning_loss: Global___LearningLossStrategy | None = ...,
+        coverage: Global___CoverageStrategy | None = ...,
+        similarity: Global___SimilarityStrategy | None = ...,
         sequence: Global___SequenceStrategy | None = ...,
         product: Global___ProductStrategy | None = ...,
         shares: Global___SharesStrategy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acft", b"acft", "badge", b"badge", "bald", b"bald", "clasp_pe", b"clasp_pe", "class_random", b"class_random", "core_set", b"core_set", "entropy", b"entropy", "foreground_random", b"foreground_random", "k_means", b"k_means", "late_fusion", b"late_fusion", "learning_loss", b"learning_loss", "least_confidence", b"least_confidence", "margin", b"margin", "power_bald", b"power_bald", "probcover", b"probcover", "product", b"product", "random", b"random", "sequence", b"sequence", "shares", b"shares", "strategy", b"strategy", "two_stream", b"two_stream", "typiclust", b"typiclust"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acft", b"acft", "badge", b"badge", "bald", b"bald", "clasp_pe", b"clasp_pe", "class_random", b"class_random", "core_set", b"core_set", "coverage", b"coverage", "entropy", b"entropy", "foreground_random", b"foreground_random", "k_means", b"k_means", "late_fusion", b"late_fusion", "learning_loss", b"learning_loss", "least_confidence", b"least_confidence", "margin", b"margin", "power_bald", b"power_bald", "probcover", b"probcover", "product", b"product", "random", b"random", "sequence", b"sequence", "shares", b"shares", "similarity", b"similarity", "strategy", b"strategy", "two_stream", b"two_stream", "typiclust", b"typiclust"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acft", b"acft", "badge", b"badge", "bald", b"bald", "clasp_pe", b"clasp_pe", "class_random", b"class_random", "core_set", b"core_set", "entropy", b"entropy", "foreground_random", b"foreground_random", "k_means", b"k_means", "late_fusion", b"late_fusion", "learning_loss", b"learning_loss", "least_confidence", b"least_confidence", "margin", b"margin", "power_bald", b"power_bald", "probcover", b"probcover", "product", b"product", "random", b"random", "sequence", b"sequence", "shares", b"shares", "strategy", b"strategy", "two_stream", b"two_stream", "typiclust", b"typiclust"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acft", b"acft", "badge", b"badge", "bald", b"bald", "clasp_pe", b"clasp_pe", "class_random", b"class_random", "core_set", b"core_set", "coverage", b"coverage", "entropy", b"entropy", "foreground_random", b"foreground_random", "k_means", b"k_means", "late_fusion", b"late_fusion", "learning_loss", b"learning_loss", "least_confidence", b"least_confidence", "margin", b"margin", "power_bald", b"power_bald", "probcover", b"probcover", "product", b"product", "random", b"random", "sequence", b"sequence", "shares", b"shares", "similarity", b"similarity", "strategy", b"strategy", "two_stream", b"two_stream", "typiclust", b"typiclust"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_strategy: _TypeAlias = _typing.Literal["random", "core_set", "entropy", "late_fusion", "two_stream", "acft", "least_confidence", "margin", "foreground_random", "class_random", "k_means", "typiclust", "probcover", "badge", "bald", "power_bald", "clasp_pe", "learning_loss", "sequence", "product", "shares"]  # noqa: Y015
+    _WhichOneofReturnType_strategy: _TypeAlias = _typing.Literal["random", "core_set", "entropy", "late_fusion", "two_stream", "acft", "least_confidence", "margin", "foreground_random", "class_random", "k_means", "typiclust", "probcover", "badge", "bald", "power_bald", "clasp_pe", "learning_loss", "coverage", "similarity", "sequence", "product", "shares"]  # noqa: Y015
     _WhichOneofArgType_strategy: _TypeAlias = _typing.Literal["strategy", b"strategy"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_strategy) -> _WhichOneofReturnType_strategy | None: ...
 
@@ -892,6 +904,133 @@ class WeightedStrategy(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WeightedStrategy: _TypeAlias = WeightedStrategy  # noqa: Y015
+
+@_typing.final
+class CoverageStrategy(_message.Message):
+    """Again and again the window of patches on a grid whose patches have the most neighbours that are
+    not covered yet. A pick is the first patch of its window, and the budget counts windows; fewer
+    come back where no more are free. Fails with INVALID_ARGUMENT (`ERROR_REASON_INVALID_FIELD`) if
+    not one is, or the positions make no grid.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAM_FIELD_NUMBER: _builtins.int
+    NORMALISE_FIELD_NUMBER: _builtins.int
+    NEIGHBOURS_FIELD_NUMBER: _builtins.int
+    WINDOW_Z_FIELD_NUMBER: _builtins.int
+    WINDOW_Y_FIELD_NUMBER: _builtins.int
+    WINDOW_X_FIELD_NUMBER: _builtins.int
+    Z_MEASURE_FIELD_NUMBER: _builtins.int
+    Y_MEASURE_FIELD_NUMBER: _builtins.int
+    X_MEASURE_FIELD_NUMBER: _builtins.int
+    PATCH_Z_FIELD_NUMBER: _builtins.int
+    PATCH_Y_FIELD_NUMBER: _builtins.int
+    PATCH_X_FIELD_NUMBER: _builtins.int
+    MOST_OVERLAP_FIELD_NUMBER: _builtins.int
+    MOST_VOXELS_FIELD_NUMBER: _builtins.int
+    MOST_MINUTES_FIELD_NUMBER: _builtins.int
+    VOXELS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    LAST_OF_EQUALS_FIELD_NUMBER: _builtins.int
+    stream: _builtins.str
+    """Name of the feature stream. Default: the first one."""
+    normalise: _builtins.bool
+    """Whether to compare directions only: features are scaled to length 1."""
+    neighbours: _builtins.int
+    """Patches that each patch covers, itself included; equals by number. Default 30."""
+    window_z: _builtins.int
+    """Patches of a window along z. Default 1."""
+    window_y: _builtins.int
+    """Patches of a window along y. Default 1."""
+    window_x: _builtins.int
+    """Patches of a window along x. Default 1."""
+    z_measure: _builtins.str
+    """Name of the measure with the voxel where each patch starts along z. Without any of the three,
+    the patches are a line in order of their numbers.
+    """
+    y_measure: _builtins.str
+    """The same along y."""
+    x_measure: _builtins.str
+    """The same along x."""
+    patch_z: _builtins.int
+    """Voxels of a patch along z. Default 1."""
+    patch_y: _builtins.int
+    """Voxels of a patch along y. Default 1."""
+    patch_x: _builtins.int
+    """Voxels of a patch along x. Default 1."""
+    most_overlap: _builtins.float
+    """Largest share of the voxels of a sub-volume that may lie in one chosen before, 0 to 1; 0 is
+    no limit. Windows never share a patch, but patches may overlap.
+    """
+    most_voxels: _builtins.int
+    """Voxels of all sub-volumes together at most; 0 is no limit."""
+    most_minutes: _builtins.float
+    """Minutes that all sub-volumes together may take at most; 0 is no limit. Needs
+    `voxels_per_minute`.
+    """
+    voxels_per_minute: _builtins.float
+    """Voxels that a person annotates in a minute."""
+    last_of_equals: _builtins.bool
+    """Whether to take the last of equals in raster order. Default: the first."""
+    def __init__(
+        self,
+        *,
+        stream: _builtins.str = ...,
+        normalise: _builtins.bool = ...,
+        neighbours: _builtins.int = ...,
+        window_z: _builtins.int = ...,
+        window_y: _builtins.int = ...,
+        window_x: _builtins.int = ...,
+        z_measure: _builtins.str = ...,
+        y_measure: _builtins.str = ...,
+        x_measure: _builtins.str = ...,
+        patch_z: _builtins.int = ...,
+        patch_y: _builtins.int = ...,
+        patch_x: _builtins.int = ...,
+        most_overlap: _builtins.float = ...,
+        most_voxels: _builtins.int = ...,
+        most_minutes: _builtins.float = ...,
+        voxels_per_minute: _builtins.float = ...,
+        last_of_equals: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_of_equals", b"last_of_equals", "most_minutes", b"most_minutes", "most_overlap", b"most_overlap", "most_voxels", b"most_voxels", "neighbours", b"neighbours", "normalise", b"normalise", "patch_x", b"patch_x", "patch_y", b"patch_y", "patch_z", b"patch_z", "stream", b"stream", "voxels_per_minute", b"voxels_per_minute", "window_x", b"window_x", "window_y", b"window_y", "window_z", b"window_z", "x_measure", b"x_measure", "y_measure", b"y_measure", "z_measure", b"z_measure"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CoverageStrategy: _TypeAlias = CoverageStrategy  # noqa: Y015
+
+@_typing.final
+class SimilarityStrategy(_message.Message):
+    """Likeness (1 + cosine) / 2 to the most alike candidate that is labelled True, times the mean
+    likeness to the whole pool (Settles and Craven, 2008, section 3.4); without a candidate labelled
+    True the latter alone.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAM_FIELD_NUMBER: _builtins.int
+    DENSITY_STRENGTH_FIELD_NUMBER: _builtins.int
+    stream: _builtins.str
+    """Name of the feature stream. Default: the first one."""
+    density_strength: _builtins.float
+    """Power to which the mean likeness is raised; 0 ranks by likeness alone. Default 1."""
+    def __init__(
+        self,
+        *,
+        stream: _builtins.str = ...,
+        density_strength: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_density_strength", b"_density_strength", "density_strength", b"density_strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_density_strength", b"_density_strength", "density_strength", b"density_strength", "stream", b"stream"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__density_strength: _TypeAlias = _typing.Literal["density_strength"]  # noqa: Y015
+    _WhichOneofArgType__density_strength: _TypeAlias = _typing.Literal["_density_strength", b"_density_strength"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__density_strength) -> _WhichOneofReturnType__density_strength | None: ...
+
+Global___SimilarityStrategy: _TypeAlias = SimilarityStrategy  # noqa: Y015
 
 @_typing.final
 class StrategyDescription(_message.Message):

@@ -14,6 +14,7 @@ from parfocal_suggestion.strategies.bald import Bald
 from parfocal_suggestion.strategies.clasp_pe import ClaspPe
 from parfocal_suggestion.strategies.class_random import ClassRandom
 from parfocal_suggestion.strategies.core_set import CoreSet
+from parfocal_suggestion.strategies.coverage import Coverage
 from parfocal_suggestion.strategies.entropy import Entropy
 from parfocal_suggestion.strategies.foreground_random import ForegroundRandom
 from parfocal_suggestion.strategies.k_means_centres import KMeansCentres
@@ -27,6 +28,7 @@ from parfocal_suggestion.strategies.product import Product
 from parfocal_suggestion.strategies.random_draw import RandomDraw
 from parfocal_suggestion.strategies.sequence import Sequence
 from parfocal_suggestion.strategies.shares import Shares
+from parfocal_suggestion.strategies.similarity_search import SimilaritySearch
 from parfocal_suggestion.strategies.two_stream import TwoStream
 from parfocal_suggestion.strategies.typiclust import TypiClust
 
@@ -39,6 +41,7 @@ STRATEGIES: Mapping[str, type[Strategy]] = {
         ClaspPe,
         ClassRandom,
         CoreSet,
+        Coverage,
         Entropy,
         ForegroundRandom,
         KMeansCentres,
@@ -52,6 +55,7 @@ STRATEGIES: Mapping[str, type[Strategy]] = {
         RandomDraw,
         Sequence,
         Shares,
+        SimilaritySearch,
         TwoStream,
         TypiClust,
     )

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from parfocal_runtime.errors import InvalidInput
+from parfocal_suggestion.pool import Pool
+from parfocal_suggestion.strategies.coverage import Coverage
+
+LINE = np.array([[0], [1], [2], [10], [11], [20]], np.float32)
+
+
+def grid(sides: tuple[int, int, int], **lists: list[int]) -> Pool:
+    """Patches on a grid, eight voxels apart, with features in one column that rise along x."""
+    places = np.stack(np.unravel_index(np.arange(np.prod(sides)), sides), axis=1)
+    return Pool.of(
+        np.arange(len(places)),
+        streams={"a": places @ np.array([[0.01], [0.1], [1]])},
+        measures={axis: 8 * places[:, at] for at, axis in enumerate("zyx")},
+        labelled=lists.get("labelled", []),
+        verdicts=[True] * len(lists.get("labelled", [])),
+        excluded=lists.get("excluded", []),
+    )
+
+
+ON_GRID = Coverage(z_measure="z", y_measure="y", x_measure="x", neighbours=3)
+
+
+@pytest.mark.parametrize(("last", "chosen"), [(False, [0, 5, 1]), (True, [5, 2, 4])])
+def test_golden_picks_and_what_they_cover(last: bool, chosen: list[int]) -> None:
+    pool = Pool.of(range(6), streams={"a": LINE})
+
+    selection = Coverage(neighbours=3, last_of_equals=last).select(pool, 3, seed=0)
+
+    assert selection.candidates.tolist() == chosen
+    assert np.cumsum(selection.scores).tolist() == [3, 6, 6]
+
+
+def test_labelled_patches_cover_from_the_start() -> None:
+    pool = Pool.of(range(6), streams={"a": LINE}, labelled=[0], verdicts=[True])
+
+    selection = Coverage(neighbours=3).select(pool, 1, seed=0)
+
+    assert selection.candidates.tolist() == [5]
+
+
+def test_directions_only() -> None:
+    points = np.array([[1, 0], [100, 1], [0, 1], [1, 100]], np.float32)
+    pool = Pool.of(range(4), streams={"a": points})
+
+    selection = Coverage(neighbours=2, normalise=True).select(pool, 2, seed=0)
+
+    assert selection.candidates.tolist() == [0, 2]
+    assert selection.scores.tolist() == [2, 2]
+
+
+def test_windows_avoid_what_is_excluded_or_labelled() -> None:
+    pool = grid((1, 2, 5), excluded=[1], labelled=[9])
+
+    selection = replace(ON_GRID, window_y=2, window_x=2).select(pool, 9, seed=0)
+
+    # Of the four windows only the one over columns 2 and 3 is free.
+    assert selection.candidates.tolist() == [2]
+
+
+def test_no_free_window_is_told() -> None:
+    with pytest.raises(InvalidInput, match="no window of free patches"):
+        replace(ON_GRID, window_z=3).select(grid((2, 2, 2)), 1, seed=0)
+
+
+def test_fewer_windows_than_the_budget_are_what_there_is() -> None:
+    selection = replace(ON_GRID, window_x=3).select(grid((1, 2, 5)), 9, seed=0)
+
+    assert sorted(candidate // 5 for candidate in selection.candidates) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("limited", "windows"),
+    [
+        (replace(ON_GRID, most_voxels=3 * 10**3), 3),
+        (replace(ON_GRID, most_minutes=2.5, voxels_per_minute=1000), 2),
+    ],
+)
+def test_a_budget_in_voxels_or_minutes(limited: Coverage, windows: int) -> None:
+    patches = replace(limited, patch_z=10, patch_y=10, patch_x=10)
+
+    selection = patches.select(grid((1, 2, 5)), 9, seed=0)
+
+    assert len(selection.candidates) == windows
+
+
+def test_minutes_need_a_speed() -> None:
+    with pytest.raises(InvalidInput, match="needs voxels_per_minute"):
+        Coverage(most_minutes=3).select(grid((1, 1, 3)), 1, seed=0)
+
+
+def test_sub_volumes_share_no_more_voxels_than_allowed() -> None:
+    # Patches of 16 voxels start every 8: neighbours share half of their voxels.
+    wide = replace(ON_GRID, patch_x=16)
+
+    apart = replace(wide, most_overlap=0.4).select(grid((1, 1, 6)), 6, seed=0)
+    together = replace(wide, most_overlap=0.5).select(grid((1, 1, 6)), 6, seed=0)
+
+    assert np.all(np.diff(np.sort(apart.candidates)) > 1)
+    assert len(together.candidates) == 6
+
+
+@pytest.mark.parametrize(
+    ("x", "fault"), [([0, 8, 8], "same voxel"), ([0, 8, 16], "no feature|no measure")]
+)
+def test_positions_that_make_no_grid_are_refused(x: list[int], fault: str) -> None:
+    pool = Pool.of(range(3), streams={"a": LINE[:3]}, measures={"x": x})
+    strategy = Coverage(x_measure="x" if "voxel" in fault else "other")
+
+    with pytest.raises(InvalidInput, match=fault):
+        strategy.select(pool, 1, seed=0)
+
+
+def test_scattered_positions_are_no_grid() -> None:
+    places = np.random.default_rng(0).permuted(np.tile(np.arange(99), (3, 1)), axis=1)
+    pool = Pool.of(
+        range(99),
+        streams={"a": np.arange(99)[:, None]},
+        measures=dict(zip("zyx", places, strict=True)),
+    )
+
+    with pytest.raises(InvalidInput, match="make no grid"):
+        ON_GRID.select(pool, 1, seed=0)
