@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import sklearn
@@ -35,7 +36,10 @@ def pool_digests(pool: Pool) -> dict[str, str]:
     for name in ("probabilities", "predictions", "positions", "seconds"):
         if (values := getattr(pool, name)) is not None:
             arrays[name] = values
-    return {name: _array_sha256(array) for name, array in arrays.items()}
+    return {
+        name: pool.memory.sha256(array, partial(_array_sha256, array))
+        for name, array in arrays.items()
+    }
 
 
 def json_sha256(document: Mapping[str, object]) -> str:

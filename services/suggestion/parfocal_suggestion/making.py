@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
@@ -21,6 +21,7 @@ from parfocal_suggestion.archive import (
     picks_table,
 )
 from parfocal_suggestion.digest import environment, pool_digests
+from parfocal_suggestion.memory import Memory
 from parfocal_suggestion.nesting import inner_strategies, parameters_of
 from parfocal_suggestion.order import Order, read_pool
 from parfocal_suggestion.pool import Pool
@@ -30,9 +31,16 @@ from parfocal_suggestion.suggest import suggest
 
 
 def make_selection(
-    store: ObjectStore, order: Order, *, now: datetime, cancel: CancelFlag
+    store: ObjectStore,
+    order: Order,
+    *,
+    now: datetime,
+    cancel: CancelFlag,
+    memory: Memory | None = None,
 ) -> Stored:
     """Choose and keep the choice; the same order again returns what is kept.
+
+    What is remembered makes it quicker and never different.
 
     Raises:
         InvalidInput: If the order can never work.
@@ -40,8 +48,9 @@ def make_selection(
         AlreadyExists: If the name was used for other inputs (`ERROR_REASON_ARTIFACT_EXISTS`).
         Cancelled: If `cancel` is set.
     """
-    pool = read_pool(store, order)
-    wish = _record(order, pool, strategy=order.strategy, now=now)
+    pool = read_pool(store, order, memory)
+    inputs = pool_digests(pool)
+    wish = _record(order, pool, strategy=order.strategy, inputs=inputs, now=now)
     if store.exists(selection_table(order.project, order.selection)):
         return checked_same(load(store, order.project, order.selection), wish)
     suggestion = suggest(
@@ -63,12 +72,25 @@ def make_selection(
         predictions=order.predictions.inline if order.predictions else None,
         measures={each.name: each.inline for each in order.measures if each.inline is not None},
     )
-    record = _record(order, pool, strategy=suggestion.strategy, now=now, notes=suggestion.notes)
+    record = _record(
+        order,
+        pool,
+        strategy=suggestion.strategy,
+        inputs=inputs,
+        now=now,
+        notes=suggestion.notes,
+    )
     return keep(store, record, picks_table(pool, suggestion, why), cells)
 
 
 def _record(
-    order: Order, pool: Pool, *, strategy: Strategy, now: datetime, notes: Sequence[str] = ()
+    order: Order,
+    pool: Pool,
+    *,
+    strategy: Strategy,
+    inputs: Mapping[str, str],
+    now: datetime,
+    notes: Sequence[str] = (),
 ) -> Record:
     return Record(
         project=order.project,
@@ -94,7 +116,7 @@ def _record(
         ],
         random_weights=asdict(order.random_weights) if order.random_weights else None,
         model=order.model,
-        inputs=pool_digests(pool),
+        inputs=inputs,
         environment=environment(),
         cells="",
         create_time=now.isoformat(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tables import read_table
 from parfocal_suggestion.constraints import UNCONSTRAINED, Constraints
+from parfocal_suggestion.memory import Memory
 from parfocal_suggestion.pool import Floats, Ids, Mask, Pool
 from parfocal_suggestion.random_share import RandomWeights
 from parfocal_suggestion.selection import Strategy
@@ -167,14 +169,15 @@ def read_candidates(store: ObjectStore, folder: str) -> CandidateSet:
     return CandidateSet(table, ids, mean, greatest, area, folder)
 
 
-def read_pool(store: ObjectStore, order: Order) -> Pool:
-    """Read what an order names.
+def read_pool(store: ObjectStore, order: Order, memory: Memory | None = None) -> Pool:
+    """Read what an order names, feature streams from memory where it holds them.
 
     Raises:
         NotFound: If a table or an array is not there.
         InvalidInput: If the inputs do not fit together or are not usable numbers.
     """
-    streams = {stream.name: read_stream(store, stream) for stream in order.streams}
+    memory = memory or Memory()
+    streams = {stream.name: read_stream(store, stream, memory) for stream in order.streams}
     probabilities = order.probabilities
     predictions = _read_predictions(store, order.predictions)
     known = read_candidates(store, order.candidates) if order.candidates else None
@@ -198,11 +201,12 @@ def read_pool(store: ObjectStore, order: Order) -> Pool:
         positions=around.positions,
         seconds=around.seconds,
         inside=around.inside,
+        memory=memory,
     )
 
 
-def read_stream(store: ObjectStore, stream: Stream) -> Floats:
-    """Read one feature stream (N, d).
+def read_stream(store: ObjectStore, stream: Stream, memory: Memory | None = None) -> Floats:
+    """Read one feature stream (N, d), or take it from memory if no object of it was written since.
 
     Raises:
         NotFound: If there is no such array.
@@ -210,7 +214,9 @@ def read_stream(store: ObjectStore, stream: Stream) -> Floats:
     """
     if stream.inline is not None:
         return stream.inline
-    return _read_floats(store, stream.array, field=f"features[{stream.name}]")
+    objects = tuple((path, store.stat(path).etag) for path in store.list(stream.array))
+    read = partial(_read_floats, store, stream.array, field=f"features[{stream.name}]")
+    return (memory or Memory()).features((store.root, objects), read)
 
 
 def _read_predictions(store: ObjectStore, predictions: Predictions | None) -> Floats | None:
@@ -245,7 +251,8 @@ def _read_floats(store: ObjectStore, path: str, *, field: str) -> Floats:
     dtype = array.dtype.numpy_dtype
     if dtype.kind != "f":
         raise _wrong_dtype(field, dtype, "float32")
-    return np.asarray(array.read().result(), np.float32)
+    # Converted chunk by chunk, so that there is never a second copy.
+    return np.asarray(array.astype(np.float32).read().result())
 
 
 def _rows(inputs: list[Floats | None]) -> int:

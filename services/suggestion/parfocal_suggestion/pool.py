@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from parfocal_runtime.errors import InvalidInput
+from parfocal_suggestion.memory import Memory
 
 Floats: TypeAlias = NDArray[np.float32]
 Ids: TypeAlias = NDArray[np.int64]
@@ -51,6 +52,7 @@ class Pool:
         positions: (N, 3) float64, nanometres, zyx; comparable within one image.
         seconds: (N,) float64, how long a person needs for each.
         inside: (N,) bool by name of a mask: whether the candidate lies in it.
+        memory: What is known of the streams from earlier selections; changes no selection.
     """
 
     candidates: Ids
@@ -67,6 +69,7 @@ class Pool:
     positions: NDArray[np.float64] | None = None
     seconds: NDArray[np.float64] | None = None
     inside: Mapping[str, Mask] = field(default_factory=dict)
+    memory: Memory = field(default_factory=Memory, compare=False, repr=False)
 
     @classmethod
     def of(
@@ -84,6 +87,7 @@ class Pool:
         positions: ArrayLike | None = None,
         seconds: ArrayLike | None = None,
         inside: Mapping[str, ArrayLike] | None = None,
+        memory: Memory | None = None,
     ) -> Pool:
         """Sort by id, drop the excluded and check everything.
 
@@ -100,6 +104,7 @@ class Pool:
             positions: (N, 3) nanometres, zyx, rows likewise.
             seconds: (N,) positive, rows likewise.
             inside: (N,) by name of a mask, rows likewise.
+            memory: What is known of the streams from earlier selections.
 
         Raises:
             InvalidInput: If ids repeat or are unknown, row counts disagree, or a value that
@@ -129,6 +134,7 @@ class Pool:
             inside={
                 name: np.asarray(values, np.bool_)[keep] for name, values in (inside or {}).items()
             },
+            memory=memory or Memory(),
         )
 
     def __len__(self) -> int:
@@ -145,7 +151,7 @@ class Pool:
     def only(self, rows: Rows) -> Pool:
         """Return the pool of the candidates at `rows`, ascending, as if there were no others."""
         ids = self.candidates[rows]
-        lists = {"labelled", "verdicts", "pending", "excluded", "blocked"}
+        lists = {"labelled", "verdicts", "pending", "excluded", "blocked", "memory"}
         columns = {
             each.name: _cut(getattr(self, each.name), rows)
             for each in fields(self)

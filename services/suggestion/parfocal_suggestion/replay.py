@@ -15,6 +15,7 @@ from parfocal_runtime.tasks import CancelFlag
 from parfocal_suggestion.archive import Record, load
 from parfocal_suggestion.constraints import Constraints
 from parfocal_suggestion.digest import environment, pool_digests
+from parfocal_suggestion.memory import Memory
 from parfocal_suggestion.nesting import inner_strategies
 from parfocal_suggestion.order import Measure, Order, Predictions, Stream, read_pool
 from parfocal_suggestion.pool import Floats, Ids
@@ -38,7 +39,14 @@ class Replay:
     candidates: Ids
 
 
-def replay(store: ObjectStore, project: str, selection: str, *, cancel: CancelFlag) -> Replay:
+def replay(
+    store: ObjectStore,
+    project: str,
+    selection: str,
+    *,
+    cancel: CancelFlag,
+    memory: Memory | None = None,
+) -> Replay:
     """Choose again from the stored parameters and today's inputs, and compare.
 
     Raises:
@@ -49,7 +57,7 @@ def replay(store: ObjectStore, project: str, selection: str, *, cancel: CancelFl
     record, nothing = stored.record, np.empty(0, np.int64)
     try:
         order = stored_order(store, record)
-        pool = read_pool(store, order)
+        pool = read_pool(store, order, memory)
         now = suggest(
             pool,
             order.strategy,

@@ -16,6 +16,7 @@ from parfocal_suggestion import convert
 from parfocal_suggestion.archive import load
 from parfocal_suggestion.explain import explain
 from parfocal_suggestion.making import make_selection
+from parfocal_suggestion.memory import Memory
 from parfocal_suggestion.replay import replay
 from parfocal_suggestion.strategies import STRATEGIES
 from parfocal_suggestion.verdicts import propagate
@@ -24,16 +25,19 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class SuggestionServicer(service_grpc.SuggestionServiceServicer):
-    """Answers calls from the object store; keeps no state of its own."""
+    """Answers calls from the object store; what it remembers only makes it quicker."""
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, memory: Memory) -> None:
         self._store = store
+        self._memory = memory
 
     async def Suggest(self, request: pb.SuggestRequest, context: Context) -> selection_pb.Selection:
         """Choose candidates and keep the choice."""
         order = await in_thread(convert.order_from_pb, request, self._store.resolve)
         now = datetime.now(UTC)
-        stored = await in_thread(make_selection, self._store, order, now=now, cancel=CancelFlag())
+        stored = await in_thread(
+            make_selection, self._store, order, now=now, cancel=CancelFlag(), memory=self._memory
+        )
         return await in_thread(convert.selection_to_pb, stored)
 
     async def GetSelection(
@@ -49,7 +53,7 @@ class SuggestionServicer(service_grpc.SuggestionServiceServicer):
         """Choose again and compare."""
         name = convert.selection_name_from_pb(request.name, field="name")
         return convert.replay_to_pb(
-            await in_thread(replay, self._store, *name, cancel=CancelFlag())
+            await in_thread(replay, self._store, *name, cancel=CancelFlag(), memory=self._memory)
         )
 
     async def ExplainSelection(

@@ -11,8 +11,8 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from parfocal_suggestion.distances import lower, middle
 from parfocal_suggestion.k_centre import farthest_first
+from parfocal_suggestion.labelled_distances import labelled_distances
 from parfocal_suggestion.objectives import Spread
 from parfocal_suggestion.pool import Floats, Pool
 from parfocal_suggestion.selection import Checkpoint, Selection, no_checkpoint
@@ -61,10 +61,14 @@ class CoreSet:
         count = min(budget, int(np.count_nonzero(pool.available)))
         if not count:
             return Selection.nothing(pool)
-        squared = np.full(len(pool), np.inf, np.float32)
-        lower(squared, features, features[pool.taken], origin=middle(features))
-        squared[~pool.available] = -1
-        rows, radii = farthest_first(features, squared, count, checkpoint=checkpoint)
+        squared, unknown = labelled_distances(pool, features)
+        rows, radii = farthest_first(
+            features,
+            np.where(pool.available, squared, np.float32(-1)),
+            count,
+            lacking=features[unknown],
+            checkpoint=checkpoint,
+        )
         return Selection.without_cells(pool, pool.candidates[rows], radii)
 
     def objective(self, pool: Pool, *, seed: int) -> Spread:
