@@ -24,7 +24,11 @@ SELECTIONS = sorted(
 
 def test_there_are_stored_selections() -> None:
     names = {name for _, name in SELECTIONS}
-    assert names == {"random", "core-set", "entropy", "sequence", "shares", "limited"}
+    assert names == {
+        "acft", "bald", "clasp-pe", "class-random", "core-set", "entropy", "foreground-random",
+        "learning-loss", "limited", "margin", "power-bald", "probcover", "random", "sequence",
+        "shares",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(("release", "name"), SELECTIONS)
