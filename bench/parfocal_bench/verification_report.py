@@ -189,7 +189,7 @@ def plot(bases: Sequence[Base], path: Path) -> None:
         panel.set_xlabel("labels, % of the proposals")
     panels[0].set_ylabel("accuracy")
     panels[-1].legend(fontsize=6)
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Date": None})
 
 
 def write_rows(bases: Sequence[Base], path: Path) -> None:
