@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Protocol as Interface
 
 import numpy as np
@@ -38,11 +38,17 @@ class Arm:
     learning: str = ""
 
     def settings(self) -> Mapping[str, Json]:
-        """Return all that decides the arm."""
+        """Return all that decides the arm.
+
+        Parameters at their defaults are left out, so that a strategy may gain one; it raises its
+        version where its defaults choose otherwise.
+        """
+        given = asdict(self.strategy)
+        usual = {field.name: field.default for field in fields(self.strategy)}
         return {
             "strategy": self.strategy.name,
             "version": self.strategy.version,
-            "parameters": asdict(self.strategy),
+            "parameters": {k: v for k, v in given.items() if v != usual[k]},
             "cold": self.cold,
             "learning": self.learning,
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -161,6 +161,7 @@ class LinearProbe:
             "typiclust": Arm(strategy_of("typiclust", alike)),
             "typiclust-cold": Arm(strategy_of("typiclust", alike), cold=True),
             "two-stream": Arm(two_stream),
+            "two-stream-avoiding": Arm(replace(two_stream, avoid_overrepresented=True)),
             "two-stream-drawn": Arm(DrawnTwoStream(**asdict(two_stream))),
             "badge": Arm(strategy_of("badge", alike)),
         }
