@@ -280,10 +280,10 @@ def _spread(values: Any, inside: Any, outside: Any) -> Any:
 
 
 def _states(pool: Pool, everyone: Any) -> pa.Array:
-    states = np.full(len(everyone), "available", object)
-    states[np.isin(everyone, pool.labelled)] = "labelled"
-    states[np.isin(everyone, pool.excluded)] = "excluded"
-    return pa.array(states, pa.string())
+    states = np.zeros(len(everyone), np.int8)
+    states[np.isin(everyone, pool.labelled)] = 1
+    states[np.isin(everyone, pool.excluded)] = 2
+    return pa.DictionaryArray.from_arrays(states, ["available", "labelled", "excluded"])
 
 
 def _verdicts(pool: Pool, everyone: Any) -> pa.Array:

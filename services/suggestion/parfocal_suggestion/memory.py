@@ -25,12 +25,14 @@ class _Held:
 
     Attributes:
         features: (N, d) float32, not to be written to.
+        checked: Whether somebody found all numbers usable.
         sha256: Hash of the array as an input; empty until somebody computed it.
         labelled: (L,) rows, ascending, that `squared` knows of.
         squared: (N,) float32 squared distances to the nearest of those; None without any.
     """
 
     features: Floats
+    checked: bool = False
     sha256: str = ""
     labelled: Rows = field(default_factory=lambda: np.empty(0, np.intp))
     squared: Floats | None = None
@@ -71,6 +73,14 @@ class Memory:
             while sum(each.size for each in self._held.values()) > self._most_bytes:
                 self._held.popitem(last=False)
         return held.features
+
+    def check_once(self, array: NDArray[np.generic], check: Callable[[], None]) -> None:
+        """Check an array, unless it is held and passed the check before."""
+        held = self._of(array)
+        if held is None or not held.checked:
+            check()
+        if held is not None:
+            held.checked = True
 
     def sha256(self, array: NDArray[np.generic], compute: Callable[[], str]) -> str:
         """Return the hash of an array, computed once where the array is one that is held."""
