@@ -5,8 +5,8 @@
 Ratios are time of the peer over ours, so that more is better; both ran in turns, and a ratio is of
 medians. Every contender has the threads that it takes by itself. Points are a mixture of 200 clumps
 that overlap; `far` clumps do not. `--peers-python` names an interpreter with the packages of the
-extra `bench`; without it those rows are missing. Sizes are those of the names; `--quick` takes a
-fifth of the points, and a tenth where all pairs are compared.
+dependency group `bench`; without it those rows are missing. Sizes are those of the names; `--quick`
+takes a fifth of the points, and a tenth where all pairs are compared.
 """
 
 from __future__ import annotations
@@ -319,7 +319,9 @@ def main() -> int:
     setting = Setting(0.2 if quick else 1, 1 if quick else 3, arguments.peers_python)
     table: list[dict[str, Any]] = []
     for name in arguments.only:
-        table += PARTS[name](setting)
+        for each in PARTS[name](setting):
+            table.append(each)
+            print(f"{each['name']}: {each['value']} {each['unit']}", file=sys.stderr, flush=True)
     show(table)
     if arguments.json:
         arguments.json.write_text(json.dumps(table, indent=2))
