@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from parfocal import Client
     from parfocal.suggestion.v1.suggestion_service_pb2 import PropagateLabelsResponse
 
-    Carrying = Literal["cell-majority", "confidence-and-area", "keep-default"]
+    Carrying = Literal["cell-majority", "confidence-and-area", "keep-default", "learned"]
 
 METHODS: dict[str, tuple[str, Carrying]] = {
     "random": ("random", "keep-default"),
     "two-stream": ("two-stream", "cell-majority"),
     "late-fusion": ("late-fusion", "cell-majority"),
+    "learned": ("random", "learned"),
     "confidence-and-area": ("random", "confidence-and-area"),
 }
 """By method: the strategy that chooses, and how verdicts are carried."""
@@ -98,9 +99,14 @@ def _one(
         seed=seed,
     )
     labels = {pick.candidate: bool(candidates.correct[pick.candidate]) for pick in selection.picks}
-    carried = client.suggestions.propagate(
-        PROJECT, candidates.folder, labels=labels, method=carrying, selection=selection.name
-    )
+    if carrying == "learned":
+        carried = client.suggestions.propagate_learned(
+            PROJECT, candidates.folder, labels=labels, features=features, random_share=labels
+        )
+    else:
+        carried = client.suggestions.propagate(
+            PROJECT, candidates.folder, labels=labels, method=carrying, selection=selection.name
+        )
     accuracy = float((_final(carried, len(candidates)) == candidates.correct).mean())
     return _Outcome(len(labels), accuracy, tuple(carried.notes))
 

@@ -9,6 +9,7 @@ import typer
 
 from parfocal._names import last_part
 from parfocal.cli._labels_import import import_labels
+from parfocal.cli._labels_propagate import propagate
 from parfocal.cli._labels_review import adjudicate, agreement, disputed, revise
 from parfocal.cli._options import (
     DataDirOption,
@@ -22,7 +23,7 @@ from parfocal.cli._output import print_json, print_messages
 from parfocal.cli._records import consensus_record, label_record, write_records
 
 app = typer.Typer(help="What people answered, and what it adds up to.")
-for command in (agreement, revise, adjudicate, disputed):
+for command in (agreement, revise, adjudicate, disputed, propagate):
     app.command()(command)
 app.command("import")(import_labels)
 

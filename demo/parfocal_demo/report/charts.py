@@ -24,6 +24,7 @@ _COLOURS = {
     "two-stream": "#0f6b78",
     "random": "#8d6a2f",
     "late-fusion": "#5b6fa8",
+    "learned": "#8a4f7d",
     "confidence-and-area": "#7a7f85",
 }
 _VARIABLES = {

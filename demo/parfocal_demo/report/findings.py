@@ -158,7 +158,7 @@ class PropagationMethod:
     """One way of carrying a few labels to all candidates, over several seeds."""
 
     name: str
-    """`random`, `two-stream`, `late-fusion` or `confidence-and-area`."""
+    """`random`, `two-stream`, `late-fusion`, `learned` or `confidence-and-area`."""
     labels: tuple[int, ...]
     """Labels bought, by seed."""
     accuracy: tuple[float, ...]

@@ -15,12 +15,15 @@ TITLES = {
     "two-stream": "Two-stream",
     "random": "Random",
     "late-fusion": "Late fusion",
+    "learned": "Learned",
     "confidence-and-area": "Confidence and area",
 }
 DETAILS = {
     "random": "random picks, each corrected by itself",
     "two-stream": "clusters of masks, in them clusters of images; a cell's majority goes to all",
     "late-fusion": "clusters of both streams side by side; a cell's majority goes to all",
+    "learned": "a small model of confidence, shape, neighbours and both streams, fitted to random "
+    "picks",
     "confidence-and-area": "control: logistic regression on the base model's own confidence and "
     "the area, fitted to random picks",
 }

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -7,11 +8,14 @@ import numpy as np
 import pytest
 import tifffile
 from rich.console import Console
+from typer.testing import CliRunner
 
-from parfocal import ConflictError, InvalidRequestError
+from parfocal import Client, ConflictError, InvalidRequestError
+from parfocal.cli._app import app
 from parfocal_demo.running import run_settings
 from parfocal_demo.settings import Settings
 from parfocal_demo.volume import VolumeSpec, generate_volume
+from parfocal_standalone import Standalone
 
 QUIET = Console(quiet=True)
 
@@ -100,6 +104,41 @@ def test_the_random_arm_of_propagation_corrects_only_what_it_looked_at(finished:
     assert random["labels"] == [5, 5]
     for accuracy in random["accuracy"]:
         assert share <= accuracy <= share + 5 / count + 1e-9
+
+
+def test_the_learned_model_stands_beside_its_control(finished: Path) -> None:
+    *_, learned, control = json.loads((finished / "report.json").read_text())["propagation"][
+        "methods"
+    ]
+
+    assert (learned["name"], control["name"]) == ("learned", "confidence-and-area")
+    assert learned["labels"] == control["labels"]
+
+
+def test_labels_of_a_round_are_carried_by_the_command_line(finished: Path, tmp_path: Path) -> None:
+    with Standalone(finished / "data") as server:
+        words = [
+            "labels", "propagate", "demo", "--round", "random-1", "--error-rate", "0.5",
+            "--out", str(tmp_path / "verdicts.csv"), "--data-dir", str(server.data_dir),
+        ]  # fmt: skip
+        shown = CliRunner().invoke(app, words)
+        told = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+        with Client(server.address, token=server.token) as client:
+            answered = [
+                each
+                for each in client.labels.consensus("demo", decided_only=True)
+                if each.candidate_set == "first"
+            ]
+
+    labelled = {each.candidate for each in answered}
+    drawn = {each.candidate for each in answered if each.role == "random"}
+    with (tmp_path / "verdicts.csv").open() as stream:
+        rows = {int(row["candidate"]): row for row in csv.DictReader(stream)}
+    assert shown.exit_code == 0, shown.stderr
+    assert f"{len(rows)}, {len(labelled)} of them labelled" in shown.stdout
+    assert told["errors_left"]["checked"] == len(drawn) >= 5
+    assert {rows[each]["decision"] for each in labelled} <= {"accept", "reject"}
+    assert {row["decision"] for row in rows.values()} <= {"accept", "reject", "look"}
 
 
 def test_running_again_finds_everything_and_makes_nothing_twice(
