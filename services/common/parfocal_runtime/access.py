@@ -94,6 +94,13 @@ _ROUND = (
     "constraints.regions.mask",
     *_under("training.replay", _REGION),
 )
+_SUGGEST = (
+    "candidates",
+    "features.array",
+    "predictions.array",
+    "measures.array",
+    "constraints.regions.mask",
+)
 _QUERY = ("image", "patches")
 # The interface of models, which belong to no project.
 _MODELS = Rule(_VIEWER, anywhere=True)
@@ -140,14 +147,16 @@ _RULES_BY_SERVICE: dict[str, dict[str, Rule]] = {
         "ProposeBackground": _reads(_ANNOTATOR, paths=("image",)),
     },
     "parfocal.suggestion.v1.SuggestionService": {
-        "Suggest": _changes(
-            _CURATOR, "parent", paths=("candidates", "features.array", "constraints.regions.mask")
-        ),
+        "Suggest": _changes(_CURATOR, "parent", paths=_SUGGEST),
         "GetSelection": _reads(_VIEWER, "name"),
         "ReplaySelection": _reads(_VIEWER, "name"),
         "ExplainSelection": _reads(_VIEWER, "name"),
         "PropagateLabels": _reads(
-            _VIEWER, "parent", "cell_majority.selection", paths=("candidates",)
+            _VIEWER,
+            "parent",
+            "cell_majority.selection",
+            "learned_model.selections",
+            paths=("candidates", "learned_model.features.array"),
         ),
         "ListStrategies": Rule(_VIEWER, anywhere=True),
     },

@@ -1,8 +1,9 @@
 """Make the selections that later releases must make again.
 
 `python make_stored.py FOLDER [NAME ...]`. Run it with the release that they are to stand for, and
-keep what it made under that release's name. Features are small whole numbers around 0, so that no
-processor rounds their sums.
+keep what it made under that release's name.
+
+Features are small whole numbers around 0, so that no processor rounds their sums.
 """
 
 from __future__ import annotations
