@@ -124,7 +124,8 @@ def choose(
         taken = gate.take_in_order(pool.rows_of(proposed.candidates), wanted)
         found.append(proposed.only(taken))
         wanted -= len(taken)
-        if not wanted or not asked:
+        # A strategy with limits of its own may have nothing more to propose.
+        if not (wanted and gate.limits and len(proposed.candidates)):
             return Selection.joined(found)
         refused = np.delete(proposed.candidates, taken)
         pool = pool.with_pending(proposed.candidates[taken]).with_blocked(refused)

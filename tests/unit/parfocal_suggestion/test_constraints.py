@@ -20,7 +20,7 @@ from parfocal_suggestion.constraints import (
 )
 from parfocal_suggestion.limits import limits_of, predicted_classes
 from parfocal_suggestion.pool import Pool
-from parfocal_suggestion.selection import Strategy
+from parfocal_suggestion.selection import Checkpoint, Selection, Strategy, no_checkpoint
 from parfocal_suggestion.strategies import STRATEGIES
 from parfocal_suggestion.strategies.core_set import CoreSet
 from parfocal_suggestion.strategies.entropy import Entropy
@@ -292,6 +292,22 @@ def test_distances_are_those_within_one_image() -> None:
 
     # 1 and 3 are just far enough apart, 0 and 1 are not.
     assert {2, 3} < set(some.candidates.tolist())
+    assert len(some.candidates) == 3
+
+
+class NothingMore(Entropy):
+    """Proposes three candidates and then no more."""
+
+    def select(
+        self, pool: Pool, budget: int, *, seed: int, checkpoint: Checkpoint = no_checkpoint
+    ) -> Selection:
+        return super().select(pool, min(budget, 3 - len(pool.pending)), seed=seed)
+
+
+@pytest.mark.parametrize("wanted", [UNCONSTRAINED, Constraints(quotas=(ClassQuota(0, 9),))])
+def test_a_strategy_that_proposes_no_more_is_not_asked_for_ever(wanted: Constraints) -> None:
+    some = suggest(pool_of(), NothingMore(), 10, seed=0, constraints=wanted)
+
     assert len(some.candidates) == 3
 
 
