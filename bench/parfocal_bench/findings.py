@@ -121,17 +121,30 @@ def findings_of(protocol: Protocol, finished: Sequence[Finished]) -> Findings:
         seeds=seeds,
         arms=arms,
         settings=dict(protocol.settings()),
-        warnings=[text for cells in by_arm.values() for one in cells for text in warnings_of(one)],
+        warnings=[text for cells in by_arm.values() for text in warnings_of(cells)],
     )
 
 
-def warnings_of(finished: Finished) -> list[str]:
-    """Return what makes the figures of a cell doubtful, in words."""
+def warnings_of(cells: Sequence[Finished]) -> list[str]:
+    """Return what makes the figures of cells of one arm doubtful, in words.
+
+    Only models that are taught in steps can be taught too little: one that is fitted to the end
+    and does not know its labels is too simple for them, which is no fault of the campaign.
+    """
+    lessons = [
+        (row.values["own_accuracy"], one.cell.seed, row.labels)
+        for one in cells
+        for row in one.rows
+        if "steps" in row.values
+    ]
+    poor = sorted(lesson for lesson in lessons if lesson[0] < LOW_ACCURACY)
+    if not poor:
+        return []
+    lowest, seed, labels = poor[0]
     return [
-        f"{finished.cell.arm}, seed {finished.cell.seed}: at {row.labels} labels the model knows "
-        f"{row.values['own_accuracy']:.0%} of its own labels"
-        for row in finished.rows
-        if row.values.get("own_accuracy", 1.0) < LOW_ACCURACY
+        f"{cells[0].cell.arm}: after {len(poor)} of {len(lessons)} lessons the network knows less "
+        f"than {LOW_ACCURACY:.0%} of its own labels, at worst {lowest:.0%} (seed {seed}, {labels} "
+        "labels)"
     ]
 
 

@@ -64,7 +64,9 @@ class Lessons:
         first_steps: Steps from untrained weights.
         steps: Steps from the last weights.
         first_rate: Greatest learning rate from untrained weights.
-        rate: Greatest learning rate from the last weights.
+        rate: Greatest learning rate from the last weights, with all labels.
+        gentle_rate: The same where old labels are left out: a tenth of the first, as published, so
+            that what was learnt from them is not lost.
         batch: Images a step.
         wanted_accuracy: Accuracy on the taught candidates.
     """
@@ -73,6 +75,7 @@ class Lessons:
     steps: int = 200
     first_rate: float = 3e-3
     rate: float = 2e-3
+    gentle_rate: float = 3e-4
     batch: int = 32
     wanted_accuracy: float = 0.95
 
@@ -225,7 +228,7 @@ class NetworkLearner:
 
     def learn(self, labelled: Rows, fresh: Rows) -> Mapping[str, float]:
         """Give one lesson; tell what was taught and how well all labels are known afterwards."""
-        first = self._lesson == 0
+        first, rate = self._lesson == 0, self._first_rate
         before = np.setdiff1d(labelled, fresh)
         hard = before[~self._right(before)] if len(before) else before
         taught = self._taught(labelled, fresh, hard)
@@ -243,6 +246,7 @@ class NetworkLearner:
             "size_h": float(len(hard)),
             "taught": float(len(taught)),
             "steps": float(steps),
+            "rate": rate,
         }
 
     def test(self) -> Probabilities:
@@ -291,8 +295,7 @@ class NetworkLearner:
     def _teach(self, rows: Rows) -> int:
         """Teach until the rows are known well enough, within limits; return the steps taken."""
         lessons = self._protocol.lessons
-        anew = self._lesson == 0 or self._arm.learning == Learning.ANEW
-        steps = lessons.first_steps if anew else lessons.steps
+        steps = lessons.first_steps if self._is_anew else lessons.steps
         rng = np.random.Generator(bit_generator(self._seed, "lesson", index=self._lesson))
         taken = 0
         for extension in range(_EXTENSIONS + 1):
@@ -302,7 +305,7 @@ class NetworkLearner:
                 self._pool[rows],
                 self._task.labels[rows],
                 steps=more,
-                rate=lessons.first_rate if anew and extension == 0 else lessons.rate,
+                rate=self._first_rate if extension == 0 else self._rate,
                 batch=lessons.batch,
                 augment=self._augment,
                 rng=rng,
@@ -311,6 +314,22 @@ class NetworkLearner:
             if np.mean(self._right(rows)) >= lessons.wanted_accuracy:
                 break
         return taken
+
+    @property
+    def _is_anew(self) -> bool:
+        """Whether the lesson starts from untrained weights."""
+        return self._lesson == 0 or self._arm.learning == Learning.ANEW
+
+    @property
+    def _first_rate(self) -> float:
+        return self._protocol.lessons.first_rate if self._is_anew else self._rate
+
+    @property
+    def _rate(self) -> float:
+        """Learning rate of a lesson that goes on."""
+        lessons = self._protocol.lessons
+        leaves_out = self._arm.learning in (Learning.NEW, Learning.HARD) and self._lesson > 0
+        return lessons.gentle_rate if leaves_out else lessons.rate
 
     def _right(self, rows: Rows) -> Mask:
         """Whether the mean over the views, or of pictures of things the picture, is right."""

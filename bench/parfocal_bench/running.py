@@ -91,7 +91,7 @@ def run_protocol(
 def _line(protocol: Protocol, found: Finished) -> str:
     last = found.rows[-1]
     value = last.values[protocol.metric]
-    doubts = "".join(f"\n  {text}" for text in warnings_of(found))
+    doubts = "".join(f"\n  {text}" for text in warnings_of([found]))
     return (
         f"{found.cell.arm}, seed {found.cell.seed}: {protocol.metric} {value:.3f} at "
         f"{last.labels} labels, {found.seconds:.0f} s{doubts}"

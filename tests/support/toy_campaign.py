@@ -47,6 +47,7 @@ class ToyProtocol:
                 {
                     "auc": 0.6 + step / 10 + lift * step + seed / 1000,
                     "own_accuracy": 0.85 if arm == "bad" and step == 1 else 1.0,
+                    "steps": 100.0,
                     "foreground": labels / 100,
                     "full": 0.95,
                     "seconds_choosing": 0.5,

@@ -46,6 +46,9 @@ def test_every_way_of_learning_teaches_what_it_says(campaign: FineTuning, tmp_pa
         h + q for h, q in zip(sizes(hard, "size_h"), sizes(hard, "size_q"), strict=True)
     ]
     assert sizes(curves["random"], "steps") == [8, 4, 4]
+    assert sizes(curves["random"], "rate") == [3e-3, 2e-3, 2e-3]
+    assert sizes(curves["aft"], "rate") == [3e-3, 3e-3, 3e-3]
+    assert sizes(hard, "rate") == sizes(curves["acft-q"], "rate") == [3e-3, 3e-4, 3e-4]
     assert sizes(curves["aft"], "steps") == [8, 8, 8]
 
 
