@@ -79,7 +79,8 @@ class _Blocks:
 
     def __init__(self, points: Floats, squared: Floats, centres: Floats, *, most: int) -> None:
         self._points = points
-        self._order = np.argsort(-squared, kind="stable")
+        # Of equals the lowest row is found when one is taken.
+        self._order = np.argsort(-squared)
         self._squared = squared[self._order]
         self._bounds = np.maximum.reduceat(self._squared, np.arange(0, len(points), _BLOCK))
         self._seen = np.zeros(len(self._bounds), np.intp)
