@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -135,10 +135,12 @@ def _learned(
     checked = Pool.of(table.candidates, streams=streams)
     groups = _groups(method.groups, len(pool))
     known = knowledge(table.columns(COLUMNS), checked.streams, groups)
-    labels = Labels(pool.labelled, pool.verdicts, _drawn(store, table, method, pool))
-    return by_learned_model(
+    drawn, notes = _drawn(store, table, method, pool)
+    labels = Labels(pool.labelled, pool.verdicts, drawn)
+    carried = by_learned_model(
         known, labels, error_rate=method.error_rate, seed=method.seed, default=default
     )
+    return replace(carried, notes=[*notes, *carried.notes])
 
 
 def _groups(groups: Ids, count: int) -> Ids | None:
@@ -155,8 +157,10 @@ def _groups(groups: Ids, count: int) -> Ids | None:
     return groups
 
 
-def _drawn(store: ObjectStore, table: CandidateSet, method: LearnedModel, pool: Pool) -> Mask:
-    """(L,) True for labels of the random share."""
+def _drawn(
+    store: ObjectStore, table: CandidateSet, method: LearnedModel, pool: Pool
+) -> tuple[Mask, list[str]]:
+    """(L,) True for labels that were drawn uniformly, and which selections drew otherwise."""
     unlabelled = np.setdiff1d(method.drawn, pool.labelled)
     if len(unlabelled):
         raise InvalidInput(
@@ -165,14 +169,20 @@ def _drawn(store: ObjectStore, table: CandidateSet, method: LearnedModel, pool: 
             field="learned_model.random_share",
             value=named(unlabelled),
         )
-    drawn = np.isin(pool.labelled, method.drawn)
+    drawn, notes = np.isin(pool.labelled, method.drawn), []
     for project, selection in method.selections:
         stored = load(store, project, selection)
         _check_same_set(store, table, stored, selection, field="learned_model.selections")
+        if stored.record.random_weights or stored.record.constraints:
+            notes.append(
+                f"the random picks of the selection {selection!r} were not drawn uniformly from "
+                "the whole set, because of weights or constraints: they calibrate nothing"
+            )
+            continue
         at_random = stored.picks.filter(pc.field("role") == Role.RANDOM)
         picks = stored.picks if stored.record.strategy == "random" else at_random
         drawn |= np.isin(pool.labelled, picks.column("candidate").to_numpy())
-    return drawn
+    return drawn, notes
 
 
 def _cells_of(

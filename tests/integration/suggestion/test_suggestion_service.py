@@ -444,6 +444,23 @@ def test_the_random_picks_of_a_selection_are_its_random_share(
     assert checked == [3, 12]
 
 
+def test_random_picks_that_were_not_drawn_uniformly_calibrate_nothing(
+    suggestion: SuggestionServiceStub,
+) -> None:
+    weights = selection_pb2.RandomWeights(measure="area", strength=0.5)
+    selection = suggestion.Suggest(
+        wish(random_weights=weights, measures=[pb.Measure(name="area", column="area")])
+    )
+    labels = [pb.LabelledCandidate(candidate=i.candidate, verdict=True) for i in selection.picks]
+
+    answer = suggestion.PropagateLabels(
+        propagation(labels=labels, learned_model=learned(selections=[selection.name]))
+    )
+
+    assert answer.errors_left.checked == 0
+    assert "were not drawn uniformly" in answer.notes[0]
+
+
 def test_without_a_random_share_everything_is_looked_at(suggestion: SuggestionServiceStub) -> None:
     answer = suggestion.PropagateLabels(propagation(learned_model=learned()))
 

@@ -687,7 +687,8 @@ class LearnedModel(_message.Message):
     @_builtins.property
     def selections(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Selections whose random picks, as far as they are labelled, belong to the random share too; all
-        picks of the strategy `random` do. Format: `projects/{project}/selections/{selection}`.
+        picks of the strategy `random` do. One that drew with weights or under constraints counts for
+        nothing here, and a note says so. Format: `projects/{project}/selections/{selection}`.
         """
 
     def __init__(
