@@ -140,7 +140,7 @@ def profile_coverage(truth: Truth, proposals: Truth, *, min_pixels: int) -> Meas
 
 
 def is_correct(component: Truth, truth: Truth) -> bool:
-    """Return whether a proposal covers more than half of the truth in its box (methods A10).
+    """Return whether a proposal covers more than half of the truth in its box.
 
     Args:
         component: The predicted component inside its own bounding box.
@@ -153,7 +153,7 @@ def is_correct(component: Truth, truth: Truth) -> bool:
 def random_baseline(correct_share: float, *, labels: int, candidates: int) -> float:
     """Return the accuracy that one-by-one correction of a random sample is expected to reach.
 
-    The formula of methods A11: what is looked at becomes right, the rest stays as proposed.
+    What is looked at becomes right, the rest stays as proposed (Lin et al., ECCV 2020).
     """
     looked_at = labels / candidates
     return correct_share * (1 - looked_at) + looked_at

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +13,13 @@ from parfocal_bench.curves import Scale
 from parfocal_bench.findings import Findings
 from parfocal_bench.protocol import RANDOM
 from parfocal_bench.report.wording import metric
+from parfocal_demo.report.drawing import INK, RULE, STYLE, dress, svg
 from parfocal_demo.report.wording import number
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    pass
 
-_INK, _MUTED, _RULE = "#1b1d1f", "#666c72", "#d8dadc"
-_RANDOM = "#1b1d1f"
+_RANDOM = INK
 _COLOURS = (
     "#0f6b78",
     "#c2571a",
@@ -36,16 +34,6 @@ _COLOURS = (
     "#d2553b",
     "#7a7f85",
 )
-_STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.size": 10.0,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "parfocal",
-    "text.color": _INK,
-    "axes.labelcolor": _MUTED,
-    "xtick.color": _MUTED,
-    "ytick.color": _MUTED,
-}
 
 
 def save_curves(findings: Findings, path: Path) -> None:
@@ -60,12 +48,12 @@ def save_differences(findings: Findings, path: Path) -> None:
 
 def curves_svg(findings: Findings) -> str:
     """Return the learning curves as inline SVG."""
-    return _svg((11, 4.6), lambda figure: _draw_curves(figure, findings))
+    return svg((11, 4.6), lambda figure: _draw_curves(figure, findings))
 
 
 def differences_svg(findings: Findings) -> str:
     """Return the differences of the areas as inline SVG."""
-    return _svg(_size(findings), lambda figure: _draw_differences(figure, findings))
+    return svg(_size(findings), lambda figure: _draw_differences(figure, findings))
 
 
 def _size(findings: Findings) -> tuple[float, float]:
@@ -73,21 +61,10 @@ def _size(findings: Findings) -> tuple[float, float]:
 
 
 def _save(path: Path, size: tuple[float, float], draw: Callable[[Figure], None]) -> None:
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)
         figure.savefig(path, dpi=110, facecolor="white", metadata={"Software": None})
-
-
-def _svg(size: tuple[float, float], draw: Callable[[Figure], None]) -> str:
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        draw(figure)
-        stream = io.StringIO()
-        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
-    text = stream.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    return re.sub(r'(<svg [^>]*?)\swidth="[^"]*"', r"\1", text, count=1)
 
 
 def _colours(findings: Findings) -> dict[str, str]:
@@ -118,12 +95,12 @@ def _draw_curves(figure: Figure, findings: Findings) -> None:
         high = [point.difference.high for point in arm.curve]
         right.fill_between(labels, low, high, color=colours[arm.name], alpha=0.09, linewidth=0)
     right.axhline(0, color=_RANDOM, linewidth=2.0, linestyle=(0, (4, 2)))
-    _dress(left, f"{metric(findings)}, mean of {len(findings.seeds)} seeds")
-    _dress(right, "Minus random, paired by seed, with 95 % intervals")
+    dress(left, f"{metric(findings)}, mean of {len(findings.seeds)} seeds", number=number)
+    dress(right, "Minus random, paired by seed, with 95 % intervals", number=number)
     for axes in (left, right):
         axes.set_xlabel("labels")
     handles, names = left.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside right upper", frameon=False, labelcolor=_INK)
+    figure.legend(handles, names, loc="outside right upper", frameon=False, labelcolor=INK)
 
 
 def _draw_differences(figure: Figure, findings: Findings) -> None:
@@ -142,19 +119,13 @@ def _draw_differences(figure: Figure, findings: Findings) -> None:
         )
         axes.plot(difference.value, y, "o", color=colours[arm.name], markersize=7, alpha=claimed)
     axes.axvline(0, color=_RANDOM, linewidth=1.5, linestyle=(0, (4, 2)))
-    _dress(axes, "Area under the learning curve (linear) minus random; pale: includes zero")
+    dress(
+        axes,
+        "Area under the learning curve (linear) minus random; pale: includes zero",
+        number=number,
+    )
     axes.grid(axis="y", visible=False)
-    axes.grid(axis="x", color=_RULE, linewidth=0.7)
-    axes.set_yticks(range(len(arms), 0, -1), [arm.name for arm in arms], color=_INK)
+    axes.grid(axis="x", color=RULE, linewidth=0.7)
+    axes.set_yticks(range(len(arms), 0, -1), [arm.name for arm in arms], color=INK)
     axes.set_ylim(0.4, len(arms) + 0.6)
     axes.xaxis.set_major_formatter(lambda value, _: number(value, sign=True))
-
-
-def _dress(axes: Axes, title: str) -> None:
-    axes.set_title(title, loc="left", fontsize=10.5, color=_INK, pad=9)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(_RULE)
-    axes.grid(axis="y", color=_RULE, linewidth=0.7)
-    axes.tick_params(length=0, pad=5)
-    axes.set_axisbelow(True)
-    axes.yaxis.set_major_formatter(lambda value, _: number(value))

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
 from parfocal_demo.intervals import Measure
+from parfocal_demo.report.drawing import INK, MUTED, RULE, STYLE, dress, svg
 from parfocal_demo.report.findings import Arm, Findings
 from parfocal_demo.report.wording import TITLES, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_INK, _MUTED, _RULE = "#1b1d1f", "#666c72", "#d8dadc"
 _COLOURS = {
     "two-stream": "#0f6b78",
     "random": "#8d6a2f",
@@ -28,26 +27,16 @@ _COLOURS = {
     "confidence-and-area": "#7a7f85",
 }
 _VARIABLES = {
-    _INK: "var(--ink)",
-    _MUTED: "var(--muted)",
-    _RULE: "var(--rule)",
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    RULE: "var(--rule)",
     **{colour: f"var(--{name})" for name, colour in _COLOURS.items()},
-}
-_STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.size": 10.0,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "parfocal",
-    "text.color": _INK,
-    "axes.labelcolor": _MUTED,
-    "xtick.color": _MUTED,
-    "ytick.color": _MUTED,
 }
 
 
 def save_learning_curve(findings: Findings, path: Path) -> None:
     """Write the learning curve as a PNG of 1600 x 720 pixels on white."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 4.5), layout="constrained")
         _draw_learning_curves(figure, findings)
         figure.savefig(path, dpi=160, facecolor="white")
@@ -64,16 +53,8 @@ def propagation_svg(findings: Findings) -> str:
 
 
 def _svg(size: tuple[float, float], draw: Callable[[Figure], None]) -> str:
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        draw(figure)
-        stream = io.StringIO()
-        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
-    text = stream.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = svg(size, draw)
     text = re.sub(r'font-family: [^;"]*', "font-family: inherit", text)
-    text = re.sub(r'(<svg [^>]*?)\swidth="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg [^>]*?)\sheight="[^"]*"', r"\1", text, count=1)
     for colour, variable in _VARIABLES.items():
         text = text.replace(colour, variable)
@@ -91,7 +72,7 @@ def _draw_learning_curves(figure: Figure, findings: Findings) -> None:
         for place, arm in enumerate(findings.arms):
             _draw_curve(axes, arm, measures(arm), offset=0.6 * (place - 0.5))
         _dress(axes, title)
-        axes.set_xlabel("answers given", color=_MUTED)
+        axes.set_xlabel("answers given", color=MUTED)
         axes.set_xticks([turn.labels_total for turn in findings.arms[0].rounds])
     _name_curves(panels[0], findings)
 
@@ -125,14 +106,8 @@ def _name_curves(axes: Axes, findings: Findings) -> None:
 
 
 def _dress(axes: Axes, title: str) -> None:
-    axes.set_title(title, loc="left", fontsize=10.5, color=_INK, pad=9)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(_RULE)
-    axes.grid(axis="y", color=_RULE, linewidth=0.7)
-    axes.tick_params(length=0, pad=5)
-    axes.set_axisbelow(True)
+    dress(axes, title, number=lambda value: number(value).rstrip("0") or "0")
     axes.margins(x=0.08, y=0.16)
-    axes.yaxis.set_major_formatter(lambda value, _: number(value).rstrip("0") or "0")
 
 
 def _draw_propagation(figure: Figure, findings: Findings) -> None:
@@ -146,21 +121,21 @@ def _draw_propagation(figure: Figure, findings: Findings) -> None:
         jitter = y + np.linspace(-0.22, 0.22, len(method.accuracy))
         axes.plot(method.accuracy, jitter, "o", color=colour, markersize=3.4, alpha=0.5)
     start = findings.pool.correct_share.value
-    axes.axvline(start, color=_MUTED, linewidth=1, linestyle=(0, (3, 3)))
+    axes.axvline(start, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
     axes.annotate(
         "before any label",
         (start, len(methods) + 0.62),
         xytext=(5, 0),
         textcoords="offset points",
-        color=_MUTED,
+        color=MUTED,
         fontsize=9,
         va="center",
     )
     _dress(axes, "Share of all candidates with the right label")
     axes.grid(axis="y", visible=False)
-    axes.grid(axis="x", color=_RULE, linewidth=0.7)
+    axes.grid(axis="x", color=RULE, linewidth=0.7)
     axes.set_yticks(
-        range(len(methods), 0, -1), [TITLES[method.name] for method in methods], color=_INK
+        range(len(methods), 0, -1), [TITLES[method.name] for method in methods], color=INK
     )
     axes.set_ylim(0.4, len(methods) + 0.9)
     axes.xaxis.set_major_formatter(lambda value, _: number(value).rstrip("0"))
