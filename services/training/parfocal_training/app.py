@@ -35,7 +35,12 @@ def build(config: TrainingConfig, store: ObjectStore | None = None) -> Service:
         threads=config.threads,
         checkpoint_seconds=config.checkpoint_seconds,
     )
-    settings = WorkerSettings(order=order, at_once=config.workers, max_attempts=config.max_attempts)
+    settings = WorkerSettings(
+        order=order,
+        at_once=config.workers,
+        max_attempts=config.max_attempts,
+        idle_seconds=config.idle_seconds,
+    )
     runs = Runs(store or open_store(config.store_uri, s3=config.s3), settings)
 
     def register(server: grpc.aio.Server) -> None:

@@ -21,3 +21,5 @@ class TrainingConfig(ServerConfig):
     """Workers that a run may lose before it counts as failed."""
     checkpoint_seconds: float = bounded(30.0, least=0)
     """Time between two checkpoints; what a killed run loses at most."""
+    idle_seconds: float = bounded(60.0, least=0)
+    """Time that a worker waits for another run, which then starts seconds sooner; 0 ends it."""

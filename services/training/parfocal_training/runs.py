@@ -6,11 +6,7 @@ All state that matters is in the run folders; what is kept here is only who is a
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import sys
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -23,10 +19,9 @@ from parfocal_training.progress import Progress
 from parfocal_training.run_folder import Failure, RunFolder
 from parfocal_training.spec import ModelRef, RunSpec
 from parfocal_training.worker import WorkOrder
+from parfocal_training.workers import Worker, Workers
 
 _log = get_logger(__name__)
-_LINE_BYTES = 1 << 20
-_ERROR_CHARACTERS = 4000
 
 State = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"]
 
@@ -69,11 +64,13 @@ class WorkerSettings:
         order: What every worker is told, but for the name of the run.
         at_once: Workers at the same time; further runs wait.
         max_attempts: Workers that a run may lose before it counts as failed.
+        idle_seconds: How long a worker waits for another run.
     """
 
     order: WorkOrder
     at_once: int = 1
     max_attempts: int = 10
+    idle_seconds: float = 0.0
 
 
 @dataclass
@@ -85,7 +82,7 @@ class _Active:
     attempts: int
     progress: Progress
     state: State = "PENDING"
-    process: asyncio.subprocess.Process | None = None
+    worker: Worker | None = None
     task: asyncio.Task[None] | None = None
     is_waiting: bool = True
     is_stopped: bool = False
@@ -113,9 +110,8 @@ class _Active:
 
     def kill(self) -> None:
         """Kill the worker, if there is one."""
-        if self.process is not None and self.process.returncode is None:
-            with suppress(ProcessLookupError):
-                self.process.kill()
+        if self.worker is not None:
+            self.worker.kill()
 
 
 class Runs:
@@ -125,6 +121,7 @@ class Runs:
         self._store = store
         self._settings = settings
         self._active: dict[str, _Active] = {}
+        self._workers = Workers(settings.idle_seconds)
         self._places = asyncio.Semaphore(settings.at_once)
         self._starting = asyncio.Lock()
 
@@ -186,6 +183,7 @@ class Runs:
     async def close(self) -> None:
         """End all workers; their runs resume when they are asked for again."""
         await asyncio.gather(*(active.stop() for active in list(self._active.values())))
+        await self._workers.close()
 
     async def _begin(self, spec: RunSpec) -> _Active | None:
         """Return the run at work, or None if it is over."""
@@ -214,39 +212,26 @@ class Runs:
             active.update()
 
     async def _attend(self, active: _Active) -> None:
-        """Run a worker to its end."""
+        """Let a worker do a run."""
         run = active.folder.run
         active.attempts = await in_thread(active.folder.begin_attempt)
-        active.process = process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "parfocal_training.worker",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            limit=_LINE_BYTES,
-            env=_environment(),
-        )
+        active.worker = worker = await self._workers.take()
         active.update(state="RUNNING")
-        _log.info("worker started", run=run, pid=process.pid, attempt=active.attempts)
+        _log.info("worker begins", run=run, pid=worker.pid, attempt=active.attempts)
         if active.is_stopped:
             active.kill()
-        assert process.stdin is not None
         order = replace(self._settings.order, run=run).to_json()
-        with suppress(ConnectionError):
-            process.stdin.write(order.encode() + b"\n")
-            await process.stdin.drain()
-        errors, _ = await asyncio.gather(_tail(process.stderr), _follow(process.stdout, active))
-        status = await process.wait()
-        process.stdin.close()
-        with suppress(ConnectionError):
-            await process.stdin.wait_closed()
+        is_there = await worker.do(order, lambda progress: active.update(progress=progress))
+        active.worker = None
+        if is_there:
+            self._workers.put_back(worker)
+            _log.info("worker done", run=run, pid=worker.pid)
+            return
+        status, errors = await worker.ended()
         if await in_thread(active.folder.result) is None:
-            _log.warning("worker lost", run=run, status=status, stderr=errors)
+            _log.warning("worker lost", run=run, pid=worker.pid, status=status, stderr=errors)
             if active.attempts >= self._settings.max_attempts:
                 await in_thread(active.folder.fail, _lost(active.attempts))
-        else:
-            _log.info("worker done", run=run, status=status)
 
 
 def _accepted_view(folder: RunFolder, spec: RunSpec) -> RunView:
@@ -272,32 +257,5 @@ def _stored_view(folder: RunFolder) -> RunView:
     )
 
 
-def _environment() -> dict[str, str]:
-    """Return our own environment, such that the worker finds what we import."""
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        # Threads that wait by spinning take the cores from those that serve.
-        "OMP_WAIT_POLICY": "PASSIVE",
-    }
-
-
 def _lost(attempts: int) -> Failure:
     return Failure("", f"{attempts} workers were lost, none of them came to an end")
-
-
-async def _follow(stream: asyncio.StreamReader | None, active: _Active) -> None:
-    """Take note of each line of progress."""
-    assert stream is not None
-    async for line in stream:
-        with suppress(ValueError, TypeError):
-            active.update(progress=Progress(**json.loads(line)))
-
-
-async def _tail(stream: asyncio.StreamReader | None) -> str:
-    """Read to the end and return the last part."""
-    assert stream is not None
-    text = ""
-    while chunk := await stream.read(_LINE_BYTES):
-        text = (text + chunk.decode(errors="replace"))[-_ERROR_CHARACTERS:]
-    return text

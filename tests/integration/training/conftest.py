@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -16,15 +16,15 @@ from parfocal_training.config import TrainingConfig
 from training_lab import TrainingLab
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> ObjectStore:
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> ObjectStore:
     """An object store with an image, its truth and a candidate set."""
-    opened = open_store((tmp_path / "store").as_uri())
+    opened = open_store((tmp_path_factory.mktemp("training") / "store").as_uri())
     TrainingLab(opened)
     return opened
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def config(store: ObjectStore) -> TrainingConfig:
     """Settings of the server."""
     return TrainingConfig(
@@ -37,11 +37,17 @@ def config(store: ObjectStore) -> TrainingConfig:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def training(config: TrainingConfig) -> Iterator[service_grpc.TrainingServiceStub]:
-    """A stub of a running server."""
+    """A stub of a running server, whose worker goes from test to test."""
     with (
         serving_in_thread([build(config)], config) as server,
         sync_channel(server.address) as channel,
     ):
         yield service_grpc.TrainingServiceStub(channel)
+
+
+@pytest.fixture
+def run() -> str:
+    """A name for a run, and for its model, that no other test has."""
+    return f"run-{uuid4().hex[:8]}"

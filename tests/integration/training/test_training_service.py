@@ -6,9 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import grpc
 import pytest
@@ -38,6 +39,8 @@ from parfocal_training.worker import EXIT_ORPHANED, WorkOrder
 from training_lab import IMAGE, SET, SHAPE, SNAPSHOT, TRUTH, base_task, spec_of, write_snapshot
 
 ENDLESS = 1_000_000
+INSIDE = Box(start=Index3(z=0, y=7, x=7), stop=Index3(z=1, y=9, x=9))
+"""Holds foreground only."""
 
 
 def region(stop: tuple[int, int, int] = SHAPE) -> pb.LabelledRegion:
@@ -47,13 +50,13 @@ def region(stop: tuple[int, int, int] = SHAPE) -> pb.LabelledRegion:
     )
 
 
-def base_request(run: str = "run-1", *, iterations: int = 3, **changes: object) -> pb.TrainRequest:
+def base_request(run: str = "r", *, iterations: int = 3, **changes: object) -> pb.TrainRequest:
     shape = pb.UnetArchitecture(
         widths=[4, 8], isotropic=[False, True], window=Index3(z=2, y=16, x=16)
     )
     request = pb.TrainRequest(
         run=run,
-        model="mito",
+        model=run,
         train_base=pb.TrainBase(regions=[region()], architecture=shape),
         limits=pb.TrainingLimits(iterations=iterations),
     )
@@ -96,103 +99,144 @@ def refused(kind: type[DomainError]) -> Iterator[Refusal]:
     assert type(refusal.error) is kind
 
 
-def worker_of(parent: int) -> int:
-    """Return the process id of the one worker that a process has."""
+def workers() -> set[int]:
+    """Return the process ids of the workers of servers in this process."""
     children = subprocess.run(
-        ["ps", "--ppid", str(parent), "-o", "pid=,args="],
+        ["ps", "--ppid", str(os.getpid()), "-o", "pid=,args="],
         capture_output=True,
         text=True,
         check=True,
     )
-    (line,) = [line for line in children.stdout.splitlines() if "parfocal_training.worker" in line]
-    return int(line.split()[0])
+    lines = children.stdout.splitlines()
+    return {int(line.split()[0]) for line in lines if "parfocal_training.worker" in line}
 
 
 def test_a_run_streams_progress_and_publishes_its_model(
-    training: TrainingServiceStub, store: ObjectStore
+    training: TrainingServiceStub, store: ObjectStore, run: str
 ) -> None:
-    request = base_request(variants=[pb.MODEL_VARIANT_FP16], variant_limit=0.5)
+    request = base_request(run, variants=[pb.MODEL_VARIANT_FP16], variant_limit=0.5)
     runs = [response.run for response in training.Train(request)]
 
     assert runs[0].state in (artifact.WORK_STATE_PENDING, artifact.WORK_STATE_RUNNING)
     assert runs[-1].state == artifact.WORK_STATE_SUCCEEDED
-    assert runs[-1].model == artifact.ModelVersion(name="mito", version=1)
+    assert runs[-1].model == artifact.ModelVersion(name=run, version=1)
     assert (runs[-1].iteration, runs[-1].iterations, runs[-1].attempts) == (3, 3, 1)
     assert {"loss", "own_label_accuracy", "fp16_difference"} <= set(runs[-1].metrics)
-    assert ModelRepository(store).load("mito").version == 1
-    assert ModelRepository(store).load("mito-fp16").version == 1
-    assert training.GetRun(pb.GetRunRequest(run="run-1")) == runs[-1]
+    assert ModelRepository(store).load(run).version == 1
+    assert ModelRepository(store).load(f"{run}-fp16").version == 1
+    assert training.GetRun(pb.GetRunRequest(run=run)) == runs[-1]
     again = [response.run for response in training.Train(request)]
     assert again == [runs[-1]]
     with refused(AlreadyExists) as caught:
-        last(training.Train(base_request()))
+        last(training.Train(base_request(run)))
     assert caught.reason == "ERROR_REASON_ARTIFACT_EXISTS"
     with refused(WrongState):
-        training.CancelRun(pb.CancelRunRequest(run="run-1"))
+        training.CancelRun(pb.CancelRunRequest(run=run))
 
 
 def test_a_killed_worker_leaves_a_run_that_resumes_and_publishes_once(
-    training: TrainingServiceStub, store: ObjectStore
+    training: TrainingServiceStub, store: ObjectStore, run: str
 ) -> None:
-    request = base_request(iterations=150)
+    request = base_request(run, iterations=150)
     responses = training.Train(request)
     first_step(responses)
-    os.kill(worker_of(os.getpid()), signal.SIGKILL)
+    (worker,) = workers()
+    os.kill(worker, signal.SIGKILL)
     with refused(Unavailable):
         last(responses)
-    lost = training.GetRun(pb.GetRunRequest(run="run-1"))
-    saved = checkpoints.from_bytes(store.read("runs/run-1/checkpoint.safetensors"))
+    lost = training.GetRun(pb.GetRunRequest(run=run))
+    saved = checkpoints.from_bytes(store.read(f"runs/{run}/checkpoint.safetensors"))
 
     runs = [response.run for response in training.Train(request)]
 
     assert lost.state == artifact.WORK_STATE_PENDING
     assert runs[-1].state == artifact.WORK_STATE_SUCCEEDED
     assert runs[-1].attempts == 2
-    steps = {run.iteration for run in runs if run.message == "training"} - {lost.iteration}
+    steps = {one.iteration for one in runs if one.message == "training"} - {lost.iteration}
     assert min(steps) > saved.scalars["iteration"] > 0
-    assert ModelRepository(store).versions("mito") == [1]
+    assert ModelRepository(store).versions(run) == [1]
 
 
 def test_a_cancelled_run_stops_and_publishes_nothing(
-    training: TrainingServiceStub, store: ObjectStore
+    training: TrainingServiceStub, store: ObjectStore, run: str
 ) -> None:
-    request = base_request(iterations=ENDLESS)
+    request = base_request(run, iterations=ENDLESS)
     responses = training.Train(request)
     first_step(responses)
 
-    cancelled = training.CancelRun(pb.CancelRunRequest(run="run-1"))
+    cancelled = training.CancelRun(pb.CancelRunRequest(run=run))
 
     assert cancelled.state == artifact.WORK_STATE_CANCELLED
     assert last(responses).state == artifact.WORK_STATE_CANCELLED
     assert last(training.Train(request)).state == artifact.WORK_STATE_CANCELLED
-    assert ModelRepository(store).versions("mito") == []
+    assert ModelRepository(store).versions(run) == []
     with refused(WrongState) as caught:
-        training.CancelRun(pb.CancelRunRequest(run="run-1"))
+        training.CancelRun(pb.CancelRunRequest(run=run))
     assert caught.reason == "ERROR_REASON_WORK_FINISHED"
 
 
-def test_a_caller_that_goes_away_does_not_stop_the_run(training: TrainingServiceStub) -> None:
-    request = base_request(iterations=50)
+def test_a_caller_that_goes_away_does_not_stop_the_run(
+    training: TrainingServiceStub, run: str
+) -> None:
+    request = base_request(run, iterations=50)
     responses = training.Train(request)
     next(responses)
     responses.cancel()
 
-    run = last(training.Train(request))
+    ended = last(training.Train(request))
 
-    assert run.state == artifact.WORK_STATE_SUCCEEDED
-    assert run.attempts == 1
+    assert ended.state == artifact.WORK_STATE_SUCCEEDED
+    assert ended.attempts == 1
+
+
+def test_a_worker_does_one_run_after_another_each_as_if_it_were_the_first(
+    training: TrainingServiceStub, store: ObjectStore, config: TrainingConfig, run: str
+) -> None:
+    model = {}
+    with (
+        serving_in_thread([build(config)], config) as other,
+        sync_channel(other.address) as channel,
+    ):
+        for name, stub in {
+            f"{run}-first": TrainingServiceStub(channel),
+            f"{run}-a": training,
+            f"{run}-b": training,
+        }.items():
+            version = last(stub.Train(base_request(name))).model
+            model[name] = store.read(f"models/{version.name}/{version.version}/model.onnx")
+        assert len(workers()) == 2
+
+    assert len(workers()) == 1
+    assert len(set(model.values())) == 1
+
+
+def test_a_worker_that_nobody_needs_ends(config: TrainingConfig, run: str) -> None:
+    before = workers()
+    impatient = replace(config, idle_seconds=0.1)
+    with (
+        serving_in_thread([build(impatient)], impatient) as server,
+        sync_channel(server.address) as channel,
+    ):
+        request = base_request(run)
+        request.train_base.regions[0].box.CopyFrom(INSIDE)
+        assert last(TrainingServiceStub(channel).Train(request)).attempts == 1
+        deadline = time.monotonic() + 60
+        while workers() - before:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
 
 def test_a_server_that_stops_takes_its_workers_along_and_another_resumes(
-    config: TrainingConfig, store: ObjectStore
+    config: TrainingConfig, store: ObjectStore, run: str
 ) -> None:
-    request = base_request(iterations=150)
+    before = workers()
+    request = base_request(run, iterations=150)
     with (
         serving_in_thread([build(config)], config) as server,
         sync_channel(server.address) as channel,
     ):
         first_step(TrainingServiceStub(channel).Train(request))
-        worker = worker_of(os.getpid())
+        (worker,) = workers() - before
 
     with pytest.raises(ProcessLookupError):
         os.kill(worker, 0)
@@ -200,9 +244,9 @@ def test_a_server_that_stops_takes_its_workers_along_and_another_resumes(
         serving_in_thread([build(config)], config) as server,
         sync_channel(server.address) as channel,
     ):
-        run = last(TrainingServiceStub(channel).Train(request))
-    assert (run.state, run.attempts) == (artifact.WORK_STATE_SUCCEEDED, 2)
-    assert ModelRepository(store).versions("mito") == [1]
+        ended = last(TrainingServiceStub(channel).Train(request))
+    assert (ended.state, ended.attempts) == (artifact.WORK_STATE_SUCCEEDED, 2)
+    assert ModelRepository(store).versions(run) == [1]
 
 
 def test_a_worker_dies_with_its_parent(store: ObjectStore) -> None:
@@ -228,17 +272,17 @@ def test_a_worker_dies_with_its_parent(store: ObjectStore) -> None:
         assert worker.wait(30) == EXIT_ORPHANED
 
 
-def test_two_runs_at_once_take_turns(training: TrainingServiceStub) -> None:
-    first = training.Train(base_request("run-1", iterations=ENDLESS))
+def test_two_runs_at_once_take_turns(training: TrainingServiceStub, run: str) -> None:
+    first = training.Train(base_request(run, iterations=ENDLESS))
     first_step(first)
-    second = training.Train(base_request("run-2"))
+    second = training.Train(base_request(f"{run}-2"))
 
     waiting = next(second).run
 
     assert waiting.state == artifact.WORK_STATE_PENDING
-    training.CancelRun(pb.CancelRunRequest(run="run-2"))
+    training.CancelRun(pb.CancelRunRequest(run=f"{run}-2"))
     assert last(second).attempts == 0
-    training.CancelRun(pb.CancelRunRequest(run="run-1"))
+    training.CancelRun(pb.CancelRunRequest(run=run))
 
 
 @pytest.mark.parametrize(
@@ -310,22 +354,21 @@ def test_arrays_that_cannot_be_read_are_refused_and_leave_no_run(
 
     assert caught.reason == reason
     with refused(NotFound) as missing:
-        training.GetRun(pb.GetRunRequest(run="run-1"))
+        training.GetRun(pb.GetRunRequest(run="r"))
     assert missing.reason == "ERROR_REASON_RUN_NOT_FOUND"
 
 
 def test_labels_without_background_fail_the_run_with_the_reason(
-    training: TrainingServiceStub,
+    training: TrainingServiceStub, run: str
 ) -> None:
-    request = base_request()
-    inside = Box(start=Index3(z=0, y=7, x=7), stop=Index3(z=1, y=9, x=9))
-    request.train_base.regions[0].box.CopyFrom(inside)
+    request = base_request(run)
+    request.train_base.regions[0].box.CopyFrom(INSIDE)
 
-    run = last(training.Train(request))
+    ended = last(training.Train(request))
 
-    assert run.state == artifact.WORK_STATE_FAILED
-    assert run.failure.reason == "ERROR_REASON_TOO_FEW_LABELS"
-    assert run.failure.metadata["cause"] == "no background"
+    assert ended.state == artifact.WORK_STATE_FAILED
+    assert ended.failure.reason == "ERROR_REASON_TOO_FEW_LABELS"
+    assert ended.failure.metadata["cause"] == "no background"
 
 
 def test_tuning_without_both_classes_is_refused(
