@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
 from parfocal_suggestion.pool import Floats, Ids, Mask, Rows
 from parfocal_suggestion.propagation import Decided, Default, Propagated, keep_default
@@ -52,6 +51,9 @@ def by_confidence_and_area(
         return start
     if np.all(verdicts == verdicts[0]):
         return _constant(len(features), verdict=bool(verdicts[0]))
+    # Takes a second to import, which every start would pay.
+    from sklearn.linear_model import LogisticRegression
+
     # Label order must not change the sums of the fit.
     order = np.argsort(labelled)
     with single_thread():

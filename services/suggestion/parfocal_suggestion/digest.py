@@ -7,9 +7,9 @@ import json
 import platform
 from collections.abc import Mapping
 from functools import partial
+from importlib.metadata import version
 
 import numpy as np
-import sklearn
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_info
 
@@ -56,7 +56,7 @@ def environment() -> dict[str, str]:
     }
     return {
         "numpy": np.__version__,
-        "scikit-learn": sklearn.__version__,
+        "scikit-learn": version("scikit-learn"),
         "machine": platform.machine(),
         "blas": ", ".join(sorted(kernels)),
     }

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 CONFIDENCE = 0.95
 
@@ -49,6 +48,9 @@ def errors_left(*, candidates: int, checked: int, wrong: int) -> ErrorsLeft:
     if not checked:
         reason = "no label of the random share was held out"
         return ErrorsLeft(candidates, 0, 0, math.nan, 0, candidates, reason)
+    # Takes half a second to import, which every start would pay.
+    from scipy import stats
+
     tail = (1 - CONFIDENCE) / 2
     total = candidates + checked
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from parfocal_suggestion.pool import Mask
 
@@ -117,7 +116,8 @@ def _bins(chance: NDArray[np.float64], truth: Mask) -> tuple[Bin, ...]:
 
 
 def _auc(chance: NDArray[np.float64], truth: Mask) -> float:
-    ranks = stats.rankdata(chance)
+    _, place, ties = np.unique(chance, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(ties) - (ties - 1) / 2)[place]
     positive = int(truth.sum())
     above = float(ranks[truth].sum()) - positive * (positive + 1) / 2
     return above / (positive * (len(truth) - positive))
