@@ -9,12 +9,13 @@ IMAGES ?=
 TRUTH ?=
 SPLIT ?=
 OUT ?= runs/demo
-# What runs for minutes: killed processes, soaks, chance. Counting lines would slow it by a third.
+# What runs for minutes: killed processes, soaks, chance. Most of its work is done by other processes,
+# whose lines are not counted.
 PROOFS := $(addprefix tests/integration/labels/test_label_,crash.py replicas.py memory.py fuzz.py model.py) \
           tests/integration/inference/test_no_cross_talk.py
 WHOLE := tests/e2e $(PROOFS)
 # Two files at a time, the longest first.
-RUN := $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=15
+RUN := -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=15
 DEMO := $(if $(IMAGES),--images $(IMAGES)) $(if $(TRUTH),--truth $(TRUTH)) $(if $(SPLIT),--split $(SPLIT))
 
 .PHONY: demo test checks install install-check clients fmt lint type protos protos-check test-unit test-integration proofs images k8s-check clean
@@ -24,8 +25,8 @@ demo: $(VENV)/all ## one campaign on generated images, or: make demo IMAGES=fold
 
 test: install ## everything that is checked
 	$(MAKE) --no-print-directory --jobs=2 checks
-	$(RUN) $(PYTEST) $(WHOLE)
-	$(RUN) $(PYTEST) --cov --cov-report=term $(addprefix --ignore=,$(WHOLE))
+	$(BIN)/python $(RUN) $(PYTEST) $(WHOLE)
+	$(BIN)/python -m slipcover $(RUN) $(PYTEST) $(addprefix --ignore=,$(WHOLE))
 
 checks: lint type protos-check install-check clients ## all but the tests
 
@@ -78,11 +79,11 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/all: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet -e ".[all]"
+	$(BIN)/python -m pip install --quiet --no-compile -e ".[all]"
 	touch $@
 
 $(VENV)/dev: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet -e ".[all,dev]"
+	$(BIN)/python -m pip install --quiet --no-compile -e ".[all,dev]"
 	touch $@ $(VENV)/all
 
 # Where npm is missing, an empty file stands in and tools/check_protos.sh says what was skipped.
