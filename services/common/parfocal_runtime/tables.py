@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -29,8 +31,20 @@ def create_table(store: ObjectStore, path: str, table: pa.Table) -> bool:
     return store.create(path, table_bytes(table))
 
 
-def table_bytes(table: pa.Table) -> bytes:
-    """Return `table` as Parquet; the same table gives the same bytes."""
+def table_bytes(table: pa.Table, *, ascending: Sequence[str] = ()) -> bytes:
+    """Return `table` as Parquet; the same table gives the same bytes.
+
+    Args:
+        table: The table.
+        ascending: Columns of whole numbers that rise slowly from row to row: differences are
+            written, which take a fraction of the time and of the bytes.
+    """
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(
+        table,
+        sink,
+        compression="zstd",
+        use_dictionary=[name for name in table.column_names if name not in ascending],
+        column_encoding=dict.fromkeys(ascending, "DELTA_BINARY_PACKED") or None,
+    )
     return bytes(sink.getvalue())

@@ -148,7 +148,7 @@ def picks_table(pool: Pool, suggestion: Suggestion, reasons: list[str]) -> pa.Ta
             "role": [role.value for role in suggestion.roles],
             "score": suggestion.scores,
             "cell": selection.cells[rows],
-            "cell_size": cell_sizes(selection.cells)[rows],
+            "cell_size": cell_sizes(selection.cells, rows),
             "cluster": selection.clusters[rows],
             "distance": selection.distances[rows],
             "reason": pa.array(reasons, pa.string()),
@@ -182,8 +182,11 @@ def cells_table(
         where nothing was found against it); `feature:<stream>`, `probability`, `prediction` and
         `measure:<name>`.
     """
-    everyone = np.sort(np.concatenate([pool.candidates, pool.excluded]))
-    inside = np.isin(everyone, pool.excluded, invert=True)
+    everyone = pool.candidates
+    if len(pool.excluded):
+        everyone = np.sort(np.concatenate([everyone, pool.excluded]))
+    inside = np.ones(len(everyone), np.bool_)
+    inside[np.searchsorted(everyone, pool.excluded)] = False
     selection = suggestion.selection
     columns: dict[str, Any] = {
         "candidate": everyone,
@@ -211,7 +214,7 @@ def keep(store: ObjectStore, record: Record, picks: pa.Table, cells: pa.Table) -
     Raises:
         AlreadyExists: If the name was used for other inputs (`ERROR_REASON_ARTIFACT_EXISTS`).
     """
-    content = table_bytes(cells)
+    content = table_bytes(cells, ascending=["candidate"])
     path = selection_table(record.project, record.selection)
     beside = f"{path.removesuffix('.parquet')}-cells-{hashlib.sha256(content).hexdigest()[:16]}"
     store.create(f"{beside}.parquet", content)
@@ -281,8 +284,8 @@ def _spread(values: Any, inside: Any, outside: Any) -> Any:
 
 def _states(pool: Pool, everyone: Any) -> pa.Array:
     states = np.zeros(len(everyone), np.int8)
-    states[np.isin(everyone, pool.labelled)] = 1
-    states[np.isin(everyone, pool.excluded)] = 2
+    states[np.searchsorted(everyone, pool.labelled)] = 1
+    states[np.searchsorted(everyone, pool.excluded)] = 2
     return pa.DictionaryArray.from_arrays(states, ["available", "labelled", "excluded"])
 
 

@@ -304,6 +304,8 @@ def _unique_ids(values: ArrayLike, *, field: str) -> Ids:
 
 def _known_ids(values: ArrayLike, known: Ids, *, field: str) -> Ids:
     ids = _unique_ids(values, field=field)
+    if not len(ids):
+        return ids
     unknown = np.sort(ids[np.isin(ids, known, invert=True)])
     if len(unknown):
         raise InvalidInput(

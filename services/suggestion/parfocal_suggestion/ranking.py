@@ -8,6 +8,7 @@ import numpy as np
 
 from parfocal_suggestion.pool import Floats, Pool, Rows
 from parfocal_suggestion.selection import Selection
+from parfocal_suggestion.smallest import smallest
 
 
 def best(
@@ -22,8 +23,7 @@ def best(
         parts: What the scores are made of, (N,) each.
     """
     free = np.flatnonzero(pool.available)
-    order = np.argsort(-scores[free], kind="stable")[:budget]
-    return chosen(pool, free[order], scores, parts)
+    return chosen(pool, free[smallest(-scores[free], budget)], scores, parts)
 
 
 def chosen(

@@ -45,10 +45,10 @@ def reasons(
     return [_json({**common, **{k: v for part in pick for k, v in part.items()}}) for pick in parts]
 
 
-def cell_sizes(cells: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Members (N,) of the cell of each candidate; 0 for those in none."""
+def cell_sizes(cells: NDArray[np.int32], rows: Rows) -> NDArray[np.int32]:
+    """Members (n,) of the cell of each of `rows`, of the cells (N,) of all; 0 for those in none."""
     counts = np.append(np.bincount(cells[cells >= 0]), 0)
-    return counts[cells].astype(np.int32)
+    return counts[cells[rows]].astype(np.int32)
 
 
 def _parts(suggestion: Suggestion) -> list[dict[str, object]]:
@@ -66,18 +66,19 @@ def _parts(suggestion: Suggestion) -> list[dict[str, object]]:
 
 def _cells(suggestion: Suggestion, rows: Rows) -> list[dict[str, object]]:
     selection = suggestion.selection
-    sizes, outer = cell_sizes(selection.cells), cell_sizes(selection.clusters)
+    sizes = cell_sizes(selection.cells, rows).tolist()
+    outer = cell_sizes(selection.clusters, rows).tolist()
     return [
         {
             "cluster": int(selection.clusters[row]),
-            "cluster_size": int(outer[row]),
+            "cluster_size": cluster_size,
             "cell": int(selection.cells[row]),
-            "cell_size": int(sizes[row]),
+            "cell_size": size,
             "distance": _number(selection.distances[row]),
         }
         if selection.cells[row] >= 0
         else {}
-        for row in rows
+        for row, size, cluster_size in zip(rows, sizes, outer, strict=True)
     ]
 
 

@@ -18,7 +18,7 @@ from parfocal_suggestion.pool import Floats, Ids, Mask, Pool
 from parfocal_suggestion.random_share import Draw, RandomWeights, draw_by_weight
 from parfocal_suggestion.selection import Checkpoint, Selection, Strategy, no_checkpoint
 from parfocal_suggestion.single_thread import single_thread
-from parfocal_suggestion.strategies.random_draw import draw
+from parfocal_suggestion.strategies.random_draw import drawn_rows
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -144,10 +144,12 @@ def _draw(pool: Pool, count: int, gate: Gate, *, seed: int, weights: RandomWeigh
         share = draw_by_weight(pool, count, seed=seed, weights=weights)
         taken = gate.take_in_order(pool.rows_of(share.candidates), count)
         return Draw(share.candidates[taken], share.chances[taken])
-    # All of them in the order of the draw, so that passing over some needs no second one.
-    order = draw(pool, len(pool), seed=seed, stream="random share")
-    drawn = order[gate.take_in_order(pool.rows_of(order), count)]
-    return Draw(drawn, np.full(len(drawn), len(drawn) / max(len(order), 1)))
+    # Under limits all of them in the order of the draw: passing over some needs no second one.
+    wanted = len(pool) if gate.limits and count else count
+    rows = drawn_rows(pool, wanted, seed=seed, stream="random share")
+    drawn = pool.candidates[rows[gate.take_in_order(rows, count)]]
+    available = int(np.count_nonzero(pool.available))
+    return Draw(drawn, np.full(len(drawn), len(drawn) / max(available, 1)))
 
 
 def _check(budget: int, random_share: float) -> None:

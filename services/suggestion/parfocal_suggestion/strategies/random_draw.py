@@ -7,9 +7,10 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from parfocal_suggestion.pool import Floats, Ids, Pool
+from parfocal_suggestion.pool import Floats, Ids, Pool, Rows
 from parfocal_suggestion.seeds import bit_generator
 from parfocal_suggestion.selection import Checkpoint, Selection, no_checkpoint
+from parfocal_suggestion.smallest import smallest
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,12 @@ def draw(pool: Pool, count: int, *, seed: int, stream: str) -> Ids:
 
     A larger draw from the same seed begins with the smaller one.
     """
-    free = pool.candidates[pool.available]
+    return pool.candidates[drawn_rows(pool, count, seed=seed, stream=stream)]
+
+
+def drawn_rows(pool: Pool, count: int, *, seed: int, stream: str) -> Rows:
+    """Draw as `draw` does, and return rows of the pool."""
+    free = np.flatnonzero(pool.available)
     # Sorted raw numbers rather than Generator.choice, whose algorithm NumPy may change.
     keys = bit_generator(seed, stream).random_raw(len(free))
-    return free[np.argsort(keys, kind="stable")[:count]]
+    return free[smallest(keys, count)]
