@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,11 +33,12 @@ from table import row, show
 from parfocal_suggestion.covering import cover_greedily
 from parfocal_suggestion.distances import lower, middle, squared_norms
 from parfocal_suggestion.k_centre import farthest_first, k_centre_greedy
-from parfocal_suggestion.kmeans import Clusters, distances_to, k_means
+from parfocal_suggestion.kmeans import Clusters, distances_to, group_means, k_means
 from parfocal_suggestion.neighbours import nearest_neighbours
 from parfocal_suggestion.pool import Pool
 from parfocal_suggestion.similarity import inverse_norms, most_similar
 from parfocal_suggestion.single_thread import single_thread
+from parfocal_suggestion.strategies import typiclust
 from parfocal_suggestion.strategies.typiclust import TypiClust
 from parfocal_suggestion.subvolumes import Windows
 
@@ -96,14 +98,23 @@ def peer(setting: Setting, name: str, points: Points, **parameters: Any) -> Call
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "points.npy")
             np.save(path, points)
+            plain = {key: _plain(value, Path(folder, key)) for key, value in parameters.items()}
             command = [setting.peers, str(HERE / "selection_peers.py"), name, str(path)]
             ended = subprocess.run(
-                [*command, json.dumps(parameters)], check=True, capture_output=True, text=True
+                [*command, json.dumps(plain)], check=True, capture_output=True, text=True
             )
         answer = json.loads(ended.stdout.splitlines()[-1])
         return answer["seconds"], answer["result"]
 
     return run
+
+
+def _plain(value: Any, path: Path) -> Any:
+    """A parameter as it goes through JSON: an array as the file where it lies."""
+    if not isinstance(value, np.ndarray):
+        return value
+    np.save(path.with_suffix(".npy"), value)
+    return str(path.with_suffix(".npy"))
 
 
 def k_centre(setting: Setting) -> Rows:
@@ -188,15 +199,29 @@ def clustering(setting: Setting) -> Rows:
 def typical(setting: Setting) -> Rows:
     if not setting.peers:
         return
-    points = mixture(setting.count(50_000, pairs=True), 64)
+    points = mixture(setting.count(50_000), 64)
     pool = Pool.of(range(len(points)), streams={"a": points})
-    seconds, theirs, _, _ = in_turns(
-        setting,
-        lambda: TypiClust(clusters=100).select(pool, 100, seed=0),
-        peer(setting, "typiclust", points, picks=100),
+    strategy = TypiClust(clusters=100)
+
+    def ours() -> Any:
+        return strategy.select(pool, 100, seed=0)
+
+    like_ours = {"picks": 100, "neighbours": strategy.neighbours}
+    seconds, theirs, mine, _ = in_turns(
+        setting, ours, peer(setting, "typiclust", points, **like_ours)
     )
-    yield row("TypiClust 100 of 5e4 x 64", seconds, "s")
+    yield row("TypiClust 100 of 5e4 x 64, each clusters", seconds, "s")
     yield row(".. over scikit-activeml", theirs / seconds, "ratio", least=10)
+    # Both get the same clusters; what is left is the typicality.
+    clusters = Clusters(mine.clusters, group_means(points, mine.clusters, 100))
+    with mock.patch.object(typiclust, "k_means", return_value=clusters):
+        seconds, theirs, mine, other = in_turns(
+            setting, ours, peer(setting, "typiclust", points, labels=mine.clusters, **like_ours)
+        )
+    yield row(".. of the same clusters", seconds, "s")
+    yield row(".. .. over scikit-activeml", theirs / seconds, "ratio", least=10)
+    same = len({*mine.candidates.tolist()} & {*other}) / 100
+    yield row(".. .. same picks", same, "share", least=1)
 
 
 def searching(setting: Setting) -> Rows:

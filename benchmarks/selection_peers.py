@@ -35,10 +35,23 @@ def core_set(points: Any, *, labelled: int, picks: int) -> Result:
     return seconds, np.asarray(chosen).tolist()
 
 
-def typiclust(points: Any, *, picks: int) -> Result:
+def typiclust(points: Any, *, picks: int, neighbours: int, labels: str = "") -> Result:
     from skactiveml.pool import TypiClust
+    from sklearn.cluster import KMeans
 
-    strategy = TypiClust(random_state=0)
+    known = np.load(labels) if labels else None
+
+    class Known:
+        """Clusters that are known already."""
+
+        def __init__(self, n_clusters: int) -> None:
+            self.n_clusters = n_clusters
+
+        def fit_predict(self, _: Any) -> Any:
+            return known
+
+    clusters = KMeans if known is None else Known
+    strategy = TypiClust(random_state=0, k=neighbours, cluster_algo=clusters)
     answers = np.full(len(points), np.nan)
     seconds, chosen = timed(lambda: strategy.query(points, answers, batch_size=picks))
     return seconds, np.asarray(chosen).tolist()
