@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from parfocal import InvalidRequestError
 from parfocal_bench.classification import Schedule
 from parfocal_bench.fine_tuning import FineTuning, Lessons
 from parfocal_bench.probe import LinearProbe
 from parfocal_bench.protocol import Protocol
+from parfocal_bench.retraining import Retraining
 
 CAMPAIGNS: Mapping[str, Callable[[Path], Protocol]] = {
     "malaria-probe": lambda packs: LinearProbe(
@@ -30,7 +33,23 @@ CAMPAIGNS: Mapping[str, Callable[[Path], Protocol]] = {
         "cifar10",
         candidates=5000,
         schedule=Schedule(250, 250, 3),
-        lessons=Lessons(first_steps=400),
+        lessons=Lessons(),
+    ),
+    "cifar10-resnet18": lambda packs: Retraining(
+        packs, "cifar10", candidates=5000, schedule=Schedule(500, 500, 3)
     ),
 }
 """How each is made from the folder of the data packs."""
+
+
+def on_device(protocol: Protocol, device: str) -> Protocol:
+    """Return a campaign that lets torch work on a device.
+
+    Raises:
+        InvalidRequestError: If it has no use for one.
+    """
+    if isinstance(protocol, FineTuning | Retraining):
+        return replace(protocol, device=device)
+    if device != "cpu":
+        raise InvalidRequestError(f"{protocol.name} works on the processor, not on {device!r}")
+    return protocol

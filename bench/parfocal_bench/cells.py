@@ -126,6 +126,11 @@ def write_whole(path: Path, content: bytes) -> None:
         unfinished.unlink(missing_ok=True)
 
 
+def short_hash(decided: object) -> str:
+    """Return a name for a file of what was decided by plain values."""
+    return hashlib.sha256(repr(decided).encode()).hexdigest()[:16]
+
+
 def arrays_file(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """Return the content of a .npz file."""
     content = io.BytesIO()

@@ -7,7 +7,6 @@ Convolutional Neural Networks for Reducing Annotation Efforts, Medical Image Ana
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from parfocal_bench.cells import arrays_file, write_whole
+from parfocal_bench.cells import short_hash
 from parfocal_bench.classification import (
     Arm,
     Probabilities,
@@ -35,7 +34,7 @@ from parfocal_suggestion.strategies.catalogue import strategy_of
 if TYPE_CHECKING:
     from parfocal_bench.networks import Network
 
-_VERSION = 1
+_VERSION = 2
 _STREAM, _CLASSES = "features", "classes"
 _EXTENSIONS = 3
 
@@ -50,7 +49,8 @@ class Learning(StrEnum):
     NEW = "on, new labels"
     """From the last weights, with Q."""
     HARD = "on, hard and new labels"
-    """From the last weights, with H + Q: H are the labelled candidates that they get wrong."""
+    """From the last weights, with H + Q: H are the labelled candidates of which they get a view
+    wrong."""
 
 
 @dataclass(frozen=True)
@@ -60,24 +60,36 @@ class Lessons:
     A lesson that ends below `wanted_accuracy` on what it taught is continued by half its steps, at
     most three times: a fixed number of steps would judge the optimiser, not the labels.
 
+    A lesson that leaves old labels out is given in parts. H is taken anew before each, so that
+    what was forgotten is hard again and comes back, and the lesson goes on until all labels are
+    known well enough, those that it leaves out among them.
+
     Attributes:
         first_steps: Steps from untrained weights.
-        steps: Steps from the last weights.
+        steps: Steps from the last weights, with all labels.
         first_rate: Greatest learning rate from untrained weights.
         rate: Greatest learning rate from the last weights, with all labels.
-        gentle_rate: The same where old labels are left out: a tenth of the first, as published, so
-            that what was learnt from them is not lost.
         batch: Images a step.
         wanted_accuracy: Accuracy on the taught candidates.
+        gentle_rate: Greatest learning rate where old labels are left out; lower, so that what was
+            learnt from them is not lost.
+        part_steps: Steps of a part of such a lesson.
+        least_parts: Parts that are given in any case.
+        most_parts: Parts that are given at most.
+        gentle_accuracy: Accuracy on all labels at which it ends.
     """
 
     first_steps: int = 400
     steps: int = 200
     first_rate: float = 3e-3
     rate: float = 2e-3
-    gentle_rate: float = 3e-4
     batch: int = 32
     wanted_accuracy: float = 0.95
+    gentle_rate: float = 1e-3
+    part_steps: int = 50
+    least_parts: int = 8
+    most_parts: int = 16
+    gentle_accuracy: float = 0.98
 
 
 @dataclass(frozen=True)
@@ -92,6 +104,7 @@ class FineTuning:
         lessons: How long the network is taught.
         network: Name of the network.
         test_every: Every n-th test picture is used.
+        device: Where torch works, such as `cpu` or `cuda`.
     """
 
     packs: Path
@@ -101,6 +114,7 @@ class FineTuning:
     lessons: Lessons
     network: str = "small"
     test_every: int = 1
+    device: str = "cpu"
 
     @property
     def name(self) -> str:
@@ -128,7 +142,7 @@ class FineTuning:
         return self.candidates
 
     def settings(self) -> Mapping[str, Json]:
-        """Return all that decides every cell."""
+        """Return all that decides every cell; another device sums in another order."""
         return {
             "name": self.name,
             "version": _VERSION,
@@ -138,6 +152,7 @@ class FineTuning:
             "lessons": asdict(self.lessons),
             "network": self.network,
             "test_every": self.test_every,
+            "device": self.device,
         }
 
     def arms(self) -> Mapping[str, Mapping[str, Json]]:
@@ -146,18 +161,17 @@ class FineTuning:
 
     def prepare(self, cache: Path) -> None:
         """Prepare nothing; the first lesson of a seed is kept when it has been given."""
+        from parfocal_bench import networks
+
+        networks.require(self.device)
         cache.mkdir(parents=True, exist_ok=True)
 
     def run(self, arm: str, seed: int, cache: Path) -> Sequence[Row]:
         """Run one cell."""
-        import torch
+        from parfocal_bench import networks
 
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # sums in one order
-        try:
+        with networks.repeatable():
             return self._run(self._arms()[arm], seed, cache)
-        finally:
-            torch.set_num_threads(threads)
 
     def _run(self, arm: Arm, seed: int, cache: Path) -> Sequence[Row]:
         pack = open_pack(self.packs, self.data)
@@ -221,7 +235,9 @@ class NetworkLearner:
         self._networks = networks
         self._protocol, self._task, self._arm = protocol, task, arm
         self._seed, self._cache = seed, cache
-        self._pool, self._test = networks.as_tensor(pool), networks.as_tensor(test)
+        self._pool, self._test = (
+            networks.as_tensor(images).to(protocol.device) for images in (pool, test)
+        )
         self._augment = networks.turned if protocol.data == "malaria" else networks.shifted
         self._network = self._untrained()
         self._lesson = 0
@@ -230,10 +246,12 @@ class NetworkLearner:
         """Give one lesson; tell what was taught and how well all labels are known afterwards."""
         first, rate = self._lesson == 0, self._first_rate
         before = np.setdiff1d(labelled, fresh)
-        hard = before[~self._right(before)] if len(before) else before
+        hard = before[self._hard(before)] if len(before) else before
         taught = self._taught(labelled, fresh, hard)
         if first:
             steps = self._first_lesson(taught)
+        elif self._leaves_out:
+            steps = self._teach_in_parts(labelled, fresh)
         else:
             if self._arm.learning == Learning.ANEW:
                 self._network = self._untrained()
@@ -280,40 +298,59 @@ class NetworkLearner:
     def _first_lesson(self, taught: Rows) -> int:
         """Teach untrained weights, or put back what the same lesson made in another cell."""
         lesson = [self._protocol.settings(), self._seed, taught.tolist()]
-        key = hashlib.sha256(repr(lesson).encode()).hexdigest()[:16]
-        path = self._cache / f"first-{self._seed}-{key}.npz"
-        if not path.exists():
-            steps = self._teach(taught)
-            arrays = self._networks.weights(self._network)
-            write_whole(path, arrays_file({"steps taken": np.array(steps), **arrays}))
-        with np.load(path) as stored:
-            arrays = dict(stored)
-        steps = int(arrays.pop("steps taken"))
-        self._networks.restore(self._network, arrays)
-        return steps
+        path = self._cache / f"first-{self._seed}-{short_hash(lesson)}.npz"
+        return self._networks.taught_once(path, self._network, lambda: self._teach(taught))
 
     def _teach(self, rows: Rows) -> int:
         """Teach until the rows are known well enough, within limits; return the steps taken."""
         lessons = self._protocol.lessons
         steps = lessons.first_steps if self._is_anew else lessons.steps
-        rng = np.random.Generator(bit_generator(self._seed, "lesson", index=self._lesson))
+        rng = self._random()
         taken = 0
         for extension in range(_EXTENSIONS + 1):
             more = steps if extension == 0 else max(1, steps // 2)
-            self._networks.teach(
-                self._network,
-                self._pool[rows],
-                self._task.labels[rows],
-                steps=more,
-                rate=self._first_rate if extension == 0 else self._rate,
-                batch=lessons.batch,
-                augment=self._augment,
-                rng=rng,
-            )
+            self._step(rows, more, self._first_rate if extension == 0 else self._rate, rng)
             taken += more
             if np.mean(self._right(rows)) >= lessons.wanted_accuracy:
                 break
         return taken
+
+    def _teach_in_parts(self, labelled: Rows, fresh: Rows) -> int:
+        """Teach with some old labels left out, as `Lessons` says; return the steps taken."""
+        lessons = self._protocol.lessons
+        before = np.setdiff1d(labelled, fresh)
+        # Without hard labels what is left out cannot come back, so it is no aim.
+        aim = labelled if self._arm.learning == Learning.HARD else fresh
+        rng = self._random()
+        parts = 0
+        while parts < lessons.most_parts:
+            rows = self._taught(labelled, fresh, before[self._hard(before)])
+            self._step(rows, lessons.part_steps, self._rate, rng)
+            parts += 1
+            known = np.mean(self._right(aim)) >= lessons.gentle_accuracy
+            if parts >= lessons.least_parts and known:
+                break
+        return parts * lessons.part_steps
+
+    def _step(self, rows: Rows, steps: int, rate: float, rng: np.random.Generator) -> None:
+        self._networks.teach(
+            self._network,
+            self._pool[rows],
+            self._task.labels[rows],
+            steps=steps,
+            rate=rate,
+            batch=self._protocol.lessons.batch,
+            augment=self._augment,
+            rng=rng,
+        )
+
+    def _random(self) -> np.random.Generator:
+        return np.random.Generator(bit_generator(self._seed, "lesson", index=self._lesson))
+
+    @property
+    def _leaves_out(self) -> bool:
+        """Whether the lesson is given without some of the old labels."""
+        return self._arm.learning in (Learning.NEW, Learning.HARD) and self._lesson > 0
 
     @property
     def _is_anew(self) -> bool:
@@ -328,17 +365,25 @@ class NetworkLearner:
     def _rate(self) -> float:
         """Learning rate of a lesson that goes on."""
         lessons = self._protocol.lessons
-        leaves_out = self._arm.learning in (Learning.NEW, Learning.HARD) and self._lesson > 0
-        return lessons.gentle_rate if leaves_out else lessons.rate
+        return lessons.gentle_rate if self._leaves_out else lessons.rate
 
     def _right(self, rows: Rows) -> Mask:
         """Whether the mean over the views, or of pictures of things the picture, is right."""
+        return np.asarray(
+            self._views(rows).mean(axis=1).argmax(axis=1) == self._task.labels[rows], np.bool_
+        )
+
+    def _hard(self, rows: Rows) -> Mask:
+        """Whether a view is wrong."""
+        wrong = self._views(rows).argmax(axis=2) != self._task.labels[rows][:, None]
+        return np.asarray(wrong.any(axis=1), np.bool_)
+
+    def _views(self, rows: Rows) -> Probabilities:
+        """Return (n, views, classes) probabilities; a picture of a thing has one view."""
         images = self._pool[rows]
         if self._protocol.data == "malaria":
-            probabilities = self._networks.predict_views(self._network, images).mean(axis=1)
-        else:
-            probabilities = self._networks.predict(self._network, images)[0]
-        return np.asarray(probabilities.argmax(axis=1) == self._task.labels[rows], np.bool_)
+            return self._networks.predict_views(self._network, images)
+        return self._networks.predict(self._network, images)[0][:, None]
 
     def _untrained(self) -> Network:
         return self._networks.new_network(
@@ -346,4 +391,4 @@ class NetworkLearner:
             channels=int(self._pool.shape[1]),
             classes=self._task.classes,
             seed=derived_seed(self._seed, "weights"),
-        )
+        ).to(self._protocol.device)

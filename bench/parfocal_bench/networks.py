@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -10,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from parfocal import InvalidRequestError
+from parfocal_bench.cells import arrays_file, write_whole
 from parfocal_bench.packs import Images, Labels
 
 Floats = NDArray[np.float32]
@@ -54,9 +58,39 @@ class SmallResNet(nn.Module):
         return cast(Tensor, self.body(images).mean(dim=(2, 3)))
 
 
-Network = SmallNet | SmallResNet
+class ResNet18(nn.Module):
+    """The residual network of eighteen layers in its form for pictures of 32 x 32.
 
-NETWORKS: Mapping[str, type[Network]] = {"small": SmallNet, "resnet": SmallResNet}
+    The first convolution is of 3 x 3 and nothing is pooled after it; four stages of two blocks
+    have 64, 128, 256 and 512 channels.
+    """
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        stages = [(64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2)]
+        blocks = [
+            block
+            for inputs, outputs, stride in stages
+            for block in (
+                _Block(inputs, outputs, stride, normed=True),
+                _Block(outputs, outputs, 1),
+            )
+        ]
+        self.body = nn.Sequential(*_convolution(channels, 64), *blocks)
+        self.head = nn.Linear(512, classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return (N, 512) features of images (N, C, H, W)."""
+        return cast(Tensor, self.body(images).mean(dim=(2, 3)))
+
+
+Network = SmallNet | SmallResNet | ResNet18
+
+NETWORKS: Mapping[str, type[Network]] = {
+    "small": SmallNet,
+    "resnet": SmallResNet,
+    "resnet18": ResNet18,
+}
 """The networks by name."""
 
 
@@ -99,9 +133,9 @@ def teach(
     network.train()
     optimiser = torch.optim.AdamW(network.parameters(), lr=rate)
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=rate, total_steps=steps)
-    targets = torch.from_numpy(labels)
+    targets = torch.from_numpy(labels).to(images.device)
     for _ in range(steps):
-        rows = torch.from_numpy(rng.integers(len(labels), size=batch))
+        rows = torch.from_numpy(rng.integers(len(labels), size=batch)).to(images.device)
         logits = network.head(network.features(augment(images[rows], rng)))
         loss = nn.functional.cross_entropy(logits, targets[rows])
         optimiser.zero_grad()
@@ -118,7 +152,7 @@ def predict(network: Network, images: Tensor) -> tuple[Floats, Floats]:
         for part in torch.split(images, _AT_A_TIME):
             features = network.features(part)
             found.append((network.head(features).softmax(dim=1), features))
-    probabilities, kept = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
+    probabilities, kept = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
     return probabilities, kept
 
 
@@ -146,12 +180,57 @@ def shifted(images: Tensor, rng: np.random.Generator) -> Tensor:
 
 def weights(network: Network) -> dict[str, NDArray[np.generic]]:
     """Return a copy of the weights as arrays."""
-    return {name: value.numpy().copy() for name, value in network.state_dict().items()}
+    return {name: value.cpu().numpy().copy() for name, value in network.state_dict().items()}
 
 
 def restore(network: Network, arrays: Mapping[str, NDArray[np.generic]]) -> None:
     """Put weights back."""
     network.load_state_dict({name: torch.from_numpy(value) for name, value in arrays.items()})
+
+
+def taught_once(path: Path, network: Network, teach: Callable[[], int]) -> int:
+    """Teach a network, or put back what the same lesson made of it before; return the steps."""
+    if not path.exists():
+        steps = teach()
+        arrays = {"steps taken": np.array(steps), **weights(network)}
+        write_whole(path, arrays_file(arrays))
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    steps = int(arrays.pop("steps taken"))
+    restore(network, arrays)
+    return steps
+
+
+def by_channel(network: Network, device: str) -> None:
+    """Move a network to a device, the channels of each pixel side by side, as cards like them."""
+    network.to(device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def require(device: str) -> None:
+    """Refuse a device that torch does not have here.
+
+    Raises:
+        InvalidRequestError: If there is none.
+    """
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise InvalidRequestError(f"torch finds no graphics card here for the device {device!r}")
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """Take sums in one order.
+
+    That is one thread, and on a graphics card no convolution that adds up as its threads finish.
+    """
+    threads, deterministic = torch.get_num_threads(), torch.backends.cudnn.deterministic
+    torch.set_num_threads(1)
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.backends.cudnn.deterministic = deterministic
 
 
 def _both(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -167,7 +246,7 @@ def _convolution(inputs: int, outputs: int, *, stride: int = 1) -> list[nn.Modul
 
 
 class _Block(nn.Module):
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, *, normed: bool = False) -> None:
         super().__init__()
         self.main = nn.Sequential(
             *_convolution(inputs, outputs, stride=stride), *_convolution(outputs, outputs)[:2]
@@ -175,6 +254,8 @@ class _Block(nn.Module):
         self.shortcut: nn.Module = nn.Identity()
         if inputs != outputs:
             self.shortcut = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
+            if normed:
+                self.shortcut = nn.Sequential(self.shortcut, nn.BatchNorm2d(outputs))
 
     def forward(self, images: Tensor) -> Tensor:
         return torch.relu(self.main(images) + self.shortcut(images))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from parfocal import InvalidRequestError
-from parfocal_bench.campaigns import CAMPAIGNS
+from parfocal_bench.campaigns import CAMPAIGNS, on_device
 from parfocal_bench.cells import Finished
 from parfocal_bench.engine import run_cells
 from parfocal_bench.findings import Findings, findings_of, warnings_of
@@ -26,6 +26,7 @@ def run(
     arms: Sequence[str] = (),
     seeds: int = 5,
     workers: int = 1,
+    device: str = "cpu",
     progress: Progress,
 ) -> tuple[Findings, Path]:
     """Run a campaign of the catalogue, or go on with it, and write its report.
@@ -37,19 +38,20 @@ def run(
         arms: Arms to run beside random; all where none is named.
         seeds: Seeds, from 0.
         workers: Processes, of one thread each; 0 runs everything in this one.
+        device: Where torch works, such as `cpu` or `cuda`; only campaigns of networks ask.
         progress: Hears of every cell.
 
     Returns:
         What was found, and the path of the page.
 
     Raises:
-        InvalidRequestError: If there is no such campaign, arm or pack.
+        InvalidRequestError: If there is no such campaign, arm, pack or device.
     """
     if campaign not in CAMPAIGNS:
         raise InvalidRequestError(
             f"no campaign {campaign!r}; there are {', '.join(sorted(CAMPAIGNS))}"
         )
-    protocol = CAMPAIGNS[campaign](packs)
+    protocol = on_device(CAMPAIGNS[campaign](packs), device)
     try:
         return run_protocol(
             protocol, out=out, arms=arms, seeds=seeds, workers=workers, progress=progress

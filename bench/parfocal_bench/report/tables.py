@@ -97,7 +97,9 @@ def summary(arm: ArmFindings, seeds: int) -> list[str]:
 def _command(findings: Findings) -> str:
     arms = ",".join(sorted(arm.name for arm in findings.arms if arm.name != RANDOM))
     seeds = len(findings.seeds)
-    return f"parfocal bench selection {findings.name} --seeds {seeds} --arms {arms}"
+    device = findings.settings.get("device", "cpu")
+    where = "" if device == "cpu" else f" --device {device}"
+    return f"parfocal bench selection {findings.name} --seeds {seeds} --arms {arms}{where}"
 
 
 def _point(measure: Measure) -> str:

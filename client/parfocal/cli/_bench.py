@@ -39,6 +39,9 @@ def selection(
     workers: Annotated[
         int, typer.Option("--workers", min=0, help="Processes; 0 works in this one.")
     ] = 1,
+    device: Annotated[
+        str, typer.Option("--device", help="Where networks work: cpu, or cuda on a graphics card.")
+    ] = "cpu",
     out: Annotated[Path, typer.Option("--out", help="Folder for results.")] = Path("runs/bench"),
 ) -> None:
     """Run a campaign of simulated labelling: a data set, strategies, seeds.
@@ -66,6 +69,7 @@ def selection(
             arms=[name for name in arms.split(",") if name],
             seeds=seeds,
             workers=workers,
+            device=device,
             progress=progress,
         )
     print_table(

@@ -7,13 +7,30 @@ import numpy as np
 import pytest
 import torch
 
+from parfocal_bench import networks
 from parfocal_bench.classification import Schedule
 from parfocal_bench.fine_tuning import FineTuning, Lessons
-from parfocal_bench.networks import as_tensor, new_network, predict, predict_views, turned
+from parfocal_bench.networks import (
+    Network,
+    as_tensor,
+    new_network,
+    predict,
+    predict_views,
+    turned,
+)
 from parfocal_bench.packs import open_pack
 from parfocal_bench.protocol import Row
 
-LESSONS = Lessons(first_steps=8, steps=4, batch=8, wanted_accuracy=0.0)
+LESSONS = Lessons(
+    first_steps=8,
+    steps=4,
+    batch=8,
+    wanted_accuracy=0.0,
+    part_steps=2,
+    least_parts=2,
+    most_parts=3,
+    gentle_accuracy=0.0,
+)
 
 
 @pytest.fixture
@@ -48,7 +65,7 @@ def test_every_way_of_learning_teaches_what_it_says(campaign: FineTuning, tmp_pa
     assert sizes(curves["random"], "steps") == [8, 4, 4]
     assert sizes(curves["random"], "rate") == [3e-3, 2e-3, 2e-3]
     assert sizes(curves["aft"], "rate") == [3e-3, 3e-3, 3e-3]
-    assert sizes(hard, "rate") == sizes(curves["acft-q"], "rate") == [3e-3, 3e-4, 3e-4]
+    assert sizes(hard, "rate") == sizes(curves["acft-q"], "rate") == [3e-3, 1e-3, 1e-3]
     assert sizes(curves["aft"], "steps") == [8, 8, 8]
 
 
@@ -83,6 +100,57 @@ def test_a_lesson_goes_on_while_its_labels_are_not_known(
     rows = run(strict, "random", tmp_path)
 
     assert sizes(rows, "steps") == [8 + 3 * 4, 4 + 3 * 2, 4 + 3 * 2]
+
+
+def test_a_lesson_that_leaves_labels_out_goes_on_until_all_are_known(
+    campaign: FineTuning, tmp_path: Path
+) -> None:
+    short = replace(campaign, schedule=Schedule(20, 10, 1))
+    strict = replace(short, lessons=replace(LESSONS, gentle_accuracy=1.1))
+
+    easily, never = (run(one, "acft-hq", tmp_path) for one in (short, strict))
+
+    assert sizes(easily, "steps") == [8, 2 * 2]
+    assert sizes(never, "steps") == [8, 3 * 2]
+
+
+def test_what_a_part_forgets_is_taught_in_the_next(
+    campaign: FineTuning, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taught: list[np.ndarray] = []
+
+    def forget(network: Network, images: torch.Tensor, labels: np.ndarray, **how: object) -> None:
+        """Say 0 of everything afterwards: what a real lesson forgets cannot be foreseen."""
+        taught.append(labels)
+        with torch.no_grad():
+            network.head.weight.zero_()
+            network.head.bias.copy_(torch.tensor([1.0, 0.0]))
+
+    monkeypatch.setattr(networks, "teach", forget)
+    run(replace(campaign, schedule=Schedule(20, 10, 1)), "acft-hq", tmp_path)
+
+    first, *parts = taught
+    assert len(parts) == 2
+    for labels in parts:
+        fresh_zeros = np.count_nonzero(labels == 0)
+        assert fresh_zeros <= 10
+        assert len(labels) == np.count_nonzero(first == 1) + 10
+
+
+def test_a_view_that_is_wrong_makes_a_candidate_hard(
+    campaign: FineTuning, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def one_view_wrong(network: Network, images: torch.Tensor) -> np.ndarray:
+        """Give what no trained network can be made to give: 0 of seven views, 1 of the last."""
+        views = np.tile(np.array([0.9, 0.1], np.float32), (len(images), 8, 1))
+        views[:, 7] = views[:, 7, ::-1]
+        return views
+
+    monkeypatch.setattr(networks, "predict_views", one_view_wrong)
+    rows = run(campaign, "acft-hq", tmp_path)
+
+    assert sizes(rows, "size_h") == [0, 20, 30]
+    assert all(0 < known < 1 for known in sizes(rows, "own_accuracy"))
 
 
 def test_pictures_of_ten_classes_are_learnt_anew_each_round(
