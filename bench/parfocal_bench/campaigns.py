@@ -9,13 +9,21 @@ from pathlib import Path
 from parfocal import InvalidRequestError
 from parfocal_bench.classification import Schedule
 from parfocal_bench.fine_tuning import FineTuning, Lessons
+from parfocal_bench.hog import Description
 from parfocal_bench.probe import LinearProbe
 from parfocal_bench.protocol import Protocol
 from parfocal_bench.retraining import Retraining
 
 CAMPAIGNS: Mapping[str, Callable[[Path], Protocol]] = {
     "malaria-probe": lambda packs: LinearProbe(
-        packs, "malaria", candidates=6000, schedule=Schedule(50, 50, 6), test_every=2
+        packs,
+        "malaria",
+        candidates=6000,
+        schedule=Schedule(50, 50, 6),
+        test_every=2,
+        description=Description(cell=16, shades=10),
+        shrunk=False,
+        by_direction=True,
     ),
     "cifar10-probe": lambda packs: LinearProbe(
         packs, "cifar10", candidates=5000, schedule=Schedule(100, 100, 9)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,23 +27,24 @@ from parfocal_bench.classification import (
     scores,
 )
 from parfocal_bench.drawn import DrawnTwoStream
-from parfocal_bench.hog import Features, describe
+from parfocal_bench.hog import Description, Features, describe
 from parfocal_bench.packs import Labels, digest, open_pack
 from parfocal_bench.protocol import Json, Row
 from parfocal_suggestion.pool import Pool
+from parfocal_suggestion.single_thread import single_thread
 from parfocal_suggestion.strategies.catalogue import strategy_of
 from parfocal_suggestion.strategies.two_stream import TwoStream
 
-_VERSION = 1
-_STREAM, _CLASSES = "features", "classes"
+_VERSION = 2
+_STREAM, _DIRECTIONS, _CLASSES = "features", "directions", "classes"
 
 
 @dataclass(frozen=True)
 class LinearProbe:
     """Principal components of HOG and shades, and logistic regression on them.
 
-    The columns are brought to unit variance before, and the first component after; the later
-    components keep their smaller share, which holds the probe back where labels are few.
+    The columns are brought to unit variance before; the components keep their shares of it, for the
+    probe and for strategies that judge likeness.
 
     Attributes:
         packs: Folder of the data packs.
@@ -49,6 +52,12 @@ class LinearProbe:
         candidates: Candidates that a seed draws from the training side.
         schedule: When labels are bought.
         test_every: Every n-th test picture is used.
+        description: What of a picture the probe is told.
+        shrunk: Whether all components are scaled so that the first has unit variance, which holds
+            the probe back where labels are few.
+        by_direction: Whether likeness is judged in features of unit length, as published for
+            TypiClust; otherwise in the probe's features as they are. The probe and BADGE, whose
+            gradients are the probe's, take them as they are.
         components: Principal components, of all training pictures without their labels.
         strength: Inverse strength (C) of the regularisation.
     """
@@ -58,6 +67,9 @@ class LinearProbe:
     candidates: int
     schedule: Schedule
     test_every: int = 1
+    description: Description = field(default_factory=Description)
+    shrunk: bool = True
+    by_direction: bool = False
     components: int = 50
     strength: float = 0.03
 
@@ -97,6 +109,9 @@ class LinearProbe:
             "step": self.schedule.step,
             "rounds": self.schedule.rounds,
             "test_every": self.test_every,
+            "description": asdict(self.description),
+            "shrunk": self.shrunk,
+            "by_direction": self.by_direction,
             "components": self.components,
             "strength": self.strength,
         }
@@ -106,25 +121,26 @@ class LinearProbe:
         return {name: arm.settings() for name, arm in self._arms().items()}
 
     def prepare(self, cache: Path) -> None:
-        """Compute the features, half a minute."""
+        """Compute the features, half a minute; the same bit for bit on any number of cores."""
         path = self._features(cache)
         if path.exists():
             return
         pack = open_pack(self.packs, self.data)
-        train, test = describe(pack.train.images), describe(pack.test.images)
-        found = make_pipeline(
-            StandardScaler(), PCA(self.components, svd_solver="randomized", random_state=0)
-        ).fit(train)
-        spread = found.transform(train)[:, 0].std()
-        write_whole(
-            path,
-            arrays_file(
-                {
-                    "train": (found.transform(train) / spread).astype(np.float32),
-                    "test": (found.transform(test) / spread).astype(np.float32),
-                }
-            ),
+        train, test = (
+            describe(side.images, self.description).astype(np.float64)
+            for side in (pack.train, pack.test)
         )
+        with single_thread():
+            found = make_pipeline(
+                StandardScaler(), PCA(self.components, svd_solver="covariance_eigh")
+            ).fit(train)
+            train, test = found.transform(train), found.transform(test)
+        unit = train[:, 0].std() if self.shrunk else 1.0
+        arrays = {
+            "train": (train / unit).astype(np.float32),
+            "test": (test / unit).astype(np.float32),
+        }
+        write_whole(path, arrays_file(arrays))
 
     def run(self, arm: str, seed: int, cache: Path) -> Sequence[Row]:
         """Run one cell."""
@@ -141,18 +157,27 @@ class LinearProbe:
         return [Row(row.labels, {**row.values, "full": full}) for row in rows]
 
     def _features(self, cache: Path) -> Path:
-        return cache / f"hog-{digest(self.packs, self.data)[:16]}-{self.components}-{_VERSION}.npz"
+        decides = {
+            "data": digest(self.packs, self.data),
+            "description": asdict(self.description),
+            "shrunk": self.shrunk,
+            "components": self.components,
+            "version": _VERSION,
+        }
+        text = json.dumps(decides, sort_keys=True)
+        return cache / f"hog-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
 
     def _arms(self) -> dict[str, Arm]:
         many = 10 if self.data == "malaria" else 20
+        likeness = _DIRECTIONS if self.by_direction else _STREAM
         two_stream = TwoStream(
             first_stream=_CLASSES,
-            second_stream=_STREAM,
+            second_stream=likeness,
             first_clusters=many,
             second_clusters=max(1, self.schedule.step // many),
             queries_per_cell=1,
         )
-        alike = {"stream": _STREAM}
+        alike = {"stream": likeness}
         arms = {
             "random": Arm(strategy_of("random", {})),
             "entropy": Arm(strategy_of("entropy", {})),
@@ -163,7 +188,7 @@ class LinearProbe:
             "two-stream": Arm(two_stream),
             "two-stream-avoiding": Arm(replace(two_stream, avoid_overrepresented=True)),
             "two-stream-drawn": Arm(DrawnTwoStream(**asdict(two_stream))),
-            "badge": Arm(strategy_of("badge", alike)),
+            "badge": Arm(strategy_of("badge", {"stream": _STREAM})),
         }
         if self.data != "malaria":  # for two classes margin ranks as entropy does
             arms["margin"] = Arm(strategy_of("margin", {}))
@@ -175,6 +200,7 @@ class _Probe:
 
     def __init__(self, task: Task, pool: Features, test: Features, strength: float) -> None:
         self._task, self._pool, self._test, self._strength = task, pool, test, strength
+        self._directions = directions(pool)
         self._model: LogisticRegression | None = None
 
     def learn(self, labelled: Rows, fresh: Rows) -> Mapping[str, float]:
@@ -189,7 +215,7 @@ class _Probe:
 
     def pool(self, labelled: Rows) -> Pool:
         """Return the candidates with features and, once there is a model, probabilities."""
-        streams = {_STREAM: self._pool}
+        streams = {_STREAM: self._pool, _DIRECTIONS: self._directions}
         probabilities = None
         if self._model is not None:
             probabilities = self._probabilities(self._pool)
@@ -221,6 +247,12 @@ class _Probe:
         found = np.zeros((len(features), self._task.classes), np.float32)
         found[:, self._model.classes_] = self._model.predict_proba(features)
         return found
+
+
+def directions(features: Features) -> Features:
+    """Return features (N, D) at unit length; a row of zeros stays one."""
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    return np.asarray(features / np.maximum(lengths, np.finfo(np.float32).tiny), np.float32)
 
 
 @lru_cache(maxsize=2)

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from parfocal_bench.classification import Schedule, draw_pool, scores
 from parfocal_bench.drawn import DrawnTwoStream
-from parfocal_bench.hog import describe, hog
+from parfocal_bench.hog import Description, describe, hog
 from parfocal_bench.packs import open_pack
-from parfocal_bench.probe import LinearProbe
+from parfocal_bench.probe import LinearProbe, directions
 from parfocal_suggestion.pool import Pool
 from parfocal_suggestion.strategies.two_stream import TwoStream
 
@@ -27,17 +28,23 @@ def test_an_edge_votes_for_the_direction_of_its_gradient() -> None:
     upright = np.zeros((1, 32, 32), np.float32)
     upright[:, :, 16:] = 1
 
-    lying = hog(upright.transpose(0, 2, 1)).reshape(-1, 9).sum(axis=0)
+    standing, lying = (
+        hog(images, 8).reshape(-1, 9).sum(axis=0)
+        for images in (upright, upright.transpose(0, 2, 1))
+    )
 
-    assert hog(upright).reshape(-1, 9).sum(axis=0).argmax() == 0  # the gradient runs along x
+    assert standing.argmax() == 0  # the gradient runs along x
     assert set(np.argsort(lying)[-2:]) == {4, 5}  # 90 degrees lie between bins 4 and 5
 
 
 def test_edges_are_told_apart_from_brightness() -> None:
     image = np.random.default_rng(0).random((1, 48, 48), np.float32)
 
-    assert np.allclose(hog(image + np.float32(0.4)), hog(image), atol=1e-3)
-    assert hog(image).shape == (1, 5 * 5 * 4 * 9)
+    plain = hog(image, 8)
+
+    assert np.allclose(hog(image + np.float32(0.4), 8), plain, atol=1e-3)
+    assert plain.shape == (1, 5 * 5 * 4 * 9)
+    assert hog(image, 16).shape == (1, 2 * 2 * 4 * 9)
 
 
 def test_pictures_in_colour_have_tints() -> None:
@@ -45,8 +52,10 @@ def test_pictures_in_colour_have_tints() -> None:
     red = grey.copy()
     red[..., 0] = 200
 
-    assert describe(red).shape == (2, 3 * 3 * 36 + 16 + 4 * 4 * 3)
-    assert not np.allclose(describe(red)[:, -48:], describe(grey)[:, -48:])
+    told = describe(red, Description(shades=5))
+
+    assert told.shape == (2, 3 * 3 * 36 + 5 + 4 * 4 * 3)
+    assert not np.allclose(told[:, -48:], describe(grey, Description(shades=5))[:, -48:])
 
 
 def test_a_patient_on_both_sides_of_the_border_is_refused(
@@ -68,6 +77,55 @@ def test_other_data_are_other_cells(probe: LinearProbe, tmp_path: Path) -> None:
 
     assert same == probe.settings()
     assert replace(probe, packs=packs).settings() != probe.settings()
+
+
+def test_features_are_prepared_alike_on_any_number_of_threads(
+    probe: LinearProbe, tmp_path: Path
+) -> None:
+    prepared = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            probe.prepare(tmp_path / str(threads))
+        prepared += [path.read_bytes() for path in (tmp_path / str(threads)).iterdir()]
+
+    assert len(prepared) == 2
+    assert prepared[0] == prepared[1]
+
+
+def test_a_probe_that_is_not_shrunk_keeps_the_scale_of_its_columns(
+    probe: LinearProbe, tmp_path: Path
+) -> None:
+    spreads = []
+    for shrunk in (True, False):
+        folder = tmp_path / str(shrunk)
+        replace(probe, shrunk=shrunk).prepare(folder)
+        with np.load(next(folder.iterdir())) as arrays:
+            spreads.append(arrays["train"].std(axis=0))
+
+    assert spreads[0][0] == pytest.approx(1, abs=1e-3)
+    assert spreads[1][0] > 2
+    assert np.allclose(spreads[1] / spreads[1][0], spreads[0], rtol=1e-3)
+
+
+def test_directions_have_no_length() -> None:
+    features = np.array([[3, 4], [0.6, 0.8], [0, 0]], np.float32)
+
+    unit = np.array([[0.6, 0.8], [0.6, 0.8], [0, 0]])
+    assert np.allclose(directions(features), unit)
+
+
+def test_likeness_can_be_judged_by_direction(probe: LinearProbe, tmp_path: Path) -> None:
+    by_direction = replace(probe, by_direction=True)
+    probe.prepare(tmp_path)
+
+    curves = [
+        [row.values["auc"] for row in each.run("typiclust-cold", 3, tmp_path)]
+        for each in (probe, by_direction)
+    ]
+
+    assert curves[0] != curves[1]
+    assert probe.arms()["badge"] == by_direction.arms()["badge"]
+    assert probe.arms()["random"] == by_direction.arms()["random"]
 
 
 @pytest.mark.parametrize("data", ["malaria", "cifar10"])
