@@ -80,3 +80,20 @@ def test_groups_that_hold_no_neighbour_are_not_met(monkeypatch: pytest.MonkeyPat
     nearest_neighbours(points, 5)
 
     assert sum(pairs) < 0.2 * 4000 * 4000
+
+
+def test_two_groups_meet_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = np.random.default_rng(0).normal(size=(1500, 30)).astype(np.float32)
+    monkeypatch.setattr(neighbours, "_MET", 100)
+    pairs = []
+    compare = neighbours._gaps
+
+    def counted(points: Points, others: Points) -> Points:
+        pairs.append(len(points) * len(others))
+        return compare(points, others)
+
+    monkeypatch.setattr(neighbours, "_gaps", counted)
+    nearest_neighbours(points, 5)
+
+    # Half of all pairs, the inside of groups twice, and a first look around.
+    assert sum(pairs) < 0.8 * 1500 * 1500
