@@ -13,9 +13,9 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from parfocal_suggestion.distances import mean_distance_to_nearest
+from parfocal_suggestion.distances import mean_distance_to_nearest, smallest_mean_distances
 from parfocal_suggestion.kmeans import Clusters, distances_to, k_means, restarts
-from parfocal_suggestion.pool import Floats, Pool
+from parfocal_suggestion.pool import Floats, Mask, Pool
 from parfocal_suggestion.seeds import derived_seed
 from parfocal_suggestion.selection import Checkpoint, Selection, no_checkpoint
 
@@ -120,28 +120,51 @@ class TypiClust:
             if left[cluster]
         ]
         heapq.heapify(queue)
+        seen: set[int] = set()
         waiting: dict[int, list[tuple[int, float]]] = {}
         picks: list[tuple[int, float]] = []
         while queue and len(picks) < budget:
             small, count, size, cluster = heapq.heappop(queue)
+            rows = members[ends[cluster] - sizes[cluster] : ends[cluster]]
+            left[cluster] -= 1
+            if left[cluster]:
+                heapq.heappush(queue, (small, count + 1, size, cluster))
+            if cluster not in seen:
+                # Most clusters are asked for one pick, which is found without ranking the others.
+                checkpoint()
+                seen.add(cluster)
+                place, score = self._first(features[rows], available[rows])
+                picks.append((int(rows[place]), score))
+                continue
             if cluster not in waiting:
                 checkpoint()
-                rows = members[ends[cluster] - sizes[cluster] : ends[cluster]]
                 typicality = self._typicality(features[rows])
                 order = np.argsort(-typicality, kind="stable")
-                order = order[available[rows[order]]]
+                order = order[available[rows[order]]][1:]
                 # The last is the next: taking from the end costs nothing.
                 pairs = zip(rows[order].tolist(), typicality[order].tolist(), strict=True)
                 waiting[cluster] = list(pairs)[::-1]
             picks.append(waiting[cluster].pop())
-            if waiting[cluster]:
-                heapq.heappush(queue, (small, count + 1, size, cluster))
         rows = np.array([row for row, _ in picks], np.intp)
         return rows, np.array([score for _, score in picks], np.float32)
 
-    def _typicality(self, features: Floats) -> Floats:
+    def _first(self, features: Floats, available: Mask) -> tuple[int, float]:
+        """The first of the most typical available members of a cluster, and its typicality."""
         if len(features) == 1:
-            return np.ones(1, np.float32)
+            return 0, 1.0
         count = min(self.neighbours, len(features) - 1)
-        distances = mean_distance_to_nearest(features, count)
-        return np.asarray(1 / np.maximum(distances, _SMALLEST_DISTANCE), np.float32)
+        rows, distances = smallest_mean_distances(
+            features, count, available, floor=_SMALLEST_DISTANCE
+        )
+        typicality = _inverse(distances)
+        best = int(np.argmax(typicality))
+        return int(rows[best]), float(typicality[best])
+
+    def _typicality(self, features: Floats) -> Floats:
+        # Only a cluster of several members is asked again.
+        count = min(self.neighbours, len(features) - 1)
+        return _inverse(mean_distance_to_nearest(features, count))
+
+
+def _inverse(distances: Floats) -> Floats:
+    return np.asarray(1 / np.maximum(distances, _SMALLEST_DISTANCE), np.float32)
