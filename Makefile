@@ -81,11 +81,11 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/all: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --no-compile -e ".[all]"
+	$(BIN)/python -m pip install --quiet -e ".[all]"
 	touch $@
 
 $(VENV)/dev: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --no-compile -e ".[all,dev]"
+	$(BIN)/python -m pip install --quiet -e ".[all,dev]"
 	touch $@ $(VENV)/all
 
 # Where npm is missing, an empty file stands in and tools/check_protos.sh says what was skipped.

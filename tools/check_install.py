@@ -101,9 +101,7 @@ def installed(home: Path, what: str) -> Path:
     """Return the Python of a new environment with `what`, of which only ours are top-level."""
     venv.create(home, with_pip=True)
     python = home / "bin" / "python"
-    subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", "--no-compile", what], check=True, cwd=home
-    )
+    subprocess.run([python, "-m", "pip", "install", "--quiet", what], check=True, cwd=home)
     strays = [
         top
         for top in json.loads(run(python, WHAT_CAME))["tops"]

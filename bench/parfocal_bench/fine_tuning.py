@@ -208,6 +208,7 @@ class FineTuning:
             "random": Arm(draw, learning=Learning.ALL),
             "entropy": Arm(strategy_of("entropy", {}), learning=Learning.ALL),
             "acft-hq": Arm(acft, learning=Learning.HARD),
+            "random-hq": Arm(draw, learning=Learning.HARD),
             "acft-lq": Arm(acft, learning=Learning.ALL),
             "acft-q": Arm(acft, learning=Learning.NEW),
             "aft": Arm(acft, learning=Learning.ANEW),

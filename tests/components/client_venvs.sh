@@ -14,8 +14,8 @@ make_venv() {
     local home=".venv-$1" wanted="$2 $3"
     if [ "$(cat "$home/ready" 2>/dev/null)" = "$wanted" ]; then return 0; fi
     # shellcheck disable=SC2086  # several requirements
-    if "$python" -m venv --clear "$home" && "$home/bin/pip" install --quiet --no-compile $2 &&
-        { [ -z "$3" ] || "$home/bin/pip" install --quiet --no-compile --no-deps $3; }; then
+    if "$python" -m venv --clear "$home" && "$home/bin/pip" install --quiet $2 &&
+        { [ -z "$3" ] || "$home/bin/pip" install --quiet --no-deps $3; }; then
         echo "$wanted" >"$home/ready"
         return 0
     fi
