@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Protocol as Interface
 
 import numpy as np
@@ -67,6 +69,46 @@ class Schedule:
     start: int
     step: int
     rounds: int
+
+
+@dataclass(frozen=True)
+class OnPack(ABC):
+    """What all campaigns of classification on a data pack have in common.
+
+    Attributes:
+        packs: Folder of the data packs.
+        data: Name of the data set.
+        candidates: Candidates that a seed draws from the training side.
+        schedule: When labels are bought.
+    """
+
+    packs: Path
+    data: str
+    candidates: int
+    schedule: Schedule
+
+    @property
+    def metric(self) -> str:
+        """AUC for two classes, accuracy for more."""
+        return "auc" if self.data == "malaria" else "accuracy"
+
+    @property
+    def chance(self) -> float:
+        """The metric of guessing."""
+        return 0.5 if self.data == "malaria" else 0.1
+
+    @property
+    def pool(self) -> int:
+        """Labels that there are to buy."""
+        return self.candidates
+
+    def arms(self) -> Mapping[str, Mapping[str, Json]]:
+        """Return the arms."""
+        return {name: arm.settings() for name, arm in self._by_name().items()}
+
+    @abstractmethod
+    def _by_name(self) -> Mapping[str, Arm]:
+        """Return the arms as they are run."""
 
 
 @dataclass(frozen=True)

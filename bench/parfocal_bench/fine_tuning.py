@@ -18,9 +18,9 @@ import numpy as np
 from parfocal_bench.cells import short_hash
 from parfocal_bench.classification import (
     Arm,
+    OnPack,
     Probabilities,
     Rows,
-    Schedule,
     Task,
     draw_pool,
     learning_curve,
@@ -93,24 +93,16 @@ class Lessons:
 
 
 @dataclass(frozen=True)
-class FineTuning:
+class FineTuning(OnPack):
     """A convolutional network on the pixels; the views of a candidate are its turns and mirrors.
 
     Attributes:
-        packs: Folder of the data packs.
-        data: Name of the data set.
-        candidates: Candidates that a seed draws from the training side.
-        schedule: When labels are bought.
         lessons: How long the network is taught.
         network: Name of the network.
         test_every: Every n-th test picture is used.
         device: Where torch works, such as `cpu` or `cuda`.
     """
 
-    packs: Path
-    data: str
-    candidates: int
-    schedule: Schedule
     lessons: Lessons
     network: str = "small"
     test_every: int = 1
@@ -126,21 +118,6 @@ class FineTuning:
         """Heading of the report."""
         return f"{self.data}, convolutional network"
 
-    @property
-    def metric(self) -> str:
-        """AUC for two classes, accuracy for more."""
-        return "auc" if self.data == "malaria" else "accuracy"
-
-    @property
-    def chance(self) -> float:
-        """The metric of guessing."""
-        return 0.5 if self.data == "malaria" else 0.1
-
-    @property
-    def pool(self) -> int:
-        """Labels that there are to buy."""
-        return self.candidates
-
     def settings(self) -> Mapping[str, Json]:
         """Return all that decides every cell; another device sums in another order."""
         return {
@@ -155,10 +132,6 @@ class FineTuning:
             "device": self.device,
         }
 
-    def arms(self) -> Mapping[str, Mapping[str, Json]]:
-        """Return the arms."""
-        return {name: arm.settings() for name, arm in self._arms().items()}
-
     def prepare(self, cache: Path) -> None:
         """Prepare nothing; the first lesson of a seed is kept when it has been given."""
         from parfocal_bench import networks
@@ -171,7 +144,7 @@ class FineTuning:
         from parfocal_bench import networks
 
         with networks.repeatable():
-            return self._run(self._arms()[arm], seed, cache)
+            return self._run(self._by_name()[arm], seed, cache)
 
     def _run(self, arm: Arm, seed: int, cache: Path) -> Sequence[Row]:
         pack = open_pack(self.packs, self.data)
@@ -185,7 +158,7 @@ class FineTuning:
         )
         return learning_curve(task, learner, arm, self.schedule, seed)
 
-    def _arms(self) -> dict[str, Arm]:
+    def _by_name(self) -> dict[str, Arm]:
         many = 10 if self.data == "malaria" else 50
         two: dict[str, int | str] = {
             "first_stream": _CLASSES,

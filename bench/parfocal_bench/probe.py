@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
@@ -15,12 +13,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from parfocal_bench.cells import arrays_file, write_whole
+from parfocal_bench.cells import arrays_file, short_hash, write_whole
 from parfocal_bench.classification import (
     Arm,
+    OnPack,
     Probabilities,
     Rows,
-    Schedule,
     Task,
     draw_pool,
     learning_curve,
@@ -40,17 +38,13 @@ _STREAM, _DIRECTIONS, _CLASSES = "features", "directions", "classes"
 
 
 @dataclass(frozen=True)
-class LinearProbe:
+class LinearProbe(OnPack):
     """Principal components of HOG and shades, and logistic regression on them.
 
     The columns are brought to unit variance before; the components keep their shares of it, for the
     probe and for strategies that judge likeness.
 
     Attributes:
-        packs: Folder of the data packs.
-        data: Name of the data set.
-        candidates: Candidates that a seed draws from the training side.
-        schedule: When labels are bought.
         test_every: Every n-th test picture is used.
         description: What of a picture the probe is told.
         shrunk: Whether all components are scaled so that the first has unit variance, which holds
@@ -62,10 +56,6 @@ class LinearProbe:
         strength: Inverse strength (C) of the regularisation.
     """
 
-    packs: Path
-    data: str
-    candidates: int
-    schedule: Schedule
     test_every: int = 1
     description: Description = field(default_factory=Description)
     shrunk: bool = True
@@ -82,21 +72,6 @@ class LinearProbe:
     def title(self) -> str:
         """Heading of the report."""
         return f"{self.data}, linear probe on HOG and shades"
-
-    @property
-    def metric(self) -> str:
-        """AUC for two classes, accuracy for more."""
-        return "auc" if self.data == "malaria" else "accuracy"
-
-    @property
-    def chance(self) -> float:
-        """The metric of guessing."""
-        return 0.5 if self.data == "malaria" else 0.1
-
-    @property
-    def pool(self) -> int:
-        """Labels that there are to buy."""
-        return self.candidates
 
     def settings(self) -> Mapping[str, Json]:
         """Return all that decides every cell."""
@@ -115,10 +90,6 @@ class LinearProbe:
             "components": self.components,
             "strength": self.strength,
         }
-
-    def arms(self) -> Mapping[str, Mapping[str, Json]]:
-        """Return the arms."""
-        return {name: arm.settings() for name, arm in self._arms().items()}
 
     def prepare(self, cache: Path) -> None:
         """Compute the features, half a minute; the same bit for bit on any number of cores."""
@@ -152,7 +123,7 @@ class LinearProbe:
         )
         task = Task(pack.train.labels[chosen], pack.test.labels[tested], pack.classes)
         learner = _Probe(task, train[chosen], test[tested], self.strength)
-        rows = learning_curve(task, learner, self._arms()[arm], self.schedule, seed)
+        rows = learning_curve(task, learner, self._by_name()[arm], self.schedule, seed)
         full = learner.full_metric(self.metric)
         return [Row(row.labels, {**row.values, "full": full}) for row in rows]
 
@@ -164,10 +135,9 @@ class LinearProbe:
             "components": self.components,
             "version": _VERSION,
         }
-        text = json.dumps(decides, sort_keys=True)
-        return cache / f"hog-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
+        return cache / f"hog-{short_hash(decides)}.npz"
 
-    def _arms(self) -> dict[str, Arm]:
+    def _by_name(self) -> dict[str, Arm]:
         many = 10 if self.data == "malaria" else 20
         likeness = _DIRECTIONS if self.by_direction else _STREAM
         two_stream = TwoStream(

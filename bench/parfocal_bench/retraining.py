@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from parfocal_bench.cells import arrays_file, short_hash, write_whole
 from parfocal_bench.classification import (
     Arm,
+    OnPack,
     Probabilities,
     Rows,
-    Schedule,
     Task,
     draw_pool,
     learning_curve,
@@ -37,24 +37,16 @@ _CLUSTERS = 50
 
 
 @dataclass(frozen=True)
-class Retraining:
+class Retraining(OnPack):
     """A residual network, trained from scratch with all labels every round.
 
     Attributes:
-        packs: Folder of the data packs.
-        data: Name of the data set.
-        candidates: Candidates that a seed draws from the training side.
-        schedule: When labels are bought.
         recipe: How the network is trained.
         autoencoder: What makes the latents.
         network: Name of the network.
         device: Where torch works, such as `cpu` or `cuda`.
     """
 
-    packs: Path
-    data: str
-    candidates: int
-    schedule: Schedule
     recipe: Recipe = field(default_factory=Recipe)
     autoencoder: Autoencoder = field(default_factory=Autoencoder)
     network: str = "resnet18"
@@ -70,21 +62,6 @@ class Retraining:
         """Heading of the report."""
         return f"{self.data}, {self.network} from scratch every round"
 
-    @property
-    def metric(self) -> str:
-        """Share of right answers."""
-        return "accuracy"
-
-    @property
-    def chance(self) -> float:
-        """The metric of guessing one of ten."""
-        return 0.1
-
-    @property
-    def pool(self) -> int:
-        """Labels that there are to buy."""
-        return self.candidates
-
     def settings(self) -> Mapping[str, Json]:
         """Return all that decides every cell; another device sums in another order."""
         return {
@@ -98,10 +75,6 @@ class Retraining:
             "network": self.network,
             "device": self.device,
         }
-
-    def arms(self) -> Mapping[str, Mapping[str, Json]]:
-        """Return the arms."""
-        return {name: arm.settings() for name, arm in self._arms().items()}
 
     def prepare(self, cache: Path) -> None:
         """Train the auto-encoder on the training side, unless it was done."""
@@ -122,7 +95,7 @@ class Retraining:
         from parfocal_bench import networks
 
         with networks.repeatable():
-            return self._run(self._arms()[arm], seed, cache)
+            return self._run(self._by_name()[arm], seed, cache)
 
     def _run(self, arm: Arm, seed: int, cache: Path) -> Sequence[Row]:
         pack = open_pack(self.packs, self.data)
@@ -135,7 +108,7 @@ class Retraining:
         )
         return learning_curve(task, learner, arm, self.schedule, seed)
 
-    def _arms(self) -> dict[str, Arm]:
+    def _by_name(self) -> dict[str, Arm]:
         two: dict[str, int | str] = {
             "first_stream": _CLASSES,
             "second_stream": _LATENT,

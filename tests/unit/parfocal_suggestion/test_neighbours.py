@@ -63,12 +63,8 @@ def test_the_number_of_processors_changes_nothing(monkeypatch: pytest.MonkeyPatc
     assert found[0].tobytes() == found[1].tobytes()
 
 
-def test_groups_that_hold_no_neighbour_are_not_met(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(0)
-    clumps = np.repeat(np.arange(40)[:, None] * 100.0, 100, axis=0)
-    points = (clumps + rng.normal(size=(4000, 3))).astype(np.float32)
-    monkeypatch.setattr(neighbours, "_GROUP", 50)
-    monkeypatch.setattr(neighbours, "_MET", 100)
+def counted_pairs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A list that grows by how many pairs are looked at."""
     pairs = []
     compare = neighbours._gaps
 
@@ -77,6 +73,16 @@ def test_groups_that_hold_no_neighbour_are_not_met(monkeypatch: pytest.MonkeyPat
         return compare(points, others)
 
     monkeypatch.setattr(neighbours, "_gaps", counted)
+    return pairs
+
+
+def test_groups_that_hold_no_neighbour_are_not_met(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    clumps = np.repeat(np.arange(40)[:, None] * 100.0, 100, axis=0)
+    points = (clumps + rng.normal(size=(4000, 3))).astype(np.float32)
+    monkeypatch.setattr(neighbours, "_GROUP", 50)
+    monkeypatch.setattr(neighbours, "_MET", 100)
+    pairs = counted_pairs(monkeypatch)
     nearest_neighbours(points, 5)
 
     assert sum(pairs) < 0.2 * 4000 * 4000
@@ -85,14 +91,7 @@ def test_groups_that_hold_no_neighbour_are_not_met(monkeypatch: pytest.MonkeyPat
 def test_two_groups_meet_once(monkeypatch: pytest.MonkeyPatch) -> None:
     points = np.random.default_rng(0).normal(size=(1500, 30)).astype(np.float32)
     monkeypatch.setattr(neighbours, "_MET", 100)
-    pairs = []
-    compare = neighbours._gaps
-
-    def counted(points: Points, others: Points) -> Points:
-        pairs.append(len(points) * len(others))
-        return compare(points, others)
-
-    monkeypatch.setattr(neighbours, "_gaps", counted)
+    pairs = counted_pairs(monkeypatch)
     nearest_neighbours(points, 5)
 
     # Half of all pairs, the inside of groups twice, and a first look around.
