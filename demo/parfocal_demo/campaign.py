@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parfocal import InvalidRequestError
+from parfocal.common.v1.artifact_pb2 import ModelVersion
 from parfocal.embedding.v1.embedding_service_pb2 import PATCH_STREAM_IMAGE, PATCH_STREAM_MASK
+from parfocal.loop.v1.job_pb2 import Job
 from parfocal_demo.arms import ArmResult, Start, run_arm
 from parfocal_demo.artifacts import PROJECT, Artifacts
 from parfocal_demo.crops import CropBox, choose_crops
@@ -28,13 +30,13 @@ from parfocal_demo.report.findings import InputFacts, Propagation
 from parfocal_demo.scoring import score_model
 from parfocal_demo.settings import Settings
 from parfocal_demo.specs import Specs, model_name
+from parfocal_demo.together import side_by_side
 from parfocal_runtime.layout import embedding_array
 from parfocal_runtime.store import ObjectStore
 
 if TYPE_CHECKING:
     from parfocal import Client
 
-ARMS = ("two-stream", "random")
 _FIRST = "first"
 _STREAMS = {"mask": PATCH_STREAM_MASK, "image": PATCH_STREAM_IMAGE}
 
@@ -101,8 +103,9 @@ def run_campaign(
         error_rate=settings.error_rate,
         seed=settings.seed,
     )
-    arms = tuple(
-        run_arm(
+
+    def arm(name: str) -> ArmResult:
+        return run_arm(
             name,
             client=client,
             specs=specs,
@@ -110,8 +113,8 @@ def run_campaign(
             start=start,
             answer=lambda round_name: oracle.answer_round(round_name, lambda done, of: None),
         )
-        for name in ARMS
-    )
+
+    arms = side_by_side(lambda: arm("two-stream"), lambda: arm("random"))
     return Campaign(specs, facts, start, propagation, arms)
 
 
@@ -138,38 +141,18 @@ def _prepare(settings: Settings, store: ObjectStore) -> tuple[Specs, InputFacts]
 
 
 def _begin(specs: Specs, follower: Follower) -> tuple[Start, dict[str, str]]:
-    """Train what both arms begin with, and return it with the embeddings by stream."""
-    base = follower.job(
-        "train-base",
-        specs.train_base(),
-        stage="Train the base model",
-        title="Train the base model",
-    ).model
-    model = model_name(base)
-    follower.job(
-        "segment-train-base",
-        specs.segment(model, specs.train),
-        stage="Segment",
-        title="Segment the training part",
-    )
+    """Train what both arms begin with, and return it with the embeddings by stream.
+
+    The encoder of images needs neither labels nor proposals: it is trained beside the base model.
+    """
     folder = f"projects/{PROJECT}/candidates/{_FIRST}"
-    follower.job(
-        "propose-first",
-        specs.propose(folder, model, specs.train, exclude_crops=True),
-        stage="Propose candidates",
-        title="Propose candidates",
+    (base, mask_encoder), image_encoder = side_by_side(
+        lambda: _base_and_mask_encoder(specs, follower, folder),
+        lambda: _encoder("image", specs.train_image_encoder(), follower),
     )
-    encoders, features = {}, {}
-    for stream, job in {
-        "mask": specs.train_mask_encoder(folder),
-        "image": specs.train_image_encoder(),
-    }.items():
-        encoder = follower.job(
-            f"train-{stream}-encoder",
-            job,
-            stage="Train the encoders",
-            title=f"Train the {stream} encoder",
-        ).model
+    encoders = {"mask": mask_encoder, "image": image_encoder}
+    features = {}
+    for stream, encoder in encoders.items():
         path = embedding_array(PROJECT, _FIRST, encoder.name, encoder.version)
         follower.job(
             f"embed-{stream}",
@@ -177,9 +160,43 @@ def _begin(specs: Specs, follower: Follower) -> tuple[Start, dict[str, str]]:
             stage="Embed",
             title=f"Embed the {stream}s",
         )
-        encoders[stream], features[stream] = encoder, path
-    scored = score_model(specs, follower, model, title="base model")
+        features[stream] = path
+    scored = score_model(specs, follower, model_name(base), title="base model")
     return Start(base, encoders, specs.artifacts.candidates(folder), scored), features
+
+
+def _base_and_mask_encoder(
+    specs: Specs, follower: Follower, folder: str
+) -> tuple[ModelVersion, ModelVersion]:
+    """Train the base model, propose into `folder`, and train the encoder of masks on that."""
+    base = follower.job(
+        "train-base",
+        specs.train_base(),
+        stage="Train the base model",
+        title="Train the base model",
+    ).model
+    follower.job(
+        "segment-train-base",
+        specs.segment(model_name(base), specs.train),
+        stage="Segment",
+        title="Segment the training part",
+    )
+    follower.job(
+        "propose-first",
+        specs.propose(folder, model_name(base), specs.train, exclude_crops=True),
+        stage="Propose candidates",
+        title="Propose candidates",
+    )
+    return base, _encoder("mask", specs.train_mask_encoder(folder), follower)
+
+
+def _encoder(stream: str, job: Job, follower: Follower) -> ModelVersion:
+    return follower.job(
+        f"train-{stream}-encoder",
+        job,
+        stage="Train the encoders",
+        title=f"Train the {stream} encoder",
+    ).model
 
 
 def _truth_by_name(artifacts: Artifacts) -> Callable[[str], NDArray[np.bool_]]:

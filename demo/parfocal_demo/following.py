@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -9,7 +10,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from parfocal import ServerError
 from parfocal.common.v1.artifact_pb2 import (
@@ -32,6 +32,7 @@ from parfocal.loop.v1.round_pb2 import (
     RoundStatus,
     StepStatus,
 )
+from parfocal_demo.bars import Bars, Show
 from parfocal_demo.report.findings import Stage
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ STAGE_NAMES = {
 
 
 class Follower:
-    """Runs work of the loop to its end while showing how far it is.
+    """Runs work of the loop to its end while showing how far it is, from any thread.
 
     Args:
         client: A connection as a curator.
@@ -64,7 +65,8 @@ class Follower:
     def __init__(self, client: Client, project: str, console: Console) -> None:
         self._client = client
         self._project = project
-        self._console = console
+        self._bars = Bars(console)
+        self._lock = threading.Lock()
         self._seconds: dict[str, float] = defaultdict(float)
         self._times: dict[str, int] = defaultdict(int)
 
@@ -81,7 +83,7 @@ class Follower:
             ServerError: If it failed.
         """
         self._client.jobs.create(self._project, name, spec)
-        with self._bar(title) as show:
+        with self._bars.bar(title) as show:
             for job in self._client.jobs.watch(self._project, name):
                 show(job.status.fraction, job.status.message)
         status = self._client.jobs.get(self._project, name).status
@@ -105,7 +107,7 @@ class Follower:
         """
         self._client.rounds.create(self._project, name, spec)
         answered = False
-        with self._bar(title) as show:
+        with self._bars.bar(title) as show:
             for state in self._client.rounds.watch(self._project, name):
                 status = state.status
                 step = _current(status)
@@ -120,13 +122,12 @@ class Follower:
         return status
 
     @contextmanager
-    def local(self, stage: str) -> Iterator[Callable[[float, str], None]]:
+    def local(self, stage: str) -> Iterator[Show]:
         """Show a bar for work of this process and count its time."""
         began = time.monotonic()
-        with self._bar(stage) as show:
+        with self._bars.bar(stage) as show:
             yield show
-        self._seconds[stage] += time.monotonic() - began
-        self._times[stage] += 1
+        self._took(stage, time.monotonic() - began)
 
     def stages(self) -> tuple[Stage, ...]:
         """Return what took how long, longest first."""
@@ -134,26 +135,12 @@ class Follower:
         return tuple(Stage(name, self._seconds[name], self._times[name]) for name in order)
 
     def _count(self, stage: str, start: Timestamp, end: Timestamp) -> None:
-        self._seconds[stage] += (end.ToNanoseconds() - start.ToNanoseconds()) / 1e9
-        self._times[stage] += 1
+        self._took(stage, (end.ToNanoseconds() - start.ToNanoseconds()) / 1e9)
 
-    @contextmanager
-    def _bar(self, title: str) -> Iterator[Callable[[float, str], None]]:
-        progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TimeElapsedColumn(),
-            TextColumn("[dim]{task.fields[doing]}"),
-            console=self._console,
-        )
-        with progress:
-            task = progress.add_task(f"{title:<34}", total=1.0, doing="")
-
-            def show(fraction: float, doing: str) -> None:
-                progress.update(task, completed=fraction, doing=doing[:60])
-
-            yield show
-            progress.update(task, completed=1.0, doing="")
+    def _took(self, stage: str, seconds: float) -> None:
+        with self._lock:
+            self._seconds[stage] += seconds
+            self._times[stage] += 1
 
 
 def _current(status: RoundStatus) -> StepStatus:

@@ -19,6 +19,7 @@ from parfocal_demo.report.findings import Findings
 from parfocal_demo.report.wording import TITLES, duration, number
 from parfocal_demo.settings import Folder, Settings
 from parfocal_demo.summary import summarise
+from parfocal_runtime.quota import cpu_threads
 from parfocal_runtime.store import open_store
 from parfocal_standalone import Standalone
 
@@ -84,7 +85,7 @@ def run_settings(settings: Settings, *, out: Path, console: Console | None = Non
     folder = Folder(out)
     resumed = folder.claim(settings)
     with (
-        Standalone(folder.data) as server,
+        Standalone(folder.data, settings=_two_trainings()) as server,
         Client(server.address, token=server.token) as client,
         Client(server.address, token=server.add_caller("oracle")) as annotator,
     ):
@@ -113,6 +114,17 @@ def run_settings(settings: Settings, *, out: Path, console: Console | None = Non
     console.print(summary_table(findings))
     console.print(f"Report: {page}", soft_wrap=True)
     return page
+
+
+def _two_trainings() -> dict[str, str]:
+    """Return settings under which both arms train at once, each with half of the cores.
+
+    Two trainings with half of the threads do more steps than one after the other with all.
+    """
+    return {
+        "PARFOCAL_TRAINING_WORKERS": "2",
+        "PARFOCAL_TRAINING_THREADS": str(max(1, cpu_threads() // 2)),
+    }
 
 
 def parse_split(text: str) -> tuple[float, float]:
