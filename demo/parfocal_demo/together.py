@@ -24,6 +24,5 @@ def side_by_side(first: Callable[[], A], second: Callable[[], B]) -> tuple[A, B]
     threads.shutdown(wait=False)
     both: tuple[Future[Any], ...] = (one, other)
     for work in wait(both, return_when=FIRST_EXCEPTION).done:
-        if (error := work.exception()) is not None:
-            raise error
+        work.result()
     return one.result(), other.result()

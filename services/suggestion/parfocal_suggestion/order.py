@@ -214,7 +214,7 @@ def read_stream(store: ObjectStore, stream: Stream, memory: Memory | None = None
     """
     if stream.inline is not None:
         return stream.inline
-    objects = tuple((path, store.stat(path).etag) for path in store.list(stream.array))
+    objects = tuple((path, stat.etag) for path, stat in store.stats(stream.array))
     read = partial(_read_floats, store, stream.array, field=f"features[{stream.name}]")
     return (memory or Memory()).features((store.root, objects), read)
 

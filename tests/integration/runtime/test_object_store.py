@@ -113,6 +113,17 @@ def test_list_yields_every_object_below_a_folder_in_byte_order(object_store: Obj
     assert list(object_store.list("none")) == []
 
 
+def test_stats_tell_of_every_object_what_stat_does(object_store: ObjectStore) -> None:
+    for path in ("a/b", "a/c d/é", "b"):
+        object_store.write(path, path.encode())
+
+    found = dict(object_store.stats("a"))
+
+    assert list(found) == list(object_store.list("a"))
+    assert found == {path: object_store.stat(path) for path in found}
+    assert dict(object_store.stats("none")) == {}
+
+
 def test_children_are_the_names_directly_below(object_store: ObjectStore) -> None:
     for path in ("models/b/1/x", "models/b/2/x", "models/a.txt", "other/c"):
         object_store.write(path, b"")

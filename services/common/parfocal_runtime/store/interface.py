@@ -74,6 +74,11 @@ class ObjectStore(ABC):
         The folder `a/b` holds `a/b/c` and `a/b/c/d`, not `a/bc`. An empty prefix is the root.
         """
 
+    def stats(self, prefix: str = "") -> Iterator[tuple[str, ObjectStat]]:
+        """Yield path, size and etag of every object below the folder `prefix`, as `list` does."""
+        for path in self.list(prefix):
+            yield path, self.stat(path)
+
     @abstractmethod
     def children(self, prefix: str = "") -> tuple[str, ...]:
         """Return the names directly below the folder `prefix`, of objects and folders, sorted."""
