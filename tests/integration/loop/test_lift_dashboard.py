@@ -43,16 +43,11 @@ async def half_labelled(folder: Path) -> AsyncIterator[Query]:
 def test_every_panel_is_filled_while_people_work(tmp_path: Path) -> None:
     async def test() -> None:
         async with half_labelled(tmp_path) as ask:
-            await seen(ask, "parfocal_round_lift")
-            empty = [
-                target["expr"]
-                for panel in DASHBOARD["panels"]
-                for target in panel["targets"]
-                if not await asyncio.to_thread(ask, target["expr"].replace("$project", PROJECT))
-            ]
+            for panel in DASHBOARD["panels"]:
+                for target in panel["targets"]:
+                    await seen(ask, target["expr"].replace("$project", PROJECT))
             (lift,) = await asyncio.to_thread(ask, "parfocal_round_lift")
 
-            assert empty == []
             assert float(lift["value"][1]) == pytest.approx(2)
             assert lift["metric"]["round"] == "r1"
 
