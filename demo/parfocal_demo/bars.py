@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 Show = Callable[[float, str], None]
 """Shows a fraction, 0 to 1, and what is being done."""
 
+_ALMOST = 0.999
 _DOING_CHARACTERS = 60
 
 
@@ -41,11 +42,13 @@ class Bars:
         task = self._moving.add_task(f"{title:<45}", total=1.0, doing="")
 
         def show(fraction: float, doing: str) -> None:
-            self._moving.update(task, completed=fraction, doing=doing[:_DOING_CHARACTERS])
+            # A full bar stops its clock, and a step that is over is not yet the whole work.
+            completed = min(fraction, _ALMOST)
+            self._moving.update(task, completed=completed, doing=doing[:_DOING_CHARACTERS])
 
         try:
             yield show
-            show(1.0, "")
+            self._moving.update(task, completed=1.0, doing="")
         finally:
             self._end(task)
 
