@@ -236,7 +236,7 @@ class Findings:
     propagation: Propagation
     suggestions: tuple[Suggestion, ...]
     stages: tuple[Stage, ...]
-    """Where the time went, longest first."""
+    """Where the time went, longest first; stages overlap, as the arms run side by side."""
     total_seconds: float
     """Wall-clock seconds of the run that ended the campaign; restarts are not added up."""
     own_label_accuracy: Mapping[str, float]
