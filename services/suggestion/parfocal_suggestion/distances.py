@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from parfocal_suggestion.blocks import in_blocks
-from parfocal_suggestion.pool import Floats, Mask, Rows
+from parfocal_suggestion.pool import Floats, Rows
 
 _ENTRIES = 1 << 22
 _BLOCK_ENTRIES = 1 << 20
 _CENTRES = 256
 _PAIRS = 1 << 14
 _ORIGIN_ROWS = 4096
-_ROUNDED_UP = np.float32(1 + 1e-4)
-"""More than a mean of distances, and one over it, can be off."""
 
 
 def squared_norms(points: Floats) -> Floats:
@@ -91,9 +87,7 @@ def _lower_block(
     moved: Floats,
 ) -> None:
     centre_norms = squared_norms(moved)
-    # All that rounding can do to the product and to the sum, generously.
-    unsure = np.float32(4 * (points.shape[1] + 4) * np.finfo(np.float32).eps)
-    slack = unsure * (norms + centre_norms.max())
+    slack = rounding(points.shape[1]) * (norms + centre_norms.max())
     gaps = block @ (moved.T * np.float32(-2))
     gaps += centre_norms
     reach = np.minimum(gaps.min(axis=1) + slack, squared - norms) + slack
@@ -105,72 +99,27 @@ def _lower_block(
         np.minimum.at(squared, row, squared_norms(points[row] - centres[column]))
 
 
-def mean_distance_to_nearest(points: Floats, count: int) -> Floats:
-    """Mean distance (N,) of each point to the `count` nearest of the others.
+def lifted(points: Floats) -> Floats:
+    """The points (N, d) with two columns more: the square of their length, and 1."""
+    more = np.empty((len(points), points.shape[1] + 2), np.float32)
+    more[:, :-2] = points
+    more[:, -2] = squared_norms(points)
+    more[:, -1] = 1
+    return more
 
-    Args:
-        points: (N, d), N > `count`.
-        count: Neighbours, at least 1.
+
+def lifted_gaps(points: Floats, others: Floats) -> Floats:
+    """Squared distances (N, M) of lifted points, all of the sum in one matrix product."""
+    turned: Floats = points * np.float32(-2)
+    turned[:, -2] = 1
+    turned[:, -1] = points[:, -2]
+    gaps: Floats = turned @ others.T
+    return gaps
+
+
+def rounding(columns: int) -> np.float32:
+    """What a squared distance from a product may be off, over the squares of the lengths.
+
+    Generously: a few times the sum of what rounding can do to each of its terms.
     """
-    centred = points - middle(points)
-    parts = [_mean_of_nearest(centred, part, gaps, count) for part, gaps in _gaps(centred, count)]
-    return np.concatenate(parts)
-
-
-def smallest_mean_distances(
-    points: Floats, count: int, among: Mask, *, floor: float
-) -> tuple[Rows, Floats]:
-    """Points whose mean distance to their nearest may be the smallest, and those distances.
-
-    Only what rounding leaves in doubt is computed, which is a few points of thousands.
-
-    Args:
-        points: (N, d), N > `count`.
-        count: Neighbours, at least 1.
-        among: (N,) True where a point counts; the others are neighbours only.
-        floor: Distances below it are equals.
-
-    Returns:
-        Rows (n,), ascending, the smallest and what equals it included, and their mean distances
-        (n,) as `mean_distance_to_nearest` gives them.
-    """
-    centred = points - middle(points)
-    norms = squared_norms(centred)
-    slack = np.float32(4 * (points.shape[1] + 4) * np.finfo(np.float32).eps) * (norms + norms.max())
-    rows, means, least = [np.empty(0, np.intp)], [np.empty(0, np.float32)], np.float32(np.inf)
-    for part, gaps in _gaps(centred, count):
-        own = np.arange(part.start, part.stop)[among[part]]
-        if not len(own):
-            continue
-        some = gaps[own - part.start]
-        squared = np.partition(some, count - 1, axis=1)[:, :count] + norms[own, None]
-        unsure = slack[own, None]
-        above = np.sqrt(np.maximum(squared, 0) + unsure).mean(axis=1) * _ROUNDED_UP
-        below = np.sqrt(np.maximum(squared - unsure, 0)).mean(axis=1)
-        least = min(least, above.min())
-        close = below <= max(least, floor * _ROUNDED_UP)
-        rows.append(own[close])
-        means.append(_mean_of_nearest(centred, own[close], some[close], count))
-    return np.concatenate(rows), np.concatenate(means)
-
-
-def _gaps(centred: Floats, count: int) -> Iterator[tuple[slice, Floats]]:
-    """Blocks of rows, and their squared distances to all but the own norm; infinite to itself."""
-    norms = squared_norms(centred)
-    step = max(1, _ENTRIES // (len(centred) + count * centred.shape[1]))
-    for start in range(0, len(centred), step):
-        block = centred[start : start + step]
-        gaps = block @ centred.T
-        gaps *= -2
-        gaps += norms
-        own = np.arange(len(block))
-        gaps[own, start + own] = np.inf
-        yield slice(start, start + len(block)), gaps
-
-
-def _mean_of_nearest(centred: Floats, rows: Rows | slice, gaps: Floats, count: int) -> Floats:
-    near = np.argpartition(gaps, count - 1, axis=1)[:, :count]
-    # Differences of products find the neighbours; their distances are taken exactly.
-    difference = centred[rows][:, None] - centred[near]
-    means: Floats = np.sqrt(np.einsum("nkd,nkd->nk", difference, difference)).mean(axis=1)
-    return means
+    return np.float32(4 * (columns + 4) * np.finfo(np.float32).eps)

@@ -9,23 +9,23 @@ from numpy.typing import NDArray
 
 from parfocal_suggestion.blocks import in_blocks
 from parfocal_suggestion.distances import middle, squared_norms
-from parfocal_suggestion.lloyd import Assignment, iterate, plus_plus
+from parfocal_suggestion.lloyd import Assignment, group_sums, iterate, plus_plus
 from parfocal_suggestion.pool import Floats, Rows
 from parfocal_suggestion.seeds import bit_generator, uniform
 
 MAX_ITERATIONS = 300
 """Moves of the centres of one start; stored with every selection by the strategy's version."""
 
-MAX_ITERATIONS_OVER_ALL = 4
-"""Moves over all points where the starts saw a sample of them."""
+MAX_ITERATIONS_OF_SAMPLE, MAX_ITERATIONS_OVER_ALL = 10, 4
+"""Moves over a sample, and then over all points, where one start over all is too much work."""
 
-_SAMPLE, _SAMPLE_FOR_EACH = 4096, 512
+_WORK, _FEW = 2_000_000, 32
+"""Points times centres that all starts together may see; fewer centres cost as much as these."""
+_SAMPLE, _SAMPLE_FOR_EACH = 4096, 64
 _TOLERANCE = 1e-4
 """Centres rest that move less than this, in parts of the mean variance of a column."""
 
-_ROWS = 65536
-_MEAN_ROWS = 8192
-_WORK_FOR_RESTARTS = 2_000_000
+_ROWS = 8192
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,15 @@ class Clusters:
 
 def restarts(points: int, k: int) -> int:
     """Starts of k-means where none are asked for: 10 for small problems, 1 for large ones."""
-    return int(np.clip(_WORK_FOR_RESTARTS // max(1, points * k), 1, 10))
+    return int(np.clip(_WORK // max(1, points * k), 1, 10))
 
 
 def k_means(features: Floats, k: int, *, seed: int, n_init: int) -> Clusters:
     """Cluster points with k-means++ starts and Lloyd's iteration.
 
-    Of more points than 512 for each group, and 4096, the starts see a random sample; the centres
-    of the best then move over all points a few times more.
+    Where points times groups (at least 32) are more than two millions, the starts see a random
+    sample of 64 points for each group, and at least 4096; the centres of the best then move over
+    all points a few times more.
 
     Args:
         features: (N, d) float32, N > 0.
@@ -70,10 +71,14 @@ def k_means(features: Floats, k: int, *, seed: int, n_init: int) -> Clusters:
         return _clusters(features, np.arange(len(features), dtype=np.int32))
     origin = middle(features)
     random = bit_generator(seed, "k-means")
-    sample = features[_sample(random, len(features), wanted)] - origin
+    places = _sample(random, len(features), wanted)
+    sample = features[places] - origin
     tolerance = _TOLERANCE * float(squared_norms(sample).mean()) / features.shape[1]
-    centres, assignment = _best_start(random, sample, wanted, n_init, tolerance)
-    if len(sample) < len(features):
+    whole = len(sample) == len(features)
+    most = MAX_ITERATIONS if whole else MAX_ITERATIONS_OF_SAMPLE
+    starts = (_start(random, sample, wanted, most=most, tolerance=tolerance) for _ in range(n_init))
+    centres, assignment = min(starts, key=lambda start: start[1].inertia)
+    if not whole:
         _, assignment = iterate(
             features, origin, centres, most=MAX_ITERATIONS_OVER_ALL, tolerance=tolerance
         )
@@ -82,21 +87,18 @@ def k_means(features: Floats, k: int, *, seed: int, n_init: int) -> Clusters:
 
 def _sample(random: np.random.PCG64, points: int, k: int) -> Rows | slice:
     size = max(_SAMPLE, _SAMPLE_FOR_EACH * k)
-    if size >= points:
+    if points * max(k, _FEW) <= _WORK or points <= size:
         return slice(None)
     return np.unique((uniform(random, (size,)) * points).astype(np.intp))
 
 
-def _best_start(
-    random: np.random.PCG64, points: Floats, k: int, starts: int, tolerance: float
+def _start(
+    random: np.random.PCG64, points: Floats, k: int, *, most: int, tolerance: float
 ) -> tuple[Floats, Assignment]:
+    drawn = uniform(random, (k, 2 + int(np.log(k))))
+    centres = points[plus_plus(points, k, drawn)]
     origin = np.zeros(points.shape[1], np.float32)
-    found = []
-    for _ in range(starts):
-        drawn = uniform(random, (k, 2 + int(np.log(k))))
-        first = points[plus_plus(points, k, drawn)]
-        found.append(iterate(points, origin, first, most=MAX_ITERATIONS, tolerance=tolerance))
-    return min(found, key=lambda start: start[1].inertia)
+    return iterate(points, origin, centres, most=most, tolerance=tolerance)
 
 
 def distinct_rows(features: Floats, *, at_most: int) -> int:
@@ -114,10 +116,13 @@ def distinct_rows(features: Floats, *, at_most: int) -> int:
 def distances_to(features: Floats, centres: Floats, labels: NDArray[np.int32]) -> Floats:
     """Euclidean distance (N,) of each point to the centre of its label."""
     distances = np.empty(len(features), np.float32)
-    for start in range(0, len(features), _ROWS):
-        part = slice(start, start + _ROWS)
+
+    def work(part: slice) -> None:
         difference = features[part] - centres[labels[part]]
-        distances[part] = np.sqrt(np.einsum("nd,nd->n", difference, difference))
+        distances[part] = np.sqrt(squared_norms(difference))
+
+    for _ in in_blocks(work, len(features), _ROWS):
+        pass
     return distances
 
 
@@ -133,12 +138,9 @@ def group_means(features: Floats, labels: NDArray[np.int32], k: int) -> Floats:
     """Means (k, d) of groups of points, summed in float64."""
 
     def work(part: slice) -> NDArray[np.float64]:
-        members = np.zeros((k, part.stop - part.start))
-        members[labels[part], np.arange(part.stop - part.start)] = 1
-        sums: NDArray[np.float64] = members @ features[part].astype(np.float64)
-        return sums
+        return group_sums(features[part].astype(np.float64), labels[part], k)
 
     total = np.zeros((k, features.shape[1]))
-    for sums in in_blocks(work, len(features), _MEAN_ROWS):
+    for sums in in_blocks(work, len(features), _ROWS):
         total += sums
     return (total / np.bincount(labels, minlength=k)[:, None]).astype(np.float32)

@@ -7,15 +7,18 @@ candidates for each centre, as proposed there); S. Lloyd, Least Squares Quantiza
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csc_array
 
 from parfocal_suggestion.blocks import in_blocks
-from parfocal_suggestion.distances import squared_norms
+from parfocal_suggestion.distances import lifted, lifted_gaps, squared_norms
 from parfocal_suggestion.pool import Floats, Rows
 
 _ROWS = 4096
+Real = TypeVar("Real", np.float32, np.float64)
 
 
 @dataclass(frozen=True)
@@ -62,15 +65,19 @@ def assign(points: Floats, origin: Floats, centres: Floats) -> Assignment:
         places = everyone[: len(block)]
         labels[part] = nearest
         gaps[part] = np.maximum(nearness[places, nearest] + squared_norms(block), 0)
-        members = np.zeros((len(centres), len(block)), np.float32)
-        members[nearest, places] = 1
-        sums: Floats = members @ block
-        return sums
+        return group_sums(block, labels[part], len(centres))
 
     total = np.zeros(centres.shape, np.float64)
     for sums in in_blocks(work, len(points), _ROWS):
         total += sums
     return Assignment(labels, gaps, total, np.bincount(labels, minlength=len(centres)))
+
+
+def group_sums(points: NDArray[Real], labels: NDArray[np.int32], k: int) -> NDArray[Real]:
+    """Sums (k, d) of points (n, d) by their labels, row after row and in their type."""
+    ends = np.arange(len(points) + 1, dtype=np.int32)
+    members = csc_array((np.ones(len(points), points.dtype), labels, ends), (k, len(points)))
+    return np.asarray(members @ points)
 
 
 def iterate(
@@ -118,22 +125,21 @@ def plus_plus(points: Floats, k: int, uniform: NDArray[np.float64]) -> Rows:
         k: Starts, at most N.
         uniform: (k, trials) numbers in [0, 1).
     """
-    norms = squared_norms(points)
+    # Column by column, as a product of a few rows with all of them reads it fastest.
+    placed = np.asfortranarray(lifted(points))
     rows = np.empty(k, np.intp)
     rows[0] = int(uniform[0, 0] * len(points))
-    gaps = _gaps(points, norms, rows[:1])[0]
+    gaps = _gaps(placed, rows[:1])[0]
     for number in range(1, k):
         reach = np.cumsum(gaps, dtype=np.float64)
         drawn = np.searchsorted(reach, uniform[number] * reach[-1], side="right")
         tried = np.minimum(drawn, len(points) - 1)
-        options = np.minimum(_gaps(points, norms, tried), gaps)
+        options = np.minimum(_gaps(placed, tried), gaps)
         best = int(np.argmin(options.sum(axis=1, dtype=np.float64)))
         rows[number], gaps = tried[best], options[best]
     return rows
 
 
-def _gaps(points: Floats, norms: Floats, rows: Rows) -> Floats:
-    gaps: Floats = points[rows] @ (points.T * np.float32(-2))
-    gaps += norms
-    gaps += norms[rows, None]
+def _gaps(placed: Floats, rows: Rows) -> Floats:
+    gaps = lifted_gaps(placed[rows], placed)
     return np.maximum(gaps, 0, out=gaps)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parfocal_suggestion.blocks import in_blocks
-from parfocal_suggestion.distances import middle, squared_norms
+from parfocal_suggestion.distances import lifted, lifted_gaps, middle, rounding, squared_norms
 from parfocal_suggestion.lloyd import assign, plus_plus
 from parfocal_suggestion.pool import Floats, Rows
 from parfocal_suggestion.seeds import bit_generator, uniform
@@ -124,8 +124,8 @@ class _Search:
 
     def __init__(self, points: Floats, groups: _Groups, k: int) -> None:
         self._points, self._groups, self._k = points, groups, k
-        self._placed = _lifted(points[groups.order] - groups.origin)
-        self._centres = _lifted(groups.centres)
+        self._placed = lifted(points[groups.order] - groups.origin)
+        self._centres = lifted(groups.centres)
         self._slack = _slack(self._placed, groups)
         self._limits = np.full(len(points), np.inf, np.float32)
         self.groups = len(groups.starts)
@@ -145,11 +145,11 @@ class _Search:
         held = np.cumsum((groups.stops - groups.starts)[nearest])
         enough = 1 + int(np.searchsorted(held, min(held[-1], max(self._k, _MET))))
         met = np.concatenate([self._placed[groups.places(int(each))] for each in nearest[:enough]])
-        gaps = _gaps(centred, met)
+        gaps = lifted_gaps(centred, met)
         last = np.partition(gaps, self._k - 1, axis=1)[:, self._k - 1]
         self._limits[own] = last + 2 * slack
         # Distances to the centres are rounded too: a little less than they seem.
-        far = np.sqrt(np.maximum(_gaps(centred, self._centres) - slack[:, None], 0))
+        far = np.sqrt(np.maximum(lifted_gaps(centred, self._centres) - slack[:, None], 0))
         least = far - groups.radii * np.float32(1.001)
         reach = np.sqrt(self._limits[own] + slack)
         self._wanted[part.start] = np.any(least <= reach[:, None], axis=0)
@@ -164,13 +164,13 @@ class _Search:
         # Those with like limits stand together, so that few pairs pass the limit of a strip only.
         own = (places.start + np.argsort(self._limits[places])).astype(np.int32)
         rows = self._placed[own]
-        found = [self._pairs(own, own, _gaps(rows, rows), mutual=False)]
+        found = [self._pairs(own, own, lifted_gaps(rows, rows), mutual=False)]
         later = np.arange(group + 1, self.groups)
         later = later[self._wanted[group, later] | self._wanted[later, group]]
         met = self._groups.places_of(later)
         for start in range(0, len(met), _MET):
             some = met[start : start + _MET]
-            found.append(self._pairs(own, some, _gaps(rows, self._placed[some]), mutual=True))
+            found.append(self._pairs(own, some, lifted_gaps(rows, self._placed[some]), mutual=True))
         owners, others, gaps = (np.concatenate(each) for each in zip(*found, strict=True))
         return owners, others, gaps
 
@@ -224,27 +224,8 @@ class _Search:
         return members, *best(owners, ids, exact, self._k)
 
 
-def _lifted(points: Floats) -> Floats:
-    """The points (N, d) with two columns more: the square of their length, and 1."""
-    lifted = np.empty((len(points), points.shape[1] + 2), np.float32)
-    lifted[:, :-2] = points
-    lifted[:, -2] = squared_norms(points)
-    lifted[:, -1] = 1
-    return lifted
-
-
-def _gaps(points: Floats, others: Floats) -> Floats:
-    """Squared distances (N, M) of lifted points, all of the sum in one matrix product."""
-    turned: Floats = points * np.float32(-2)
-    turned[:, -2] = 1
-    turned[:, -1] = points[:, -2]
-    gaps: Floats = turned @ others.T
-    return gaps
-
-
 def _slack(placed: Floats, groups: _Groups) -> Floats:
-    """How far (n,) rounding can put `_gaps` of lifted points off, generously."""
+    """How far (n,) rounding can put `lifted_gaps` of lifted points off, generously."""
     longest = np.square(np.sqrt(squared_norms(groups.centres)) + groups.radii).max()
-    unsure = np.float32(4 * (placed.shape[1] + 2) * np.finfo(np.float32).eps)
-    slack: Floats = unsure * (placed[:, -2] + longest)
+    slack: Floats = rounding(placed.shape[1] - 2) * (placed[:, -2] + longest)
     return slack

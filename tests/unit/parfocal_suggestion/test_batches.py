@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from parfocal_suggestion.distances import mean_distance_to_nearest
 from parfocal_suggestion.kmeans import k_means
 from parfocal_suggestion.pool import Pool
 from parfocal_suggestion.seeds import derived_seed
@@ -18,6 +17,7 @@ from parfocal_suggestion.strategies.badge import Badge, likeliest_errors, plus_p
 from parfocal_suggestion.strategies.k_means_centres import KMeansCentres
 from parfocal_suggestion.strategies.probcover import ProbCover, greedy_cover, pure_radius
 from parfocal_suggestion.strategies.typiclust import TypiClust
+from parfocal_suggestion.typicality import mean_distance_to_nearest
 from suggestion_pools import points, pool_of
 
 

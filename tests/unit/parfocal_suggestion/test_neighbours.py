@@ -66,13 +66,13 @@ def test_the_number_of_processors_changes_nothing(monkeypatch: pytest.MonkeyPatc
 def counted_pairs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A list that grows by how many pairs are looked at."""
     pairs = []
-    compare = neighbours._gaps
+    compare = neighbours.lifted_gaps
 
     def counted(points: Points, others: Points) -> Points:
         pairs.append(len(points) * len(others))
         return compare(points, others)
 
-    monkeypatch.setattr(neighbours, "_gaps", counted)
+    monkeypatch.setattr(neighbours, "lifted_gaps", counted)
     return pairs
 
 

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parfocal_suggestion import distances
-from parfocal_suggestion.distances import mean_distance_to_nearest, smallest_mean_distances
+from parfocal_suggestion import typicality
+from parfocal_suggestion.typicality import mean_distance_to_nearest, smallest_mean_distances
 
 FLOOR = 1e-7
 
 
-@pytest.mark.parametrize("entries", [1, 1 << 22])
+@pytest.mark.parametrize("entries", [1, 200, 1 << 22])
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -21,6 +21,7 @@ FLOOR = 1e-7
     columns=st.sampled_from([1, 3, 40]),
     scale=st.sampled_from([1.0, 1e-8, 1e14]),
     offset=st.sampled_from([0.0, 1e4]),
+    first=st.sampled_from([1, 4, 32]),
     on_a_grid=st.booleans(),
 )
 def test_the_first_is_the_first_of_all(
@@ -30,6 +31,7 @@ def test_the_first_is_the_first_of_all(
     columns: int,
     scale: float,
     offset: float,
+    first: int,
     on_a_grid: bool,
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -39,7 +41,9 @@ def test_the_first_is_the_first_of_all(
     among[rng.integers(rows)] = True
     count = int(rng.integers(1, min(rows, 21)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(distances, "_ENTRIES", entries)
+        patch.setattr(typicality, "_ENTRIES", entries)
+        patch.setattr(typicality, "_BLOCK_ENTRIES", entries)
+        patch.setattr(typicality, "_FIRST", first)
 
         found, means = smallest_mean_distances(points, count, among, floor=FLOOR)
         everyone = mean_distance_to_nearest(points, count)

@@ -13,11 +13,12 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from parfocal_suggestion.distances import mean_distance_to_nearest, smallest_mean_distances
+from parfocal_suggestion.blocks import in_blocks
 from parfocal_suggestion.kmeans import Clusters, distances_to, k_means, restarts
 from parfocal_suggestion.pool import Floats, Mask, Pool
 from parfocal_suggestion.seeds import derived_seed
 from parfocal_suggestion.selection import Checkpoint, Selection, no_checkpoint
+from parfocal_suggestion.typicality import mean_distance_to_nearest, smallest_mean_distances
 
 MOST_CLUSTERS = 500
 """Clusters where none are asked for, at most, as published."""
@@ -108,62 +109,63 @@ class TypiClust:
         budget: int,
         checkpoint: Checkpoint,
     ) -> tuple[NDArray[np.intp], Floats]:
-        available = pool.available
-        sizes = np.bincount(groups.labels, minlength=groups.k)
-        labels = np.bincount(groups.labels[pool.taken], minlength=groups.k)
-        left = np.bincount(groups.labels[available], minlength=groups.k)
-        ends = np.cumsum(sizes)
+        order = self._order_of_clusters(pool, groups, budget)
         members = np.argsort(groups.labels, kind="stable")
+        ends = np.cumsum(np.bincount(groups.labels, minlength=groups.k))
+        asked = np.unique(order)
+        rows = np.empty(len(order), np.intp)
+        scores = np.empty(len(order), np.float32)
+
+        def work(part: slice) -> None:
+            cluster = asked[part.start]
+            own = members[ends[cluster - 1] if cluster else 0 : ends[cluster]]
+            places = np.flatnonzero(order == cluster)
+            best, score = self._best(features[own], pool.available[own], len(places))
+            rows[places], scores[places] = own[best], score
+
+        for _ in in_blocks(work, len(asked), 1):
+            checkpoint()
+        return rows, scores
+
+    def _order_of_clusters(self, pool: Pool, groups: Clusters, budget: int) -> NDArray[np.intp]:
+        """The cluster of each pick."""
+        sizes, labels, left = (
+            np.bincount(groups.labels[mask], minlength=groups.k)
+            for mask in (slice(None), pool.taken, pool.available)
+        )
         queue = [
             (bool(size < self.smallest_cluster), int(count), -int(size), cluster)
             for cluster, (size, count) in enumerate(zip(sizes, labels, strict=True))
             if left[cluster]
         ]
         heapq.heapify(queue)
-        seen: set[int] = set()
-        waiting: dict[int, list[tuple[int, float]]] = {}
-        picks: list[tuple[int, float]] = []
-        while queue and len(picks) < budget:
+        order: list[int] = []
+        while queue and len(order) < budget:
             small, count, size, cluster = heapq.heappop(queue)
-            rows = members[ends[cluster] - sizes[cluster] : ends[cluster]]
+            order.append(cluster)
             left[cluster] -= 1
             if left[cluster]:
                 heapq.heappush(queue, (small, count + 1, size, cluster))
-            if cluster not in seen:
-                # Most clusters are asked for one pick, which is found without ranking the others.
-                checkpoint()
-                seen.add(cluster)
-                place, score = self._first(features[rows], available[rows])
-                picks.append((int(rows[place]), score))
-                continue
-            if cluster not in waiting:
-                checkpoint()
-                typicality = self._typicality(features[rows])
-                order = np.argsort(-typicality, kind="stable")
-                order = order[available[rows[order]]][1:]
-                # The last is the next: taking from the end costs nothing.
-                pairs = zip(rows[order].tolist(), typicality[order].tolist(), strict=True)
-                waiting[cluster] = list(pairs)[::-1]
-            picks.append(waiting[cluster].pop())
-        rows = np.array([row for row, _ in picks], np.intp)
-        return rows, np.array([score for _, score in picks], np.float32)
+        return np.array(order, np.intp)
 
-    def _first(self, features: Floats, available: Mask) -> tuple[int, float]:
-        """The first of the most typical available members of a cluster, and its typicality."""
+    def _best(
+        self, features: Floats, available: Mask, wanted: int
+    ) -> tuple[NDArray[np.intp], Floats]:
+        """The most typical available members of a cluster, the first of equals, best first."""
         if len(features) == 1:
-            return 0, 1.0
+            return np.zeros(1, np.intp), np.ones(1, np.float32)
         count = min(self.neighbours, len(features) - 1)
-        rows, distances = smallest_mean_distances(
-            features, count, available, floor=_SMALLEST_DISTANCE
-        )
+        if wanted == 1:
+            # Most clusters are asked for one, which is found without ranking the others.
+            rows, distances = smallest_mean_distances(
+                features, count, available, floor=_SMALLEST_DISTANCE
+            )
+        else:
+            rows = np.flatnonzero(available)
+            distances = mean_distance_to_nearest(features, count)[rows]
         typicality = _inverse(distances)
-        best = int(np.argmax(typicality))
-        return int(rows[best]), float(typicality[best])
-
-    def _typicality(self, features: Floats) -> Floats:
-        # Only a cluster of several members is asked again.
-        count = min(self.neighbours, len(features) - 1)
-        return _inverse(mean_distance_to_nearest(features, count))
+        best = np.argsort(-typicality, kind="stable")[:wanted]
+        return rows[best], typicality[best]
 
 
 def _inverse(distances: Floats) -> Floats:
