@@ -6,9 +6,10 @@ nothing but order could tell, a replay on another number of processors is identi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
+from threading import local
 from typing import TypeVar
 
 from parfocal_runtime.quota import cpu_threads
@@ -16,7 +17,7 @@ from parfocal_runtime.quota import cpu_threads
 Result = TypeVar("Result")
 
 
-def in_blocks(work: Callable[[slice], Result], rows: int, step: int) -> Iterator[Result]:
+def in_blocks(work: Callable[[slice], Result], rows: int, step: int) -> Generator[Result, None, None]:
     """Yield `work` of each block of `step` rows, in order; numpy lets other threads run.
 
     Args:
@@ -25,17 +26,36 @@ def in_blocks(work: Callable[[slice], Result], rows: int, step: int) -> Iterator
         step: Rows of a block; the last may be shorter.
     """
     parts = [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
-    if len(parts) == 1 or threads() == 1:
+    if len(parts) == 1 or threads() == 1 or getattr(_here, "in_a_block", False):
         yield from map(work, parts)
         return
+    # A few blocks ahead of the one that is wanted, not all of their results at once.
     ahead = 2 * threads()
-    with ThreadPoolExecutor(threads()) as pool:
-        # A few blocks ahead of the one that is wanted, not all of their results at once.
-        waiting = [pool.submit(work, part) for part in parts[:ahead]]
+    waiting = [_pool().submit(work, part) for part in parts[:ahead]]
+    try:
         for number in range(len(parts)):
             yield waiting.pop(0).result()
             if number + ahead < len(parts):
-                waiting.append(pool.submit(work, parts[number + ahead]))
+                waiting.append(_pool().submit(work, parts[number + ahead]))
+    finally:
+        # Nobody who gave up finds threads at work on what was theirs.
+        for block in waiting:
+            block.cancel()
+        wait(waiting)
+
+
+_here = local()
+"""What a thread knows of itself: blocks within a block are worked on where they come up."""
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    """Threads that stay: starting them takes as long as a small block."""
+
+    def begin() -> None:
+        _here.in_a_block = True
+
+    return ThreadPoolExecutor(threads(), "blocks", initializer=begin)
 
 
 @cache

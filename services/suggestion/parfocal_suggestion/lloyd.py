@@ -68,7 +68,9 @@ def assign(points: Floats, origin: Floats, centres: Floats) -> Assignment:
         return group_sums(block, labels[part], len(centres))
 
     total = np.zeros(centres.shape, np.float64)
-    for sums in in_blocks(work, len(points), _ROWS):
+    # Blocks of one size, so that no thread waits for another that has the only large one.
+    blocks = -(-len(points) // _ROWS)
+    for sums in in_blocks(work, len(points), -(-len(points) // blocks)):
         total += sums
     return Assignment(labels, gaps, total, np.bincount(labels, minlength=len(centres)))
 

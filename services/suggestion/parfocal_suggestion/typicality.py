@@ -1,22 +1,27 @@
-"""How near points are to their nearest neighbours, and which of them is nearest of all."""
+"""How near points are to their nearest neighbours, and which of a group is nearest of all."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from parfocal_suggestion.distances import lifted, lifted_gaps, middle, rounding
+from parfocal_suggestion.blocks import in_blocks
+from parfocal_suggestion.distances import lifted, lifted_gaps, rounding
 from parfocal_suggestion.pool import Floats, Mask, Rows
+from parfocal_suggestion.selection import Checkpoint, no_checkpoint
 
 _ENTRIES = 1 << 22
-_FIRST = 16
-"""Points that are looked at closely before any other, to know what there is to beat."""
-_BLOCK_ENTRIES = 1 << 17
-"""A block of distances that stays in a processor's cache while it is worked on."""
-_TINY = np.finfo(np.float32).tiny
+"""Distances held at once, in each thread."""
+_AT_ONCE = 8
+"""Groups that a thread looks at before it tells: threads that tell often only take turns."""
+_TILE = 256, 1024
+"""Rows and columns of products that stay in a processor's cache while they are worked on."""
+_SAMPLE, _FIRST = 8, 16
+"""Members that tell how far neighbours are, and those that are looked at closely at first."""
 _ROUNDED_UP = np.float32(1 + 1e-4)
-"""More than a mean of distances, one over it, or a sum of them can be off."""
+"""More than a mean of distances, or a sum of them, can be off."""
+_TINY = np.finfo(np.float32).tiny
 
 
 def mean_distance_to_nearest(points: Floats, count: int) -> Floats:
@@ -26,113 +31,153 @@ def mean_distance_to_nearest(points: Floats, count: int) -> Floats:
         points: (N, d), N > `count`.
         count: Neighbours, at least 1.
     """
-    centred = points - middle(points)
-    everyone = np.arange(len(points))
-    parts = [
-        _mean_of_nearest(centred, rows, gaps, count)
-        for rows, gaps in _all_gaps(lifted(centred), everyone, count)
-    ]
-    return np.concatenate(parts)
+    return _Members(points, count).mean_distances(np.arange(len(points)))
 
 
 def smallest_mean_distances(
-    points: Floats, count: int, among: Mask, *, floor: float
-) -> tuple[Rows, Floats]:
-    """Points whose mean distance to their nearest may be the smallest, and those distances.
+    points: Floats,
+    groups: Sequence[Rows],
+    count: int,
+    among: Mask,
+    *,
+    floor: float,
+    checkpoint: Checkpoint = no_checkpoint,
+) -> list[tuple[Rows, Floats]]:
+    """In each group, members whose mean distance to their nearest may be the smallest.
 
-    Only what cannot be ruled out is computed, which is a few points of thousands.
+    Only what cannot be ruled out is computed, which is a few of thousands.
 
     Args:
-        points: (N, d), N > `count`.
-        count: Neighbours, at least 1.
-        among: (N,) True where a point counts; the others are neighbours only.
+        points: (N, d).
+        groups: The rows of each group, ascending, at least 2. Neighbours are of one group.
+        count: Neighbours, at least 1; all others of a group where it has fewer.
+        among: (N,) True where a point counts, at least once in each group; the others are
+            neighbours only.
         floor: Distances below it are equals.
+        checkpoint: Called every few groups.
 
     Returns:
-        Rows (n,), ascending, the smallest and what equals it included, and their mean distances
-        (n,) as `mean_distance_to_nearest` gives them.
+        For each group rows (n,), ascending, the smallest and what equals it included, and their
+        mean distances (n,) as `mean_distance_to_nearest` gives them.
     """
-    return _Search(points, count, floor).among(np.flatnonzero(among))
+
+    def work(part: slice) -> list[tuple[Rows, Floats]]:
+        found = []
+        for rows in groups[part]:
+            members = _Members(points[rows], min(count, len(rows) - 1))
+            smallest = _smallest(members, np.flatnonzero(among[rows]), np.float32(floor))
+            found.append((rows[smallest], members.mean_distances(smallest)))
+        return found
+
+    found: list[tuple[Rows, Floats]] = []
+    for some in in_blocks(work, len(groups), _AT_ONCE):
+        checkpoint()
+        found += some
+    return found
 
 
-class _Search:
-    """The smallest mean distance found so far, and the points that may have a smaller one."""
+def _smallest(members: _Members, asked: Rows, floor: np.float32) -> Rows:
+    """The rows of `asked`, ascending, that may have the smallest mean distance."""
+    bounds = members.bounds()[asked]
+    first = min(_FIRST, len(asked))
+    order = np.argpartition(bounds, first - 1)
+    rows = asked[order[:first]]
+    below, above = members.about(rows)
+    limit = max(above.min(), floor) * _ROUNDED_UP
+    others = asked[order[first:][bounds[order[first:]] <= limit * _ROUNDED_UP]]
+    if len(others):
+        more = members.about(others)
+        rows, below = np.append(rows, others), np.append(below, more[0])
+        limit = min(limit, max(more[1].min(), floor) * _ROUNDED_UP)
+    return np.sort(rows[below <= limit])
 
-    def __init__(self, points: Floats, count: int, floor: float) -> None:
-        self._count = count
-        self._centred = points - middle(points)
-        self._lifted = lifted(self._centred)
-        norms = self._lifted[:, -2]
-        self._slack = rounding(points.shape[1]) * (norms + norms.max())
-        self._floor = np.float32(floor) * _ROUNDED_UP
-        self._least = np.float32(np.inf)
-        self._reach = np.float32(0)
 
-    def among(self, asked: Rows) -> tuple[Rows, Floats]:
-        """Return the rows of `asked` that may have the smallest mean distance, and the means."""
-        first = np.arange(0, len(asked), max(1, len(asked) // _FIRST))
-        found = [self._look_closely(asked[first])]
-        rest = np.delete(asked, first)
-        step = max(1, _BLOCK_ENTRIES // len(self._lifted))
-        room = np.empty((step, len(self._lifted)), np.float32)
-        for start in range(0, len(rest), step):
-            rows = rest[start : start + step]
-            found.append(self._look_closely(rows[self._may_win(rows, room[: len(rows)])]))
-        rows, means = (np.concatenate(each) for each in zip(*found, strict=True))
-        order = np.argsort(rows)
-        return rows[order], means[order]
+class _Members:
+    """Members (n, d) of a group, and the mean distances to the `count` nearest others.
 
-    def _may_win(self, rows: Rows, room: Floats) -> Mask:
-        """Rule out rows by a bound on the mean distance to their nearest.
+    Attributes:
+        _placed: (n, d + 2) float32, the members lifted.
+        _slack: How far rounding can put their squared distances off, generously.
+    """
 
-        With t the reach and u = min(g, t^2) of each squared distance g, the `count` smallest u sum
-        to at least count t^2 - sum(t^2 - u) over all others. All u lie between a^2, that of the
-        nearest, and t^2, where the root is above its chord: sqrt(u) >= (u + a t) / (a + t).
-        """
-        turned = self._lifted[rows] * np.float32(2)
-        turned[:, -2] = -1
-        turned[:, -1] = self._reach + self._slack[rows] - self._lifted[rows, -2]
-        np.matmul(turned, self._lifted.T, out=room)
-        within = np.maximum(room, 0, out=room)
-        within[np.arange(len(rows)), rows] = 0
-        nearest = np.sqrt(np.maximum(self._reach - within.max(axis=1), 0))
-        reach = np.sqrt(self._reach)
-        means = self._reach - within.sum(axis=1) * _ROUNDED_UP / np.float32(self._count)
-        least = (means + nearest * reach) / (nearest + reach)
-        mask: Mask = least <= max(self._least, self._floor) * _ROUNDED_UP
-        return mask
+    def __init__(self, points: Floats, count: int) -> None:
+        self._points, self._count = points, count
+        self._placed = lifted(points - points.mean(axis=0))
+        self._slack = rounding(points.shape[1]) * 2 * self._placed[:, -2].max()
 
-    def _look_closely(self, rows: Rows) -> tuple[Rows, Floats]:
-        """Return those of `rows` that rounding leaves in doubt; lower what there is to beat."""
-        found, means = [np.empty(0, np.intp)], [np.empty(0, np.float32)]
-        for some, gaps in _all_gaps(self._lifted, rows, self._count):
+    def mean_distances(self, rows: Rows) -> Floats:
+        """Mean distances (m,) of some members."""
+        means = np.empty(len(rows), np.float32)
+        for part, gaps in self._gaps(rows):
+            near = np.argpartition(gaps, self._count - 1, axis=1)[:, : self._count]
+            # Products find the neighbours; their distances are taken exactly, and in order.
+            difference = self._points[rows[part], None] - self._points[near]
+            squared = np.sort(np.einsum("nkd,nkd->nk", difference, difference), axis=1)
+            means[part] = np.sqrt(squared).mean(axis=1)
+        return means
+
+    def about(self, rows: Rows) -> tuple[Floats, Floats]:
+        """What the mean distances (m,) of some members are at least and at most."""
+        below, above = np.empty((2, len(rows)), np.float32)
+        for part, gaps in self._gaps(rows):
             squared = np.partition(gaps, self._count - 1, axis=1)[:, : self._count]
-            unsure = self._slack[some, None]
-            above = np.sqrt(np.maximum(squared, 0) + unsure).mean(axis=1) * _ROUNDED_UP
-            below = np.sqrt(np.maximum(squared - unsure, 0)).mean(axis=1)
-            best = above.argmin()
-            if above[best] < self._least:
-                self._least = above[best]
-                self._reach = max(squared[best].max() + unsure[best, 0], _TINY)
-            close = below <= max(self._least, self._floor)
-            found.append(some[close])
-            means.append(_mean_of_nearest(self._centred, some[close], gaps[close], self._count))
-        return np.concatenate(found), np.concatenate(means)
+            below[part] = np.sqrt(np.maximum(squared - self._slack, 0)).sum(axis=1)
+            above[part] = np.sqrt(np.maximum(squared, 0) + self._slack).sum(axis=1)
+        return below / np.float32(self._count), above / np.float32(self._count)
 
+    def _gaps(self, rows: Rows) -> Iterator[tuple[slice, Floats]]:
+        """Squared distances of some members to all, infinite to themselves, in blocks."""
+        members, columns = self._placed.shape
+        step = max(1, _ENTRIES // (members + self._count * columns))
+        for start in range(0, len(rows), step):
+            some = rows[start : start + step]
+            gaps = lifted_gaps(self._placed[some], self._placed)
+            gaps[np.arange(len(some)), some] = np.inf
+            yield slice(start, start + len(some)), gaps
 
-def _all_gaps(lifted: Floats, rows: Rows, count: int) -> Iterator[tuple[Rows, Floats]]:
-    """Blocks of `rows`, and their squared distances to all; infinite to itself."""
-    step = max(1, _ENTRIES // (len(lifted) + count * lifted.shape[1]))
-    for start in range(0, len(rows), step):
-        some = rows[start : start + step]
-        gaps = lifted_gaps(lifted[some], lifted)
-        gaps[np.arange(len(some)), some] = np.inf
-        yield some, gaps
+    def bounds(self) -> Floats:
+        """What the mean distances (n,) of all members are at least; quick, and not sharp.
 
+        For a distance t, u = min(g, t^2) of each squared distance g. The `count` smallest u of a
+        member sum to at least count t^2 - sum(t^2 - u) over all others, which takes a product and
+        a sum, and no order. All u lie between a^2, the smallest of the group, and t^2, where the
+        root is above its chord: sqrt(u) >= (u + a t) / (a + t). So the mean distance to the nearest
+        is known to be at least some length. Which t is taken only makes that sharper or blunter.
+        """
+        members = len(self._placed)
+        some = np.arange(0, members, max(1, members // _SAMPLE))
+        gaps = np.concatenate([gaps.reshape(-1) for _, gaps in self._gaps(some)])
+        # Half of what members have as neighbours on average is what the densest have as theirs.
+        typical = len(some) * self._count // 2
+        squared = max(np.partition(gaps, typical)[typical] + self._slack, _TINY)
+        sums, most = self._below(squared + self._slack)
+        nearest, reach = np.sqrt(max(squared - most, 0)), np.sqrt(squared)
+        off = _ROUNDED_UP + members * np.finfo(np.float32).eps
+        least = squared - sums * np.float32(off / self._count)
+        bounds: Floats = (least + nearest * reach) / (nearest + reach)
+        return bounds
 
-def _mean_of_nearest(centred: Floats, rows: Rows, gaps: Floats, count: int) -> Floats:
-    near = np.argpartition(gaps, count - 1, axis=1)[:, :count]
-    # Differences of products find the neighbours; their distances are taken exactly.
-    difference = centred[rows][:, None] - centred[near]
-    means: Floats = np.sqrt(np.einsum("nkd,nkd->nk", difference, difference)).mean(axis=1)
-    return means
+    def _below(self, reach: np.float32) -> tuple[Floats, np.float32]:
+        """How far squared distances are below `reach`: sums (n,) over others, and the most."""
+        members = len(self._placed)
+        turned = self._placed * np.float32(2)
+        turned[:, -2] = -1
+        turned[:, -1] = reach - self._placed[:, -2]
+        sums, most = np.zeros(members, np.float32), np.float32(0)
+        ones = np.ones(members, np.float32)
+        rows, columns = (min(each, members) for each in _TILE)
+        room = np.empty(rows * columns, np.float32)
+        for top in range(0, members, rows):
+            for left in range(top, members, columns):
+                upper, lower = turned[top : top + rows], self._placed[left : left + columns]
+                tile = room[: len(upper) * len(lower)].reshape(len(upper), len(lower))
+                np.matmul(upper, lower.T, out=tile)
+                np.maximum(tile, 0, out=tile)
+                if left == top:
+                    np.fill_diagonal(tile, 0)
+                sums[top : top + rows] += tile @ ones[: len(lower)]
+                # Pairs of rows of this tile are in the sums of both by now.
+                beyond = max(left, top + rows)
+                sums[beyond : left + columns] += ones[: len(upper)] @ tile[:, beyond - left :]
+                most = max(most, tile.max())
+        return sums, most

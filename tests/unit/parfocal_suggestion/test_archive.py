@@ -175,7 +175,7 @@ def test_a_replay_names_versions_libraries_and_inputs_that_changed(store: Object
     text = "\n".join(again.differences)
     assert not again.identical
     assert "picks are chosen again, or their order changed" in text
-    assert "strategy two-stream was version 0, now 2" in text
+    assert "strategy two-stream was version 0, now 3" in text
     assert "environment scikit-learn was 0.1" in text
     assert "input probabilities was absent" in text
     assert "input candidates" not in text

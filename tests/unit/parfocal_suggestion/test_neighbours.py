@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from parfocal_suggestion import blocks, neighbours
+from parfocal_suggestion import blocks, distances, neighbours
 from parfocal_suggestion.distances import squared_norms
 from parfocal_suggestion.neighbours import nearest_neighbours
 
@@ -66,7 +66,7 @@ def test_the_number_of_processors_changes_nothing(monkeypatch: pytest.MonkeyPatc
 def counted_pairs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A list that grows by how many pairs are looked at."""
     pairs = []
-    compare = neighbours.lifted_gaps
+    compare = distances.lifted_gaps
 
     def counted(points: Points, others: Points) -> Points:
         pairs.append(len(points) * len(others))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,47 +19,64 @@ FLOOR = 1e-7
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
-    rows=st.integers(2, 60),
+    sizes=st.lists(st.integers(2, 60), min_size=1, max_size=3),
     columns=st.sampled_from([1, 3, 40]),
     scale=st.sampled_from([1.0, 1e-8, 1e14]),
     offset=st.sampled_from([0.0, 1e4]),
-    first=st.sampled_from([1, 4, 32]),
+    first=st.sampled_from([1, 4, 16]),
+    tile=st.sampled_from([(3, 7), (8, 8), (256, 1024)]),
     on_a_grid=st.booleans(),
 )
-def test_the_first_is_the_first_of_all(
+def test_the_first_of_a_group_is_the_first_of_all_its_members(
     entries: int,
     seed: int,
-    rows: int,
+    sizes: list[int],
     columns: int,
     scale: float,
     offset: float,
     first: int,
+    tile: tuple[int, int],
     on_a_grid: bool,
 ) -> None:
     rng = np.random.default_rng(seed)
-    made = rng.integers(0, 3, (rows, columns)) if on_a_grid else rng.normal(size=(rows, columns))
+    shape = (sum(sizes), columns)
+    made = rng.integers(0, 3, shape) if on_a_grid else rng.normal(size=shape)
     points = (made * scale + offset).astype(np.float32)
-    among = rng.random(rows) > 0.3
-    among[rng.integers(rows)] = True
-    count = int(rng.integers(1, min(rows, 21)))
+    groups = np.split(rng.permutation(len(points)), np.cumsum(sizes)[:-1])
+    groups = [np.sort(group) for group in groups]
+    among = rng.random(len(points)) > 0.3
+    among[[rng.choice(group) for group in groups]] = True
+    count = int(rng.integers(1, 21))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(typicality, "_ENTRIES", entries)
-        patch.setattr(typicality, "_BLOCK_ENTRIES", entries)
         patch.setattr(typicality, "_FIRST", first)
+        patch.setattr(typicality, "_TILE", tile)
 
-        found, means = smallest_mean_distances(points, count, among, floor=FLOOR)
-        everyone = mean_distance_to_nearest(points, count)
+        found = smallest_mean_distances(points, groups, count, among, floor=FLOOR)
 
-    assert means.tobytes() == everyone[found].tobytes()
-    assert among[found].all()
-    counted = np.where(among, np.maximum(everyone, FLOOR), np.inf)
-    best = found[np.argmin(np.maximum(means, FLOOR))]
-    assert best == np.argmin(counted)
+    for group, (rows, means) in zip(groups, found, strict=True):
+        everyone = mean_distance_to_nearest(points[group], min(count, len(group) - 1))
+        assert means.tobytes() == everyone[np.isin(group, rows)].tobytes()
+        assert among[rows].all()
+        counted = np.where(among[group], np.maximum(everyone, FLOOR), np.inf)
+        best = rows[np.argmin(np.maximum(means, FLOOR))]
+        assert best == group[np.argmin(counted)]
 
 
-def test_few_are_looked_at_closely() -> None:
+def test_few_are_looked_at_closely(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = 0
+    about = typicality._Members.about
+
+    def counted(members: Any, rows: Any) -> Any:
+        nonlocal looked_at
+        looked_at += len(rows)
+        return about(members, rows)
+
+    monkeypatch.setattr(typicality._Members, "about", counted)
     points = np.random.default_rng(0).normal(size=(500, 16)).astype(np.float32)
+    everyone = np.ones(500, np.bool_)
 
-    found, _ = smallest_mean_distances(points, 20, np.ones(500, np.bool_), floor=FLOOR)
+    ((found, _),) = smallest_mean_distances(points, [np.arange(500)], 20, everyone, floor=FLOOR)
 
-    assert len(found) < 10
+    assert len(found) < 5
+    assert looked_at < 100

@@ -36,7 +36,7 @@ class KMeansCentres:
     starts: int = 0
 
     name: ClassVar[str] = "k-means"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     summary: ClassVar[str] = "k-means, the candidate nearest to each centre"
     reference: ClassVar[str] = "Zhdanov, 2019"
     score: ClassVar[str] = "candidates of the cluster per pick"

@@ -41,7 +41,7 @@ class LateFusion:
     starts: int = 0
 
     name: ClassVar[str] = "late-fusion"
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
     summary: ClassVar[str] = "k-means cells on all streams joined, a few queries in each"
     reference: ClassVar[str] = "Lin et al., ECCV 2020, section 4.1"
     score: ClassVar[str] = "candidates of the cell per query"

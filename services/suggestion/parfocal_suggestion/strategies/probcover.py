@@ -48,7 +48,7 @@ class ProbCover:
     clusters: int = 0
 
     name: ClassVar[str] = "probcover"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     summary: ClassVar[str] = "greedy cover: most candidates within a radius that are not covered"
     reference: ClassVar[str] = "Yehuda et al., NeurIPS 2022"
     score: ClassVar[str] = "candidates that it covered first"

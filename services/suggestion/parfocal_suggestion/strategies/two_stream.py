@@ -48,7 +48,7 @@ class TwoStream:
     avoid_overrepresented: bool = False
 
     name: ClassVar[str] = "two-stream"
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
     summary: ClassVar[str] = "k-means cells by mask, then by texture, a few queries in each"
     reference: ClassVar[str] = "Lin et al., ECCV 2020, section 4.1"
     score: ClassVar[str] = "candidates of the cell per query"

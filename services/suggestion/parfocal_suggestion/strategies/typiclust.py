@@ -11,11 +11,9 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from parfocal_suggestion.blocks import in_blocks
 from parfocal_suggestion.kmeans import Clusters, distances_to, k_means, restarts
-from parfocal_suggestion.pool import Floats, Mask, Pool
+from parfocal_suggestion.pool import Floats, Pool, Rows
 from parfocal_suggestion.seeds import derived_seed
 from parfocal_suggestion.selection import Checkpoint, Selection, no_checkpoint
 from parfocal_suggestion.typicality import mean_distance_to_nearest, smallest_mean_distances
@@ -50,7 +48,7 @@ class TypiClust:
     starts: int = 0
 
     name: ClassVar[str] = "typiclust"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     summary: ClassVar[str] = "most typical candidate of the largest clusters without labels"
     reference: ClassVar[str] = "Hacohen et al., ICML 2022"
     score: ClassVar[str] = "typicality: 1 over the mean distance to the nearest of its cluster"
@@ -108,26 +106,38 @@ class TypiClust:
         groups: Clusters,
         budget: int,
         checkpoint: Checkpoint,
-    ) -> tuple[NDArray[np.intp], Floats]:
+    ) -> tuple[Rows, Floats]:
         order = self._order_of_clusters(pool, groups, budget)
-        members = np.argsort(groups.labels, kind="stable")
         ends = np.cumsum(np.bincount(groups.labels, minlength=groups.k))
-        asked = np.unique(order)
+        members = np.split(np.argsort(groups.labels, kind="stable"), ends[:-1])
+        asked, times = np.unique(order, return_counts=True)
+        # Most clusters are asked for one, which is found without ranking the others.
+        once = [each for each in asked[times == 1].tolist() if len(members[each]) > 1]
+        smallest = smallest_mean_distances(
+            features,
+            [members[each] for each in once],
+            self.neighbours,
+            pool.available,
+            floor=_SMALLEST_DISTANCE,
+            checkpoint=checkpoint,
+        )
+        best = {
+            cluster: _ranked(found, _inverse(distances))
+            for cluster, (found, distances) in zip(once, smallest, strict=True)
+        }
+        for cluster in set(asked.tolist()).difference(once):
+            checkpoint()
+            own = members[cluster]
+            left = pool.available[own]
+            best[cluster] = _ranked(own[left], self._typicality(features[own])[left])
         rows = np.empty(len(order), np.intp)
         scores = np.empty(len(order), np.float32)
-
-        def work(part: slice) -> None:
-            cluster = asked[part.start]
-            own = members[ends[cluster - 1] if cluster else 0 : ends[cluster]]
+        for cluster, (found, typicality) in best.items():
             places = np.flatnonzero(order == cluster)
-            best, score = self._best(features[own], pool.available[own], len(places))
-            rows[places], scores[places] = own[best], score
-
-        for _ in in_blocks(work, len(asked), 1):
-            checkpoint()
+            rows[places], scores[places] = found[: len(places)], typicality[: len(places)]
         return rows, scores
 
-    def _order_of_clusters(self, pool: Pool, groups: Clusters, budget: int) -> NDArray[np.intp]:
+    def _order_of_clusters(self, pool: Pool, groups: Clusters, budget: int) -> Rows:
         """The cluster of each pick."""
         sizes, labels, left = (
             np.bincount(groups.labels[mask], minlength=groups.k)
@@ -148,24 +158,17 @@ class TypiClust:
                 heapq.heappush(queue, (small, count + 1, size, cluster))
         return np.array(order, np.intp)
 
-    def _best(
-        self, features: Floats, available: Mask, wanted: int
-    ) -> tuple[NDArray[np.intp], Floats]:
-        """The most typical available members of a cluster, the first of equals, best first."""
+    def _typicality(self, features: Floats) -> Floats:
         if len(features) == 1:
-            return np.zeros(1, np.intp), np.ones(1, np.float32)
+            return np.ones(1, np.float32)
         count = min(self.neighbours, len(features) - 1)
-        if wanted == 1:
-            # Most clusters are asked for one, which is found without ranking the others.
-            rows, distances = smallest_mean_distances(
-                features, count, available, floor=_SMALLEST_DISTANCE
-            )
-        else:
-            rows = np.flatnonzero(available)
-            distances = mean_distance_to_nearest(features, count)[rows]
-        typicality = _inverse(distances)
-        best = np.argsort(-typicality, kind="stable")[:wanted]
-        return rows[best], typicality[best]
+        return _inverse(mean_distance_to_nearest(features, count))
+
+
+def _ranked(rows: Rows, typicality: Floats) -> tuple[Rows, Floats]:
+    """The most typical first, the first of equals."""
+    order = np.argsort(-typicality, kind="stable")
+    return rows[order], typicality[order]
 
 
 def _inverse(distances: Floats) -> Floats:
