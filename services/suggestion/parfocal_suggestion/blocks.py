@@ -17,7 +17,9 @@ from parfocal_runtime.quota import cpu_threads
 Result = TypeVar("Result")
 
 
-def in_blocks(work: Callable[[slice], Result], rows: int, step: int) -> Generator[Result, None, None]:
+def in_blocks(
+    work: Callable[[slice], Result], rows: int, step: int
+) -> Generator[Result, None, None]:
     """Yield `work` of each block of `step` rows, in order; numpy lets other threads run.
 
     Args:

@@ -43,9 +43,9 @@ def smallest_mean_distances(
     floor: float,
     checkpoint: Checkpoint = no_checkpoint,
 ) -> list[tuple[Rows, Floats]]:
-    """In each group, members whose mean distance to their nearest may be the smallest.
+    """In each group, the few members whose mean distance to their nearest may be the smallest.
 
-    Only what cannot be ruled out is computed, which is a few of thousands.
+    A bound rules out the others, without an order of their distances.
 
     Args:
         points: (N, d).
@@ -57,16 +57,16 @@ def smallest_mean_distances(
         checkpoint: Called every few groups.
 
     Returns:
-        For each group rows (n,), ascending, the smallest and what equals it included, and their
-        mean distances (n,) as `mean_distance_to_nearest` gives them.
+        For each group some rows (n,), ascending, the smallest and what equals it among them, and
+        their mean distances (n,) as `mean_distance_to_nearest` gives them.
     """
 
     def work(part: slice) -> list[tuple[Rows, Floats]]:
         found = []
         for rows in groups[part]:
             members = _Members(points[rows], min(count, len(rows) - 1))
-            smallest = _smallest(members, np.flatnonzero(among[rows]), np.float32(floor))
-            found.append((rows[smallest], members.mean_distances(smallest)))
+            smallest, means = _smallest(members, np.flatnonzero(among[rows]), floor)
+            found.append((rows[smallest], means))
         return found
 
     found: list[tuple[Rows, Floats]] = []
@@ -76,20 +76,19 @@ def smallest_mean_distances(
     return found
 
 
-def _smallest(members: _Members, asked: Rows, floor: np.float32) -> Rows:
-    """The rows of `asked`, ascending, that may have the smallest mean distance."""
+def _smallest(members: _Members, asked: Rows, floor: float) -> tuple[Rows, Floats]:
+    """Some rows of `asked`, the smallest and what equals it included, and their mean distances."""
     bounds = members.bounds()[asked]
     first = min(_FIRST, len(asked))
     order = np.argpartition(bounds, first - 1)
-    rows = asked[order[:first]]
-    below, above = members.about(rows)
-    limit = max(above.min(), floor) * _ROUNDED_UP
-    others = asked[order[first:][bounds[order[first:]] <= limit * _ROUNDED_UP]]
+    order, others = order[:first], order[first:]
+    means = members.mean_distances(asked[order])
+    others = others[bounds[others] <= max(means.min(), floor) * _ROUNDED_UP]
     if len(others):
-        more = members.about(others)
-        rows, below = np.append(rows, others), np.append(below, more[0])
-        limit = min(limit, max(more[1].min(), floor) * _ROUNDED_UP)
-    return np.sort(rows[below <= limit])
+        order = np.append(order, others)
+        means = np.append(means, members.mean_distances(asked[others]))
+    ascending = np.argsort(order)
+    return asked[order[ascending]], means[ascending]
 
 
 class _Members:
@@ -102,7 +101,7 @@ class _Members:
 
     def __init__(self, points: Floats, count: int) -> None:
         self._points, self._count = points, count
-        self._placed = lifted(points - points.mean(axis=0))
+        self._placed = lifted(points - points.sum(axis=0) / np.float32(len(points)))
         self._slack = rounding(points.shape[1]) * 2 * self._placed[:, -2].max()
 
     def mean_distances(self, rows: Rows) -> Floats:
@@ -115,15 +114,6 @@ class _Members:
             squared = np.sort(np.einsum("nkd,nkd->nk", difference, difference), axis=1)
             means[part] = np.sqrt(squared).mean(axis=1)
         return means
-
-    def about(self, rows: Rows) -> tuple[Floats, Floats]:
-        """What the mean distances (m,) of some members are at least and at most."""
-        below, above = np.empty((2, len(rows)), np.float32)
-        for part, gaps in self._gaps(rows):
-            squared = np.partition(gaps, self._count - 1, axis=1)[:, : self._count]
-            below[part] = np.sqrt(np.maximum(squared - self._slack, 0)).sum(axis=1)
-            above[part] = np.sqrt(np.maximum(squared, 0) + self._slack).sum(axis=1)
-        return below / np.float32(self._count), above / np.float32(self._count)
 
     def _gaps(self, rows: Rows) -> Iterator[tuple[slice, Floats]]:
         """Squared distances of some members to all, infinite to themselves, in blocks."""
