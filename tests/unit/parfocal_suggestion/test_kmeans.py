@@ -79,7 +79,7 @@ def inertia(points: NDArray[np.float32], clusters: Clusters) -> float:
     return float(np.sum(distances_to(points, clusters.centres, clusters.labels) ** 2))
 
 
-@pytest.mark.parametrize(("rows", "k"), [(1500, 20), (30_000, 12)])
+@pytest.mark.parametrize(("rows", "k"), [(1500, 20), (70_000, 12)])
 def test_clusters_are_as_tight_as_those_of_scikit_learn(rows: int, k: int) -> None:
     points = loose_clumps(rows)
     theirs = min(KMeans(k, n_init=3, random_state=seed).fit(points).inertia_ for seed in range(2))
@@ -91,7 +91,7 @@ def test_clusters_are_as_tight_as_those_of_scikit_learn(rows: int, k: int) -> No
 
 
 def test_the_number_of_processors_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    points = loose_clumps(20_000)
+    points = loose_clumps(70_000)
     results = []
     for threads in (1, 3):
         monkeypatch.setattr(blocks, "threads", lambda threads=threads: threads)
