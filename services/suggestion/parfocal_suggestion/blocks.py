@@ -6,6 +6,7 @@ nothing but order could tell, a replay on another number of processors is identi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
@@ -58,6 +59,9 @@ def _pool() -> ThreadPoolExecutor:
         _here.in_a_block = True
 
     return ThreadPoolExecutor(threads(), "blocks", initializer=begin)
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # Threads do not come along.
 
 
 @cache

@@ -96,6 +96,7 @@ def _start(
     random: np.random.PCG64, points: Floats, k: int, *, most: int, tolerance: float
 ) -> tuple[Floats, Assignment]:
     drawn = uniform(random, (k, 2 + int(np.log(k))))
+    # Of a sample every second serves: starts cost more than moves, and lose nothing.
     some = points if most == MAX_ITERATIONS else points[::2]
     centres = some[plus_plus(some, k, drawn)]
     origin = np.zeros(points.shape[1], np.float32)

@@ -13,8 +13,8 @@ from parfocal_suggestion.selection import Checkpoint, no_checkpoint
 
 _ENTRIES = 1 << 22
 """Distances held at once, in each thread."""
-_AT_ONCE = 8
-"""Groups that a thread looks at before it tells: threads that tell often only take turns."""
+_AT_ONCE = 8192
+"""Members that a thread looks at before it tells: threads that tell often only take turns."""
 _TILE = 256, 1024
 """Rows and columns of products that stay in a processor's cache while they are worked on."""
 _SAMPLE, _FIRST = 8, 16
@@ -58,7 +58,7 @@ def smallest_mean_distances(
 
     Returns:
         For each group some rows (n,), ascending, the smallest and what equals it among them, and
-        their mean distances (n,) as `mean_distance_to_nearest` gives them.
+        their mean distances (n,) as `mean_distance_to_nearest` gives them, to a rounding.
     """
 
     def work(part: slice) -> list[tuple[Rows, Floats]]:
@@ -70,7 +70,8 @@ def smallest_mean_distances(
         return found
 
     found: list[tuple[Rows, Floats]] = []
-    for some in in_blocks(work, len(groups), _AT_ONCE):
+    largest = max((len(rows) for rows in groups), default=1)
+    for some in in_blocks(work, len(groups), max(1, _AT_ONCE // largest)):
         checkpoint()
         found += some
     return found

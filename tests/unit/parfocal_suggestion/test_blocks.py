@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import pytest
@@ -64,3 +65,15 @@ def test_nothing_is_at_work_after_the_caller_gave_up() -> None:
 
     assert not at_work
     assert begun < 20
+
+
+def test_a_process_that_was_forked_has_threads_of_its_own() -> None:
+    assert list(in_blocks(lambda part: part.start, 4, 1)) == [0, 1, 2, 3]
+
+    child = os.fork()
+    if child == 0:
+        worked = list(in_blocks(lambda part: part.start, 4, 1)) == [0, 1, 2, 3]
+        os._exit(0 if worked else 1)
+    _, status = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 0

@@ -54,11 +54,12 @@ def test_the_first_of_a_group_is_the_first_of_all_its_members(
 
     for group, (rows, means) in zip(groups, found, strict=True):
         everyone = mean_distance_to_nearest(points[group], min(count, len(group) - 1))
-        assert means.tobytes() == everyone[np.isin(group, rows)].tobytes()
+        # Of neighbours that a product cannot tell apart another may count, a rounding away.
+        np.testing.assert_allclose(means, everyone[np.isin(group, rows)], rtol=1e-5)
         assert among[rows].all()
         counted = np.where(among[group], np.maximum(everyone, FLOOR), np.inf)
         best = rows[np.argmin(np.maximum(means, FLOOR))]
-        assert best == group[np.argmin(counted)]
+        assert counted[np.searchsorted(group, best)] <= counted.min() * (1 + 1e-5)
 
 
 def test_few_are_looked_at_closely() -> None:
