@@ -219,7 +219,7 @@ def typical(setting: Setting) -> Rows:
             setting, ours, peer(setting, "typiclust", points, labels=mine.clusters, **like_ours)
         )
     yield row(".. of the same clusters", seconds, "s")
-    yield row(".. .. over scikit-activeml", theirs / seconds, "ratio")
+    yield row(".. .. over scikit-activeml", theirs / seconds, "ratio", least=10)
     same = len({*mine.candidates.tolist()} & {*other}) / 100
     yield row(".. .. same picks", same, "share", least=1)
 

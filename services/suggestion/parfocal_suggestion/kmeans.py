@@ -76,7 +76,11 @@ def k_means(features: Floats, k: int, *, seed: int, n_init: int) -> Clusters:
     tolerance = _TOLERANCE * float(squared_norms(sample).mean()) / features.shape[1]
     whole = len(sample) == len(features)
     most = MAX_ITERATIONS if whole else MAX_ITERATIONS_OF_SAMPLE
-    starts = (_start(random, sample, wanted, most=most, tolerance=tolerance) for _ in range(n_init))
+    # Every second of a sample is enough to draw starts from.
+    first = sample if whole else sample[::2]
+    starts = (
+        _start(random, sample, first, wanted, most=most, tolerance=tolerance) for _ in range(n_init)
+    )
     centres, assignment = min(starts, key=lambda start: start[1].inertia)
     if not whole:
         _, assignment = iterate(
@@ -93,12 +97,16 @@ def _sample(random: np.random.PCG64, points: int, k: int) -> Rows | slice:
 
 
 def _start(
-    random: np.random.PCG64, points: Floats, k: int, *, most: int, tolerance: float
+    random: np.random.PCG64,
+    points: Floats,
+    first: Floats,
+    k: int,
+    *,
+    most: int,
+    tolerance: float,
 ) -> tuple[Floats, Assignment]:
     drawn = uniform(random, (k, 2 + int(np.log(k))))
-    # Of a sample every second serves: starts cost more than moves, and lose nothing.
-    some = points if most == MAX_ITERATIONS else points[::2]
-    centres = some[plus_plus(some, k, drawn)]
+    centres = first[plus_plus(first, k, drawn)]
     origin = np.zeros(points.shape[1], np.float32)
     return iterate(points, origin, centres, most=most, tolerance=tolerance)
 

@@ -67,6 +67,8 @@ def test_nothing_is_at_work_after_the_caller_gave_up() -> None:
     assert begun < 20
 
 
+# Later Pythons warn of what is tried here.
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_process_that_was_forked_has_threads_of_its_own() -> None:
     assert list(in_blocks(lambda part: part.start, 4, 1)) == [0, 1, 2, 3]
 
