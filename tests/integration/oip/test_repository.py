@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -153,8 +154,9 @@ def test_a_model_that_got_worse_serves_on_as_it_was(oip: Oip) -> None:
     ],
 )
 def test_a_model_that_demands_what_is_not_there_is_refused_and_not_run_on_the_processor(
-    oip: Oip, settings: str, provider: str
+    oip: Oip, settings: str, provider: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
     name = f"demands-{provider.lower()}"
     oip.store.write(f"models/{name}/config.pbtxt", settings.encode())
     oip.publish(name)

@@ -11,6 +11,7 @@ from parfocal_runtime.models.providers import (
     OPENVINO,
     TENSORRT,
     SessionOptions,
+    openvino_settings,
     with_settings,
 )
 
@@ -27,9 +28,9 @@ def gpu(name: str, parameters: str = "") -> str:
         gpu_execution_accelerator: [ {{ name: "{name}" {parameters} }} ] }} }}"""
 
 
-def cpu(name: str) -> str:
+def cpu(name: str, parameters: str = "") -> str:
     return f"""optimization {{ execution_accelerators {{
-        cpu_execution_accelerator: [ {{ name: "{name}" }} ] }} }}"""
+        cpu_execution_accelerator: [ {{ name: "{name}" {parameters} }} ] }} }}"""
 
 
 @pytest.mark.parametrize("options", [ON_CPU, ON_CUDA])
@@ -97,6 +98,20 @@ def test_openvino_is_for_the_processor_alone() -> None:
     assert placed(cpu("openvino"), ON_CUDA)[0].options.providers == (CUDA,)
 
 
+def test_openvino_has_threads_for_all_runs_and_rounds_only_where_the_model_says_so() -> None:
+    (plain,) = placed(cpu("openvino"), SessionOptions(threads=2))
+    (coarse,) = placed(cpu("openvino", 'parameters { key: "precision_mode" value: "BF16" }'))
+
+    assert openvino_settings(plain.options, 3) == {
+        "ENABLE_CPU_PINNING": "NO",
+        "INFERENCE_NUM_THREADS": "6",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "NUM_STREAMS": "3",
+    }
+    assert openvino_settings(coarse.options, 1)["INFERENCE_PRECISION_HINT"] == "bf16"
+    assert (plain.options.rounds, coarse.options.rounds) == (False, True)
+
+
 def test_an_accelerator_that_only_a_gpu_can_be_demands_one() -> None:
     text = gpu("cuda").replace("kind: KIND_GPU", "kind: KIND_AUTO")
 
@@ -136,6 +151,8 @@ def test_shrinking_and_threads_have_tritons_names() -> None:
     [
         gpu("rocket"),
         gpu("openvino"),
+        cpu("openvino", 'parameters { key: "precision_mode" value: "INT8" }'),
+        cpu("openvino", 'parameters { key: "CACHE_DIR" value: "/etc" }'),
         cpu("tensorrt"),
         gpu("cuda", 'parameters { key: "user_compute_stream" value: "1" }'),
         gpu("tensorrt", 'parameters { key: "trt_engine_cache_path" value: "/etc" }'),

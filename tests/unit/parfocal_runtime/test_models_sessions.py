@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from onnx_graphs import graph, identity, sum_and_product
 from parfocal_runtime.errors import Exhausted, InvalidInput, WrongState
-from parfocal_runtime.models.datatypes import from_bf16_bits, to_bf16_bits
+from parfocal_runtime.models.datatypes import Array, from_bf16_bits, to_bf16_bits
 from parfocal_runtime.models.graph import opset_of
 from parfocal_runtime.models.providers import CPU, CUDA, OPENVINO, TENSORRT
 from parfocal_runtime.models.sessions import (
@@ -22,6 +22,8 @@ from parfocal_runtime.models.sessions import (
     check_providers,
     open_session,
 )
+
+ON_OPENVINO = SessionOptions(providers=(OPENVINO, CPU), threads=1)
 
 
 def test_inputs_and_outputs_are_described_in_the_order_of_the_graph() -> None:
@@ -146,8 +148,9 @@ def test_a_failure_inside_the_graph_is_the_inputs_fault() -> None:
 
 @pytest.mark.parametrize("provider", [CUDA, TENSORRT, OPENVINO])
 def test_a_provider_that_is_not_there_is_refused_and_not_replaced_by_the_cpu(
-    provider: str,
+    provider: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
     options = SessionOptions(providers=(provider, CPU))
 
     for attempt in (lambda: open_session(identity(), options=options),
@@ -157,6 +160,88 @@ def test_a_provider_that_is_not_there_is_refused_and_not_replaced_by_the_cpu(
 
         assert caught.value.reason == "ERROR_REASON_PROVIDER_UNAVAILABLE"
         assert caught.value.metadata["provider"] == provider
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_run_that_fails_on_openvino_is_the_inputs_fault_and_gives_no_older_answer(
+    threads: int, runs: int
+) -> None:
+    adding = graph(
+        [helper.make_node("Add", ["a", "b"], ["c"])],
+        inputs=[("a", TensorProto.FLOAT, ("n", "m")), ("b", TensorProto.FLOAT, ("k", "l"))],
+        outputs=[("c", TensorProto.FLOAT, None)],
+    )
+    session = open_session(adding, options=replace(ON_OPENVINO, threads=threads), runs=runs)
+    good = {"a": np.ones((2, 2), np.float32), "b": np.ones((2, 2), np.float32)}
+
+    for _ in range(2 * runs):
+        assert session.run(good)["c"].tolist() == [[2, 2], [2, 2]]
+        with pytest.raises(InvalidInput, match=r"cannot run.*mismatch"):
+            session.run({**good, "b": np.ones((3, 3), np.float32)})
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {},
+        {"a": np.ones((1, 2), np.float32)},
+        {"a": np.ones((1, 2), np.float32), "c": np.ones((1, 2), np.float32)},
+        {"a": np.ones((1, 2), np.float32), "b": np.ones((1, 2), np.float64)},
+        {"a": np.ones((1, 2), np.float32), "b": np.ones((1, 3), np.float32)},
+    ],
+    ids=["none", "one missing", "another name", "another type", "another shape"],
+)
+def test_openvino_does_not_convert_what_does_not_fit(inputs: dict[str, Array]) -> None:
+    session = open_session(sum_and_product(), options=ON_OPENVINO)
+
+    with pytest.raises(InvalidInput, match="cannot run"):
+        session.run(inputs)
+
+
+def test_openvino_gives_the_outputs_wanted_in_arrays_of_their_own() -> None:
+    session = open_session(sum_and_product(), options=ON_OPENVINO)
+    threes = {name: np.full((1, 2), 3, np.float32) for name in "ab"}
+
+    first = session.run(threes, ["product", "sum"])
+    session.run({name: np.zeros((1, 2), np.float32) for name in "ab"})
+
+    assert session.providers == (OPENVINO,)
+    assert list(first) == ["product", "sum"]
+    assert first["product"].tolist() == [[9, 9]]
+    assert first["sum"].tolist() == [[6, 6]]
+
+
+@pytest.mark.parametrize(
+    "element",
+    [TensorProto.INT64, TensorProto.UINT64, TensorProto.DOUBLE, TensorProto.BFLOAT16,
+     TensorProto.STRING],
+)  # fmt: skip
+def test_openvino_is_refused_what_it_would_change(element: int) -> None:
+    with pytest.raises(WrongState, match="x, one of the inputs") as caught:
+        open_session(identity(element), options=ON_OPENVINO)
+
+    assert caught.value.reason == "ERROR_REASON_PROVIDER_UNAVAILABLE"
+
+
+def test_a_graph_that_openvino_does_not_know_is_refused_and_not_run_elsewhere() -> None:
+    determinant = graph(
+        [helper.make_node("Det", ["x"], ["y"])],
+        inputs=[("x", TensorProto.FLOAT, ("n", 2, 2))],
+        outputs=[("y", TensorProto.FLOAT, ("n",))],
+    )
+
+    with pytest.raises(WrongState, match="cannot run this graph") as caught:
+        open_session(determinant, options=ON_OPENVINO)
+
+    assert caught.value.metadata["provider"] == OPENVINO
+
+
+def test_a_file_that_is_no_model_is_no_fault_of_openvino() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        open_session(b"not a model", options=ON_OPENVINO)
+
+    assert caught.value.reason == "ERROR_REASON_INVALID_MODEL"
 
 
 def test_the_processor_is_always_there() -> None:

@@ -128,7 +128,10 @@ def memory_of(stored: StoredModel, options: SessionOptions | None = None) -> Foo
 
 def _placed(stored: StoredModel, options: SessionOptions) -> ModelSession:
     sessions = [
-        (open_session(stored.model, options=place.options), place.instances)
+        (
+            open_session(stored.model, options=place.options, runs=place.instances),
+            place.instances,
+        )
         for place in _places(stored, options)
     ]
     return sessions[0][0] if len(sessions) == 1 else SpreadSession(sessions)

@@ -11,6 +11,7 @@ from parfocal_runtime.models.providers import (
     CUDA,
     ON_GPU,
     OPENVINO,
+    PRECISION,
     TENSORRT,
     SessionOptions,
 )
@@ -33,6 +34,7 @@ _CUDA_SETTINGS = (
 )
 _SEARCHES = {"0": "EXHAUSTIVE", "1": "HEURISTIC", "2": "DEFAULT"}
 _PRECISIONS = {"FP32": "0", "FP16": "1"}
+_OPENVINO_PRECISIONS = {"FP32": "f32", "BF16": "bf16"}
 
 
 @dataclass(frozen=True)
@@ -125,9 +127,7 @@ def _provider(name: str, parameters: Mapping[str, str]) -> tuple[str, dict[str, 
     if name == "tensorrt":
         return TENSORRT, dict(_tensorrt_setting(*each) for each in sorted(parameters.items()))
     if name == "openvino":
-        for parameter in parameters:
-            raise _unknown(f"the accelerator openvino has no setting {parameter!r} here")
-        return OPENVINO, {}
+        return OPENVINO, dict(_openvino_setting(*each) for each in sorted(parameters.items()))
     raise _unknown(f"there is no accelerator {name!r}; there are cuda, tensorrt and openvino")
 
 
@@ -135,6 +135,14 @@ def _cuda_setting(name: str, value: str) -> tuple[str, str]:
     if name not in _CUDA_SETTINGS:
         raise _unknown(f"the accelerator cuda has no setting {name!r} here")
     return name, _SEARCHES.get(value, value) if name == "cudnn_conv_algo_search" else value
+
+
+def _openvino_setting(name: str, value: str) -> tuple[str, str]:
+    if name != "precision_mode":
+        raise _unknown(f"the accelerator openvino has no setting {name!r} here")
+    if value not in _OPENVINO_PRECISIONS:
+        raise _unknown(f"precision_mode is FP32 or BF16, not {value!r}")
+    return PRECISION, _OPENVINO_PRECISIONS[value]
 
 
 def _tensorrt_setting(name: str, value: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions that run where they were told to, on as many threads as there are."""
+"""Sessions that run graphs where they were told to, on as many threads as there are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -17,14 +17,19 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from parfocal_runtime.errors import DomainError, Exhausted, InvalidInput
 from parfocal_runtime.models.bound_runs import BoundOutput, BoundRuns
 from parfocal_runtime.models.datatypes import BF16, BYTES, NUMPY, ONNX, Array
+from parfocal_runtime.models.openvino_runs import OpenVinoRuns
 from parfocal_runtime.models.providers import (
     CPU,
+    ON_GPU,
+    OPENVINO,
     SessionOptions,
+    available,
+    openvino_settings,
     require,
+    threads_of,
     unavailable,
     with_settings,
 )
-from parfocal_runtime.quota import cpu_threads
 
 __all__ = [
     "CPU",
@@ -39,6 +44,7 @@ __all__ = [
 # ONNX Runtime's errors share no base class; a ValueError says that an input is not there, and a
 # RuntimeError that a bound run failed or a provider could not be set up.
 _FAILURES: tuple[type[Exception], ...] = (
+    MemoryError,
     ValueError,
     RuntimeError,
     *(
@@ -50,9 +56,15 @@ _FAILURES: tuple[type[Exception], ...] = (
 # What the arena and CUDA say; their errors have no class of their own.
 _NO_MEMORY = (
     "Failed to allocate memory",
+    "bad_alloc",
     "is smaller than requested bytes",
     "out of memory",
 )
+# OpenVINO computes with 32 bits what has 64, and numpy has no arrays of the others.
+_NOT_ON_OPENVINO = {
+    "inputs": {BF16, BYTES, "FP64", "INT64", "UINT64"},
+    "outputs": {BF16, BYTES, "FP64"},
+}
 _ERRORS_ONLY = 3
 _FATAL_ONLY = 4
 _ONNX_BFLOAT16 = 16
@@ -191,8 +203,45 @@ class ModelSession:
         return [_from_value(value) for value in found]
 
 
-def open_session(model: bytes, *, options: SessionOptions | None = None) -> ModelSession:
+class OpenVinoSession(ModelSession):
+    """A graph that OpenVINO runs.
+
+    Args:
+        described: A session of the same graph, for its inputs and outputs.
+        runs: The graph, compiled.
+        options: How it was compiled.
+    """
+
+    def __init__(
+        self, described: ModelSession, runs: OpenVinoRuns, options: SessionOptions
+    ) -> None:
+        self.inputs, self.outputs = described.inputs, described.outputs
+        self.providers = (OPENVINO,)
+        self.rounds = options.rounds
+        self._runs = runs
+
+    def _run(
+        self, wanted: list[str], feed: dict[str, Array], types: Mapping[str, str]
+    ) -> list[Array]:
+        if len(feed) != len(self.inputs):
+            raise ValueError(f"it has the inputs {', '.join(spec.name for spec in self.inputs)}")
+        arrays = [feed[spec.name] for spec in self.inputs if spec.name in feed]
+        for spec, array in zip(self.inputs, arrays, strict=True):
+            if array.dtype != spec.dtype or not spec.fits(array.shape):
+                raise ValueError(f"{spec.name} does not fit: {array.dtype} {array.shape}")
+        names = [spec.name for spec in self.outputs]
+        return self._runs.run(arrays, [names.index(name) for name in wanted])
+
+
+def open_session(
+    model: bytes, *, options: SessionOptions | None = None, runs: int = 1
+) -> ModelSession:
     """Return a session for a serialised ONNX model.
+
+    Args:
+        model: The model.
+        options: How it runs.
+        runs: How many runs at once it is meant for. OpenVINO lets further ones wait.
 
     Raises:
         InvalidInput: If it is no model that can be loaded (`ERROR_REASON_INVALID_MODEL`).
@@ -200,6 +249,8 @@ def open_session(model: bytes, *, options: SessionOptions | None = None) -> Mode
             (`ERROR_REASON_PROVIDER_UNAVAILABLE`).
     """
     options = options or SessionOptions()
+    if OPENVINO in options.providers and not options.on_gpu:
+        return _on_openvino(model, options, runs)
     session = _opened(model, options)
     unknown = [
         node.name
@@ -225,7 +276,10 @@ def check_providers(options: SessionOptions) -> None:
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy")
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "least", [x], [y])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    open_session(model.SerializeToString(), options=options)
+    on_gpu = tuple(name for name in options.providers if name in ON_GPU)
+    others = tuple(name for name in options.providers if name not in ON_GPU)
+    for providers in filter(None, (on_gpu, others)):
+        open_session(model.SerializeToString(), options=replace(options, providers=providers))
 
 
 def invalid_model(cause: str) -> InvalidInput:
@@ -252,8 +306,27 @@ def bound_outputs(
     }
 
 
+def _on_openvino(model: bytes, options: SessionOptions, runs: int) -> ModelSession:
+    require(options.providers, available())
+    # ONNX Runtime tells what the graph takes and gives, and whether it is one at all.
+    described = open_session(model, options=SessionOptions(threads=1))
+    for side, specs in (("inputs", described.inputs), ("outputs", described.outputs)):
+        for spec in specs:
+            if spec.datatype in _NOT_ON_OPENVINO[side]:
+                cause = (
+                    f"it cannot keep all bits of {spec.datatype}: {spec.name}, one of the {side}"
+                )
+                raise unavailable(OPENVINO, cause)
+    try:
+        return OpenVinoSession(
+            described, OpenVinoRuns(model, openvino_settings(options, runs), runs), options
+        )
+    except _FAILURES as error:
+        raise unavailable(OPENVINO, f"it cannot run this graph: {_first_line(error)}") from error
+
+
 def _opened(model: bytes, options: SessionOptions) -> ort.InferenceSession:
-    require(options.providers, ort.get_available_providers())
+    require(options.providers, available())
     if options.on_gpu:
         _find_libraries()
     try:
@@ -289,7 +362,7 @@ def _find_libraries() -> None:
 
 def _settings(options: SessionOptions) -> ort.SessionOptions:
     settings = ort.SessionOptions()
-    settings.intra_op_num_threads = options.threads or cpu_threads()
+    settings.intra_op_num_threads = threads_of(options)
     settings.inter_op_num_threads = 1
     settings.log_severity_level = _ERRORS_ONLY
     # Idle workers that spin take the processor from the threads that feed them.
