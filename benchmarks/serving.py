@@ -1,6 +1,6 @@
 """Running models over gRPC: what the service adds to bare ONNX Runtime.
 
-    python benchmarks/serving.py [--quick] [--json FILE] [--mlserver-python PYTHON]
+    python benchmarks/serving.py [--quick] [--json FILE] [--mlserver-python PYTHON] [--openvino]
 
 Two models: a classifier of images 128 x 128 with 310,000 parameters, and a small U-Net of volumes
 16 x 128 x 128, with one thread a run. `cpu/bare` is the CPU time of an item in bare ONNX Runtime,
@@ -17,7 +17,10 @@ thread of its own. The accelerator is simulated: an engine that takes 5 ms for a
 
 With `--mlserver-python`, an interpreter with mlserver 1.7.1, onnxruntime and uvloop < 0.22,
 MLServer serves the same models too, without its workers: with and without its batching, whichever
-is better.
+is better. MLServer has ONNX Runtime in all rows.
+
+With `--openvino` (`pip install parfocal[openvino]`) the service also runs the models on OpenVINO,
+against bare runs of OpenVINO.
 """
 
 from __future__ import annotations
@@ -40,6 +43,7 @@ from typing import Any
 
 import grpc.aio
 import numpy as np
+from bare import runner
 from onnx import TensorProto
 from serving_around import around_a_call
 from serving_models import IMAGE, VOLUME, classifier, small, unet
@@ -48,8 +52,8 @@ from table import row, show
 from parfocal_inference.oip.v2 import inference_pb2 as pb
 from parfocal_runtime.auth import Role, write_token
 from parfocal_runtime.models.config_pbtxt import read_config, write_config
+from parfocal_runtime.models.providers import CPU, OPENVINO
 from parfocal_runtime.models.publish import publish_file
-from parfocal_runtime.models.sessions import SessionOptions, open_session
 from parfocal_runtime.store import open_store
 
 HERE = Path(__file__).resolve().parent
@@ -59,6 +63,17 @@ from mlserver_process import mlserver  # noqa: E402  # the tests need it as well
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 TICKS = os.sysconf("SC_CLK_TCK")
 BATCHES = (1, 4, 8, 16, 32)
+# Of each model (items per call, callers, goal), and beside MLServer (callers, goal).
+OVERHEAD: dict[str, list[tuple[int, int, float | None]]] = {
+    "classifier": [(1, 1, 0.70), (1, 8, 0.80), (1, 32, 0.80)],
+    "classifier-uint8": [(8, 8, 0.93), (32, 2, 0.96)],
+    "unet": [(1, 1, 0.95), (1, 8, 0.95), (1, 32, 0.95)],
+    "unet-shared": [(1, 8, None)],
+}
+PEERS: dict[str, list[tuple[int, float | None]]] = {
+    "classifier": [(1, None), (8, 2.0), (32, 2.0)],
+    "unet": [(1, 1.15), (8, 1.15)],
+}
 
 
 @dataclass(frozen=True)
@@ -99,11 +114,11 @@ class Model:
 
 
 class Bare:
-    """A model in this process, run by ONNX Runtime alone."""
+    """A model in this process, run by ONNX Runtime or OpenVINO alone."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, provider: str = CPU) -> None:
         self._model = model
-        self._session = open_session(model.graph, options=SessionOptions(threads=1))
+        self._run = runner(model.graph, "y", threads=1, provider=provider)
         times = {rows: self._seconds(rows, model.items) for rows in model.batches}
         self.batch = min(times, key=lambda rows: times[rows])
 
@@ -112,13 +127,12 @@ class Bare:
         return self._seconds(self.batch, self._model.items)
 
     def _seconds(self, rows: int, items: int) -> float:
-        # ONNX Runtime itself, without what our session does around it.
-        run, feed = self._session._session.run, {"x": self._model.batch(rows)}
-        run(["y"], feed)
+        feed = {"x": self._model.batch(rows)}
+        self._run(feed)
         count = max(1, items // rows)
         before = time.process_time()
         for _ in range(count):
-            run(["y"], feed)
+            self._run(feed)
         return (time.process_time() - before) / (count * rows)
 
 
@@ -179,10 +193,10 @@ class Service:
 
 
 @contextmanager
-def served(folder: Path, executor: str) -> Iterator[Service]:
+def served(folder: Path, executor: str, provider: str = CPU) -> Iterator[Service]:
     """Yield the service with an executor; it ends with the block."""
     tokens = folder / "tokens"
-    token = write_token(tokens, name=executor, role=Role.VIEWER)
+    token = write_token(tokens, name=f"{executor}-{provider}", role=Role.VIEWER)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -190,6 +204,7 @@ def served(folder: Path, executor: str) -> Iterator[Service]:
         **os.environ,
         "PARFOCAL_INFERENCE_PORT": str(port),
         "PARFOCAL_INFERENCE_METRICS_PORT": "0",
+        "PARFOCAL_INFERENCE_PROVIDERS": provider,
         "PARFOCAL_INFERENCE_SESSION_THREADS": "1",
         "PARFOCAL_STORE_URI": (folder / "store").as_uri(),
         "PARFOCAL_TOKENS_FILE": str(tokens),
@@ -203,10 +218,15 @@ def served(folder: Path, executor: str) -> Iterator[Service]:
 
 
 async def overhead(
-    service: Service, model: Model, *, cases: Sequence[tuple[int, int, float | None]], rounds: int
+    service: Service,
+    model: Model,
+    *,
+    cases: Sequence[tuple[int, int, float | None]],
+    rounds: int,
+    provider: str = CPU,
 ) -> list[dict[str, Any]]:
     """Return CPU time over that of bare runs for each case of (items per call, callers, goal)."""
-    bare = Bare(model)
+    bare = Bare(model, provider)
     await service.ready(model.request(1))
     ours: dict[tuple[int, int], list[float]] = {}
     alone: list[float] = []
@@ -320,6 +340,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer rounds, about three minutes")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
+    parser.add_argument("--openvino", action="store_true", help="run models on OpenVINO, too")
     parser.add_argument("--mlserver-python", type=Path, help="measure MLServer of this interpreter")
     options = parser.parse_args()
     rounds, more = (3, 1) if options.quick else (7, 3)
@@ -341,12 +362,7 @@ async def main() -> None:
         device = stack.enter_context(served(folder, "accelerator"))
         echo = stack.enter_context(served(folder, "echo"))
         peers = mlservers(stack, folder, options.mlserver_python, models)
-        for which, cases in (
-            ("classifier", [(1, 1, 0.70), (1, 8, 0.80), (1, 32, 0.80)]),
-            ("classifier-uint8", [(8, 8, 0.93), (32, 2, 0.96)]),
-            ("unet", [(1, 1, 0.95), (1, 8, 0.95), (1, 32, 0.95)]),
-            ("unet-shared", [(1, 8, None)]),
-        ):
+        for which, cases in OVERHEAD.items():
             table += await overhead(ours, models[which], cases=cases, rounds=rounds)
         table += await grpc_alone(echo, models["classifier"], callers=(1, 8, 32), rounds=rounds)
         table.append(
@@ -355,16 +371,36 @@ async def main() -> None:
         table += await lone_caller(ours, threads, models["classifier"], rounds=rounds)
         table += await accelerator(device, models["small"], rounds=rounds)
         if peers:
-            for which, callers in (("classifier", [(1, None), (8, 2.0), (32, 2.0)]),
-                                   ("unet", [(1, 1.15), (8, 1.15)])):  # fmt: skip
+            for which, callers in PEERS.items():
                 table += await beside_mlserver(
                     ours, peers, models[which], cases=callers, rounds=rounds
                 )
+        if options.openvino:
+            faster = stack.enter_context(served(folder, "batching", OPENVINO))
+            table += await on_openvino(faster, peers, models, rounds=rounds)
+            await faster.close()
         for service in (ours, threads, device, echo, *peers):
             await service.close()
     show(table)
     if options.json:
         options.json.write_text(json.dumps(table, indent=1) + "\n")
+
+
+async def on_openvino(
+    service: Service, peers: Sequence[Service], models: Mapping[str, Model], *, rounds: int
+) -> list[dict[str, Any]]:
+    """Return the rows of a service that runs models on OpenVINO."""
+    table: list[dict[str, Any]] = []
+    for which, cases in OVERHEAD.items():
+        table += await overhead(
+            service, models[which], cases=cases, rounds=rounds, provider=OPENVINO
+        )
+    if peers:
+        for which, callers in PEERS.items():
+            table += await beside_mlserver(
+                service, peers, models[which], cases=callers, rounds=rounds
+            )
+    return [{**each, "name": f"OpenVINO: {each['name']}"} for each in table]
 
 
 def mlservers(

@@ -126,7 +126,7 @@ def main() -> None:
     keep_large_buffers()
     models = LoadedModels(
         ModelRepository(open_store(config.store_uri)),
-        options=SessionOptions(threads=config.session_threads),
+        options=SessionOptions(providers=config.providers, threads=config.session_threads),
     )
     statistics = InferenceStatistics(models.loaded)
     batching = BatchingExecutor(statistics)

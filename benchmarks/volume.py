@@ -1,6 +1,7 @@
 """Predicting volumes block by block: what the service adds to bare ONNX Runtime, and against MONAI.
 
-    python benchmarks/volume.py [--quick] [--shape Z Y X] [--monai-python FILE] [--s3] [--json FILE]
+    python benchmarks/volume.py [--quick] [--shape Z Y X] [--monai-python FILE] [--s3] [--openvino]
+                                [--json FILE]
 
 The network is a small U-Net, 16 x 128 x 128, with random weights and an overlap of a quarter. An
 image of 64 x 1024 x 1024 is 605 windows, minutes on one core; `--shape` and `--quick` take less.
@@ -13,6 +14,8 @@ does not change that; `--clock wall` compares seconds instead.
   `sw_batch_size` that is fastest. It finds the image in memory and leaves the map there; the
   service reads and writes an object store, and its gRPC call is counted too.
 * `--s3` starts a Ceph object gateway on this machine and predicts from and into it.
+* `--openvino` predicts with a service on OpenVINO too (`pip install parfocal[openvino]`), against
+  bare runs of OpenVINO and against MONAI.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+from bare import runner
 from table import row, show
 from volume_lab import (
     CHUNKS,
@@ -59,8 +63,9 @@ from parfocal_runtime.arrays import create_array, open_array, read_box
 from parfocal_runtime.box import Box, Triple
 from parfocal_runtime.models.datatypes import Array
 from parfocal_runtime.models.loaded import LoadedModels
+from parfocal_runtime.models.providers import CPU, OPENVINO
 from parfocal_runtime.models.repository import ModelRepository
-from parfocal_runtime.models.sessions import ModelSession, SessionOptions, open_session
+from parfocal_runtime.models.sessions import ModelSession, SessionOptions
 from parfocal_runtime.store import ObjectStore, S3Settings, open_store
 
 FULL: Triple = (64, 1024, 1024)
@@ -71,18 +76,18 @@ OVERLAP = 0.25
 
 
 class Bare:
-    """The network in this process, run by ONNX Runtime alone."""
+    """The network in this process, run by ONNX Runtime or OpenVINO alone."""
 
-    def __init__(self, *, threads: int) -> None:
-        self._run = open_session(base_unet(), options=SessionOptions(threads=threads))._session.run
+    def __init__(self, *, threads: int, provider: str = CPU) -> None:
         self._window = np.random.default_rng(0).integers(0, 256, (1, *VOLUME), np.uint8)
-        self._run(["probability"], {"image": self._window})
+        self._run = runner(base_unet(), "probability", threads=threads, provider=provider)
+        self._run({"image": self._window})
 
     def run(self, windows: int) -> Cost:
         """Run that many windows."""
         wall, cpu = time.perf_counter(), time.process_time()
         for _ in range(windows):
-            self._run(["probability"], {"image": self._window})
+            self._run({"image": self._window})
         return Cost(time.perf_counter() - wall, time.process_time() - cpu)
 
 
@@ -104,9 +109,10 @@ def speed(
     *,
     monai: Monai | None,
     options: argparse.Namespace,
+    provider: str = CPU,
 ) -> list[dict[str, Any]]:
     """Return how fast an image is predicted, against bare runs and MONAI."""
-    bare, box = Bare(threads=options.threads), Box.whole(shape)
+    bare, box = Bare(threads=options.threads, provider=provider), Box.whole(shape)
     best = 0
     if monai is not None:
         crop = (min(shape[0], 28), min(shape[1], 320), min(shape[2], 320))
@@ -114,7 +120,8 @@ def speed(
         best = min(times, key=lambda batch: _of(times[batch], options.clock))
     rows: dict[str, list[float]] = {"ours": [], "bare": [], "monai": [], "store": [], "wall": []}
     for number in range(options.rounds):
-        ask = request(IMAGE, f"projects/b/predictions/speed-{number}", box, model="unet")
+        prediction = f"projects/b/predictions/speed-{provider.lower()}-{number}"
+        ask = request(IMAGE, prediction, box, model="unet")
         before, begin = service.cpu_seconds(), time.perf_counter()
         done = service.stub.SegmentBlock(ask)
         wall = time.perf_counter() - begin
@@ -249,6 +256,7 @@ def main() -> None:
     parser.add_argument("--clock", choices=("cpu", "wall"), default="cpu")
     parser.add_argument("--monai-python", help="Python of an environment with MONAI and torch")
     parser.add_argument("--s3", action="store_true", help="predict in a Ceph gateway, too")
+    parser.add_argument("--openvino", action="store_true", help="predict on OpenVINO, too")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     options = parser.parse_args()
     z, y, x = options.shape or (QUICK if options.quick else FULL)
@@ -265,6 +273,8 @@ def main() -> None:
             monai = Monai(options.monai_python, folder, picture(shape), threads=options.threads)
             stack.callback(monai.close)
         table += speed(service, store, shape, monai=monai, options=options)
+        if options.openvino:
+            table += on_openvino(stack, store, folder, shape, monai, options)
         table += around_the_model(store, QUICK, rounds=options.rounds)
         for block in ((32, 512, 512), FULL):
             label = f"chunks read / chunks of a block amid others, {'x'.join(map(str, block))}"
@@ -289,6 +299,23 @@ def in_s3(
     warm_up(service)
     table = speed(service, store, shape, monai=None, options=options)
     return [{**each, "name": f"S3: {each['name']}"} for each in table]
+
+
+def on_openvino(
+    stack: ExitStack,
+    store: ObjectStore,
+    folder: Path,
+    shape: Triple,
+    monai: Monai | None,
+    options: argparse.Namespace,
+) -> list[dict[str, Any]]:
+    """Return the same as `speed` for a service that runs models on OpenVINO."""
+    service = stack.enter_context(
+        replica(store, folder, threads=options.threads, providers=(OPENVINO,))
+    )
+    warm_up(service, "warm-openvino")
+    table = speed(service, store, shape, monai=monai, options=options, provider=OPENVINO)
+    return [{**each, "name": f"OpenVINO: {each['name']}"} for each in table]
 
 
 def fill(store: ObjectStore, shape: Triple) -> None:

@@ -27,6 +27,7 @@ from parfocal_runtime.auth import Role, write_token
 from parfocal_runtime.box import Box, Triple
 from parfocal_runtime.channels import sync_channel
 from parfocal_runtime.models.cards import CardFields, base_card
+from parfocal_runtime.models.providers import CPU
 from parfocal_runtime.models.repository import ModelRepository
 from parfocal_runtime.models.sessions import open_session
 from parfocal_runtime.store import ObjectStore, S3Settings
@@ -142,7 +143,13 @@ class Replica:
     """
 
     def __init__(
-        self, store_uri: str, folder: Path, *, threads: int, s3: S3Settings | None
+        self,
+        store_uri: str,
+        folder: Path,
+        *,
+        threads: int,
+        s3: S3Settings | None,
+        providers: tuple[str, ...] = (CPU,),
     ) -> None:
         tokens, secret = folder / "tokens", folder / "token"
         if not secret.exists():
@@ -157,6 +164,7 @@ class Replica:
             # more than it costs.
             "PARFOCAL_INFERENCE_MODEL_POLL_SECONDS": "60",
             "PARFOCAL_INFERENCE_SESSION_THREADS": str(threads),
+            "PARFOCAL_INFERENCE_PROVIDERS": ",".join(providers),
             "PARFOCAL_STORE_URI": store_uri,
             "PARFOCAL_TOKENS_FILE": str(tokens),
         }
@@ -209,10 +217,15 @@ class Replica:
 
 @contextmanager
 def replica(
-    store: ObjectStore, folder: Path, *, threads: int = 1, s3: S3Settings | None = None
+    store: ObjectStore,
+    folder: Path,
+    *,
+    threads: int = 1,
+    s3: S3Settings | None = None,
+    providers: tuple[str, ...] = (CPU,),
 ) -> Iterator[Replica]:
     """Yield a service over `store` until the block ends."""
-    made = Replica(store.root, folder, threads=threads, s3=s3)
+    made = Replica(store.root, folder, threads=threads, s3=s3, providers=providers)
     try:
         yield made
     finally:
