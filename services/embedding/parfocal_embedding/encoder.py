@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.models.loaded import LoadedModel
+from parfocal_runtime.models.row_runs import run_rows
 from parfocal_runtime.tasks import CancelFlag
 
 BATCH_ROWS = 64
@@ -114,7 +115,7 @@ class Encoder:
 
     def _run(self, patches: NDArray[Any]) -> Vectors:
         source, target = self._session.inputs[0].name, self._session.outputs[0].name
-        vectors = self._session.run({source: patches[:, None]}, [target])[target]
+        vectors = run_rows(self._session, {source: patches[:, None]}, [target])[target]
         return np.asarray(vectors, np.float32)
 
 

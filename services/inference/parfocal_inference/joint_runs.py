@@ -12,6 +12,7 @@ import numpy as np
 from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.models.buckets import filled_up
 from parfocal_runtime.models.datatypes import Array
+from parfocal_runtime.models.row_runs import run_rows
 from parfocal_runtime.models.sessions import ModelSession
 
 
@@ -54,7 +55,11 @@ class RowsLost(Exception):
 
 
 def run_jointly(
-    session: ModelSession, shares: Sequence[Share], buckets: Sequence[int] = ()
+    session: ModelSession,
+    shares: Sequence[Share],
+    buckets: Sequence[int] = (),
+    *,
+    independent: bool = False,
 ) -> tuple[list[dict[str, Array]], StageTimes]:
     """Run a model once and return each share's outputs, in the order it wants them.
 
@@ -65,6 +70,8 @@ def run_jointly(
         session: The model.
         shares: At least one; of several, all have the same shapes but for their rows.
         buckets: Numbers of rows, ascending, to the next of which zeros fill the run up.
+        independent: Whether rows do not depend on each other, so that a processor may take them a
+            few at a time.
 
     Raises:
         InvalidInput: If the model cannot run on them.
@@ -76,7 +83,7 @@ def run_jointly(
     inputs = _joined(shares) if filled == rows else _filled(shares, filled)
     wanted = list(dict.fromkeys(name for share in shares for name in share.outputs))
     prepared = time.monotonic_ns()
-    found = session.run(inputs, wanted)
+    found = run_rows(session, inputs, wanted) if independent else session.run(inputs, wanted)
     ran = time.monotonic_ns()
     parts = _divided(found, shares, filled=filled if filled != rows else None)
     done = time.monotonic_ns()

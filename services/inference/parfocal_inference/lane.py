@@ -233,7 +233,12 @@ class Lane:
         began = time.monotonic_ns()
         session = pieces[0].ticket.request.session
         try:
-            parts, times = run_jointly(session, [_share(piece) for piece in pieces], self._buckets)
+            parts, times = run_jointly(
+                session,
+                [_share(piece) for piece in pieces],
+                self._buckets,
+                independent=self._shares,
+            )
         except Exception as error:
             return self._run_one_by_one(pieces, error)
         self._counted.ran(sum(piece.rows for piece in pieces), times)

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.models.loaded import LoadedModel
 from parfocal_runtime.models.loading import not_ready
+from parfocal_runtime.models.row_runs import run_rows
 
 _ROUNDING = 1e-5
 
@@ -60,7 +61,7 @@ class PatchClassifier:
                 (`ERROR_REASON_MODEL_NOT_READY`).
         """
         pixels = patches.astype(self._dtype, copy=False)
-        found = self._loaded.session.run({self._input: pixels}, [self._output])[self._output]
+        found = run_rows(self._loaded.session, {self._input: pixels}, [self._output])[self._output]
         if found.shape != (len(patches), self.classes):
             raise self._unfit(f"it returned shape {found.shape} for {len(patches)} patches")
         probability = np.asarray(found, np.float32)

@@ -190,6 +190,35 @@ async def test_one_bad_request_fails_alone() -> None:
         assert statistics.of("m", 1).runs == 3
 
 
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [("max_batch_size: 8", [-2, 0, 2]), (BATCHED, [0, 0, 0])],
+    ids=["rows depend on each other", "the configuration says that they do not"],
+)
+@in_a_loop
+async def test_a_request_is_cut_only_where_rows_do_not_depend_on_each_other(
+    config: str, expected: list[float]
+) -> None:
+    centred = graph(
+        [
+            helper.make_node("ReduceMean", ["x", "axes"], ["mean"]),
+            helper.make_node("Sub", ["x", "mean"], ["y"]),
+        ],
+        inputs=[("x", TensorProto.FLOAT, ("n", 1))],
+        outputs=[("y", TensorProto.FLOAT, ("n", 1))],
+        constants=[helper.make_tensor("axes", TensorProto.INT64, [1], [0])],
+    )
+    model = loaded(config, model=centred, gated=False)
+    model.session.rows_at_once = 1
+    async with batching() as (executor, statistics):
+        rows = np.array([[1], [3], [5]], np.float32)
+
+        found = await executor.run(model, {"x": rows}, ["y"])
+
+        assert found.outputs["y"].ravel().tolist() == expected
+        assert statistics.of("m", 1).runs == 1
+
+
 @in_a_loop
 async def test_rows_of_who_went_away_do_not_run() -> None:
     async with batching() as (executor, statistics):

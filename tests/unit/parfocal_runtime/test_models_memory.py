@@ -47,15 +47,15 @@ def taken(text: str, places: tuple[Placement, ...] = ON_CPU) -> Footprint:
 
 def test_results_count_from_where_they_are_made_to_where_they_are_last_needed() -> None:
     # The input, and two neighbours of the chain.
-    assert taken("max_batch_size: 1") == Footprint(WEIGHTS, 3 * ROW)
+    assert taken("max_batch_size: 1") == Footprint(WEIGHTS, 3 * ROW, 3 * ROW)
     longer = footprint(chain(20), read_config(b"max_batch_size: 1"), ON_CPU, {})
-    assert longer == Footprint(WEIGHTS, 3 * ROW)
+    assert longer == Footprint(WEIGHTS, 3 * ROW, 3 * ROW)
 
 
 def test_the_largest_run_of_every_instance_counts() -> None:
     places = (Placement(SessionOptions(), instances=3),)
 
-    assert taken("max_batch_size: 8", places) == Footprint(WEIGHTS, 3 * ROW * 8 * 3)
+    assert taken("max_batch_size: 8", places) == Footprint(WEIGHTS, 3 * ROW * 8 * 3, 3 * ROW)
     assert taken("", places) == Footprint(WEIGHTS, 3 * ROW * 2 * 3)
 
 
@@ -64,7 +64,7 @@ def test_on_a_gpu_each_size_of_a_run_has_a_session() -> None:
 
     found = taken("max_batch_size: 4 dynamic_batching {}", places)
 
-    assert found == Footprint(3 * WEIGHTS, 3 * ROW * (1 + 2 + 4))
+    assert found == Footprint(3 * WEIGHTS, 3 * ROW * (1 + 2 + 4), 3 * ROW)
 
 
 def test_sides_that_are_free_are_those_of_the_test() -> None:
@@ -76,7 +76,7 @@ def test_sides_that_are_free_are_those_of_the_test() -> None:
 
     found = footprint(free, read_config(b"max_batch_size: 2"), ON_CPU, {"x": (5, 30)})
 
-    assert found == Footprint(0, 2 * 2 * 30)
+    assert found == Footprint(0, 2 * 2 * 30, 2 * 30)
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_what_had_no_room_is_loaded_once_another_is_gone(store: ObjectStore) -> 
     models.refresh()
 
     assert models.loaded() == [("second", 1)]
-    assert models.footprints() == {("second", 1): Footprint(WEIGHTS, 3 * ROW)}
+    assert models.footprints() == {("second", 1): Footprint(WEIGHTS, 3 * ROW, 3 * ROW)}
 
 
 def test_versions_that_nobody_keeps_make_room(store: ObjectStore, tmp_path: Path) -> None:

@@ -21,10 +21,12 @@ class Footprint:
     Attributes:
         weights: Of its weights, in all sessions.
         activations: Of what its largest runs keep at a time, all instances at once.
+        row: Of what a run keeps at a time for each row; 0 where it has none.
     """
 
     weights: int = 0
     activations: int = 0
+    row: int = 0
 
     @property
     def total(self) -> int:
@@ -66,7 +68,7 @@ def footprint(
             runs = sizes(config)
         sessions += len(runs)
         rows += sum(runs) * place.instances
-    return Footprint(weights * sessions, each_row * rows)
+    return Footprint(weights * sessions, each_row * rows, each_row if most else 0)
 
 
 def _default() -> pb.ModelConfig:

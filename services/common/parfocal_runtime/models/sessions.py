@@ -116,6 +116,7 @@ class ModelSession:
         providers: Execution providers in use, best first.
         on_gpu: Whether it runs on a GPU, where each new shape of the inputs costs time and memory.
         rounds: Whether it computes with fewer bits than the graph says.
+        rows_at_once: How many independent rows are best run at a time; None is any number.
 
     Args:
         session: The graph, opened.
@@ -125,6 +126,7 @@ class ModelSession:
 
     on_gpu: bool = False
     rounds: bool = False
+    rows_at_once: int | None = None
 
     def __init__(
         self,

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from onnx_graphs import graph, sum_and_product
+from parfocal_runtime.errors import InvalidInput
+from parfocal_runtime.models.datatypes import Array
+from parfocal_runtime.models.loaded import LoadedModels
+from parfocal_runtime.models.publish import publish_file
+from parfocal_runtime.models.repository import ModelRepository
+from parfocal_runtime.models.row_runs import CACHE_BYTES, rows_in_cache, run_rows
+from parfocal_runtime.models.sessions import ModelSession, SessionOptions, open_session
+from parfocal_runtime.store import LocalStore
+
+
+class Watched(ModelSession):
+    """A session that remembers how many rows reached it: what comes back does not tell."""
+
+    def __init__(self, session: ModelSession, rows_at_once: int | None) -> None:
+        self._inner = session
+        self.inputs, self.outputs = session.inputs, session.outputs
+        self.rows_at_once = rows_at_once
+        self.seen: list[Mapping[str, Array]] = []
+
+    def run(
+        self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None
+    ) -> dict[str, Array]:
+        self.seen.append(inputs)
+        return self._inner.run(inputs, outputs)
+
+    @property
+    def rows(self) -> list[int]:
+        return [len(next(iter(each.values()))) for each in self.seen]
+
+
+def pair(rows: int) -> dict[str, Array]:
+    numbers = np.arange(2 * rows, dtype=np.float32).reshape(rows, 2)
+    return {"a": numbers, "b": numbers + 1}
+
+
+@pytest.mark.parametrize(
+    ("rows", "most", "runs"),
+    [
+        (7, 3, [3, 3, 1]),
+        (6, 3, [3, 3]),
+        (3, 3, [3]),
+        (2, 3, [2]),
+        (0, 3, [0]),
+        (5, 1, [1, 1, 1, 1, 1]),
+        (9, None, [9]),
+    ],
+)
+def test_rows_run_a_few_at_a_time_and_come_back_in_order(
+    rows: int, most: int | None, runs: list[int]
+) -> None:
+    session, whole = Watched(open_session(sum_and_product()), most), pair(rows)
+
+    found = run_rows(session, whole, ["product", "sum"])
+
+    assert session.rows == runs
+    assert list(found) == ["product", "sum"]
+    np.testing.assert_array_equal(found["product"], whole["a"] * whole["b"])
+    np.testing.assert_array_equal(found["sum"], whole["a"] + whole["b"])
+
+
+def test_inputs_are_not_copied() -> None:
+    session, whole = Watched(open_session(sum_and_product()), 2), pair(5)
+
+    run_rows(session, whole)
+
+    assert all(np.shares_memory(part["a"], whole["a"]) for part in session.seen)
+
+
+def test_a_graph_that_loses_rows_runs_on_all_of_them_and_is_not_cut_again() -> None:
+    kept = graph(
+        [helper.make_node("Compress", ["x", "keep"], ["y"], axis=0)],
+        inputs=[("x", TensorProto.FLOAT, ("n", 1)), ("keep", TensorProto.BOOL, ("n",))],
+        outputs=[("y", TensorProto.FLOAT, ("m", 1))],
+    )
+    session = Watched(open_session(kept), 2)
+    feed = {
+        "x": np.arange(5, dtype=np.float32)[:, None],
+        "keep": np.array([True, True, False, True, True]),
+    }
+
+    for _ in range(2):
+        assert run_rows(session, feed)["y"].ravel().tolist() == [0, 1, 3, 4]
+
+    assert session.rows == [2, 2, 5, 5]
+
+
+def test_inputs_of_different_lengths_are_left_to_the_graph() -> None:
+    session = Watched(open_session(sum_and_product()), 2)
+
+    with pytest.raises(InvalidInput, match="cannot run"):
+        run_rows(session, {**pair(5), "b": pair(4)["b"]})
+
+    assert session.rows == [5]
+
+
+def test_results_of_a_run_fit_into_the_cache_of_its_threads() -> None:
+    assert rows_in_cache(CACHE_BYTES // 5, threads=1) == 5
+    assert rows_in_cache(CACHE_BYTES // 5, threads=2) == 10
+    assert rows_in_cache(10 * CACHE_BYTES, threads=1) == 1
+    assert rows_in_cache(0, threads=1) is None
+
+
+@pytest.mark.parametrize(("threads", "rows"), [(1, 2), (3, 8)])
+def test_a_loaded_model_knows_how_many_rows_are_best_run_at_a_time(
+    tmp_path: Path, threads: int, rows: int
+) -> None:
+    # Input and output of a row are 384 KiB together.
+    side = 192 * 1024 // 4
+    wide = graph(
+        [helper.make_node("Relu", ["x"], ["y"])],
+        inputs=[("x", TensorProto.FLOAT, ("n", side))],
+        outputs=[("y", TensorProto.FLOAT, ("n", side))],
+    )
+    store = LocalStore(tmp_path / "store")
+    (tmp_path / "wide.onnx").write_bytes(wide)
+    publish_file(store, "wide", tmp_path / "wide.onnx")
+
+    models = LoadedModels(ModelRepository(store), options=SessionOptions(threads=threads))
+
+    assert models.get("wide").session.rows_at_once == rows
