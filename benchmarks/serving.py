@@ -7,7 +7,7 @@ Two models: a classifier of images 128 x 128 with 310,000 parameters, and a smal
 at the batch where it is least, over that of the service's process, as the kernel counts it: 1 is a
 service that costs nothing. The clients are not in it. Bare runs and the service take turns; the
 figures are the median of several rounds. `unet` runs one volume at a time, `unet-shared` as many as
-wait.
+wait; `at a time` is what cutting a run into pieces that the cache holds is worth.
 
 `gRPC alone` is a server of grpc.aio that answers each request of the same size with ten numbers and
 does nothing; `if gRPC were all` is what `cpu/bare` would be with that cost and no other. `around a
@@ -38,6 +38,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,11 @@ from table import row, show
 from parfocal_inference.oip.v2 import inference_pb2 as pb
 from parfocal_runtime.auth import Role, write_token
 from parfocal_runtime.models.config_pbtxt import read_config, write_config
-from parfocal_runtime.models.providers import CPU, OPENVINO
+from parfocal_runtime.models.loaded import LoadedModels
+from parfocal_runtime.models.providers import CPU, OPENVINO, SessionOptions
 from parfocal_runtime.models.publish import publish_file
+from parfocal_runtime.models.repository import ModelRepository
+from parfocal_runtime.models.row_runs import run_rows
 from parfocal_runtime.store import open_store
 
 HERE = Path(__file__).resolve().parent
@@ -190,6 +194,25 @@ class Service:
     def _cpu_seconds(self) -> float:
         fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def rows_at_a_time(folder: Path, model: Model, *, rows: int, rounds: int) -> dict[str, Any]:
+    """Return CPU time of all rows in one run over that of a few at a time, as the service does."""
+    store = open_store((folder / "store").as_uri())
+    models = LoadedModels(ModelRepository(store), options=SessionOptions(threads=1))
+    session, feed = models.get(model.name).session, {"x": model.batch(rows)}
+    ratios = []
+    for _ in range(rounds):
+        spent = []
+        for run in (session.run, partial(run_rows, session)):
+            run(feed)
+            before = time.process_time()
+            for _ in range(max(1, model.items // rows)):
+                run(feed)
+            spent.append(time.process_time() - before)
+        ratios.append(spent[0] / spent[1])
+    name = f"{model.name} {rows} rows at once / {session.rows_at_once} at a time, CPU"
+    return row(name, statistics.median(ratios), "x")
 
 
 @contextmanager
@@ -364,6 +387,10 @@ async def main() -> None:
         peers = mlservers(stack, folder, options.mlserver_python, models)
         for which, cases in OVERHEAD.items():
             table += await overhead(ours, models[which], cases=cases, rounds=rounds)
+        table += [
+            rows_at_a_time(folder, models["classifier"], rows=32, rounds=rounds),
+            rows_at_a_time(folder, models["unet-shared"], rows=4, rounds=rounds),
+        ]
         table += await grpc_alone(echo, models["classifier"], callers=(1, 8, 32), rounds=rounds)
         table.append(
             row("around a call", await around_a_call(models["classifier"]), "us", most=100)

@@ -110,7 +110,7 @@ def test_results_of_a_run_fit_into_the_cache_of_its_threads() -> None:
     assert rows_in_cache(0, threads=1) is None
 
 
-@pytest.mark.parametrize(("threads", "rows"), [(1, 2), (3, 8)])
+@pytest.mark.parametrize(("threads", "rows"), [(1, 4), (3, 12)])
 def test_a_loaded_model_knows_how_many_rows_are_best_run_at_a_time(
     tmp_path: Path, threads: int, rows: int
 ) -> None:

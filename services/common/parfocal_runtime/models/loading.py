@@ -12,7 +12,7 @@ from parfocal_runtime.models.cards import CardFields
 from parfocal_runtime.models.config_pbtxt import default_config
 from parfocal_runtime.models.footprint import Footprint, footprint
 from parfocal_runtime.models.placement import Placement, placements
-from parfocal_runtime.models.providers import HALF, SessionOptions, threads_of
+from parfocal_runtime.models.providers import CPU, HALF, SessionOptions, threads_of
 from parfocal_runtime.models.row_runs import rows_in_cache
 from parfocal_runtime.models.self_test import disagreement, fed
 from parfocal_runtime.models.sessions import ModelSession, open_session
@@ -94,7 +94,7 @@ def load_model(stored: StoredModel, options: SessionOptions | None = None) -> Lo
         if fits is not None:
             config = _with_smaller_runs(config, fits)
         taken = memory_of(stored, options)
-        if not session.on_gpu:
+        if session.providers == (CPU,):
             threads = threads_of(options or SessionOptions())
             session.rows_at_once = rows_in_cache(taken.row, threads=threads)
     except InvalidInput as error:
