@@ -225,14 +225,16 @@ class OpenVinoSession(ModelSession):
     def _run(
         self, wanted: list[str], feed: dict[str, Array], types: Mapping[str, str]
     ) -> list[Array]:
-        if len(feed) != len(self.inputs):
-            raise ValueError(f"it has the inputs {', '.join(spec.name for spec in self.inputs)}")
-        arrays = [feed[spec.name] for spec in self.inputs if spec.name in feed]
-        for spec, array in zip(self.inputs, arrays, strict=True):
+        if feed.keys() != {spec.name for spec in self.inputs}:
+            raise ValueError(f"its inputs are {', '.join(spec.name for spec in self.inputs)}")
+        for spec in self.inputs:
+            array = feed[spec.name]
             if array.dtype != spec.dtype or not spec.fits(array.shape):
                 raise ValueError(f"{spec.name} does not fit: {array.dtype} {array.shape}")
         names = [spec.name for spec in self.outputs]
-        return self._runs.run(arrays, [names.index(name) for name in wanted])
+        return self._runs.run(
+            [feed[spec.name] for spec in self.inputs], [names.index(name) for name in wanted]
+        )
 
 
 def open_session(
