@@ -19,7 +19,7 @@ def main() -> None:
         configure_logs(service="training", level=config.log_level)
         run([build(config)], config)
     except ConfigError as error:
-        sys.exit(str(error))
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -110,7 +110,8 @@ def require(wanted: Sequence[str], there: Sequence[str]) -> None:
     """
     for provider in wanted:
         if provider not in there:
-            raise unavailable(provider, f"only {', '.join(there)} can be used here")
+            hint = "; pip install 'parfocal[openvino]' brings it" if provider == OPENVINO else ""
+            raise unavailable(provider, f"only {', '.join(there)} can be used here{hint}")
 
 
 def unavailable(provider: str, cause: str) -> WrongState:
