@@ -110,9 +110,18 @@ def test_results_of_a_run_fit_into_the_cache_of_its_threads() -> None:
     assert rows_in_cache(0, threads=1) is None
 
 
-@pytest.mark.parametrize(("threads", "rows"), [(1, 4), (3, 12)])
+TWO_THREADS = """
+max_batch_size: 32
+dynamic_batching {}
+parameters { key: "intra_op_thread_count" value: { string_value: "2" } }
+"""
+
+
+@pytest.mark.parametrize(
+    ("threads", "config", "rows"), [(1, "", 4), (3, "", 12), (3, TWO_THREADS, 8)]
+)
 def test_a_loaded_model_knows_how_many_rows_are_best_run_at_a_time(
-    tmp_path: Path, threads: int, rows: int
+    tmp_path: Path, threads: int, config: str, rows: int
 ) -> None:
     # Input and output of a row are 384 KiB together.
     side = 192 * 1024 // 4
@@ -124,6 +133,8 @@ def test_a_loaded_model_knows_how_many_rows_are_best_run_at_a_time(
     store = LocalStore(tmp_path / "store")
     (tmp_path / "wide.onnx").write_bytes(wide)
     publish_file(store, "wide", tmp_path / "wide.onnx")
+    if config:
+        store.write("models/wide/config.pbtxt", config.encode())
 
     models = LoadedModels(ModelRepository(store), options=SessionOptions(threads=threads))
 

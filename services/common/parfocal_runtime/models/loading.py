@@ -95,7 +95,8 @@ def load_model(stored: StoredModel, options: SessionOptions | None = None) -> Lo
             config = _with_smaller_runs(config, fits)
         taken = memory_of(stored, options)
         if session.providers == (CPU,):
-            threads = threads_of(options or SessionOptions())
+            (place, *_) = _places(stored, options or SessionOptions())
+            threads = threads_of(place.options)
             session.rows_at_once = rows_in_cache(taken.row, threads=threads)
     except InvalidInput as error:
         raise not_ready(stored.name, stored.version, error.message) from error
