@@ -31,6 +31,7 @@ PARTS = {
     "demo/parfocal_demo": "demo",
     "services/common/parfocal_runtime": "runtime",
     "services/common/parfocal_runtime/models": "models",
+    "services/common/parfocal_runtime/models/openvino_runs.py": "openvino",
     "services/common/parfocal_runtime/database.py": "database",
     "services/common/parfocal_runtime/listening.py": "database",
     "services/common/parfocal_runtime/transactions.py": "database",
