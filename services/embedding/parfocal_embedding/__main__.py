@@ -1,25 +1,15 @@
-"""Run the embedding service alone: `python -m parfocal_embedding`."""
+"""Serves the embedding service alone: `python -m parfocal_embedding`."""
 
 from __future__ import annotations
 
-import os
-import sys
-
 from parfocal_embedding.app import build
 from parfocal_embedding.config import PREFIX, EmbeddingConfig
-from parfocal_runtime.config import ConfigError, from_env
-from parfocal_runtime.logs import configure_logs
-from parfocal_runtime.server import run
+from parfocal_runtime.alone import serve_alone
 
 
 def main() -> None:
-    """Read the settings, serve until told to stop."""
-    try:
-        config = from_env(EmbeddingConfig, os.environ, PREFIX)
-        configure_logs(service="embedding", level=config.log_level)
-        run([build(config)], config)
-    except ConfigError as error:
-        sys.exit(f"error: {error}")
+    """Read the settings and serve until told to stop."""
+    serve_alone("embedding", EmbeddingConfig, PREFIX, build)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
@@ -10,22 +8,8 @@ from onnx_graphs import graph, identity, sum_and_product
 from parfocal_inference.joint_runs import RowsLost, Share, count_rows, put_together, run_jointly
 from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.models.datatypes import Array
-from parfocal_runtime.models.sessions import ModelSession, open_session
-
-
-class Watched(ModelSession):
-    """A session that remembers what reached it: whether that is a copy cannot be told otherwise."""
-
-    def __init__(self, session: ModelSession) -> None:
-        self._inner = session
-        self.inputs, self.outputs = session.inputs, session.outputs
-        self.seen: list[tuple[Mapping[str, Array], list[str]]] = []
-
-    def run(
-        self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None
-    ) -> dict[str, Array]:
-        self.seen.append((inputs, list(outputs or ())))
-        return self._inner.run(inputs, outputs)
+from parfocal_runtime.models.sessions import open_session
+from watched_session import WatchedSession
 
 
 def pair(rows: int, value: float) -> dict[str, Array]:
@@ -33,7 +17,7 @@ def pair(rows: int, value: float) -> dict[str, Array]:
 
 
 def test_each_gets_its_own_rows_and_the_outputs_it_asked_for() -> None:
-    session = Watched(open_session(sum_and_product()))
+    session = WatchedSession(open_session(sum_and_product()))
     shares = [
         Share(pair(1, 1), ["sum"]),
         Share(pair(0, 5), ["sum"]),
@@ -56,7 +40,7 @@ def test_each_gets_its_own_rows_and_the_outputs_it_asked_for() -> None:
 
 
 def test_one_alone_is_passed_on_as_it_is() -> None:
-    session = Watched(open_session(identity()))
+    session = WatchedSession(open_session(identity()))
     x = np.arange(8, dtype=np.float32).reshape(4, 2)
 
     run_jointly(session, [Share({"x": x}, ["y"])])
@@ -107,7 +91,7 @@ def test_outputs_that_are_not_as_many_as_the_rows_are_given_to_nobody() -> None:
 
 
 def test_a_run_is_filled_up_with_rows_that_nobody_gets() -> None:
-    session = Watched(open_session(sum_and_product()))
+    session = WatchedSession(open_session(sum_and_product()))
     shares = [
         Share(pair(1, 1), ["sum"]),
         Share(pair(9, 3), ["product"], slice(4, 6)),
@@ -121,7 +105,7 @@ def test_a_run_is_filled_up_with_rows_that_nobody_gets() -> None:
 
 
 def test_a_lone_request_is_filled_up_too_and_not_copied_where_it_fits() -> None:
-    session = Watched(open_session(identity()))
+    session = WatchedSession(open_session(identity()))
     x = np.arange(8, dtype=np.float32).reshape(4, 2)
 
     (filled,), _ = run_jointly(session, [Share({"x": x[:3]}, ["y"])], buckets=(4,))

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,28 +13,9 @@ from parfocal_runtime.models.loaded import LoadedModels
 from parfocal_runtime.models.publish import publish_file
 from parfocal_runtime.models.repository import ModelRepository
 from parfocal_runtime.models.row_runs import CACHE_BYTES, rows_in_cache, run_rows
-from parfocal_runtime.models.sessions import ModelSession, SessionOptions, open_session
+from parfocal_runtime.models.sessions import SessionOptions, open_session
 from parfocal_runtime.store import LocalStore
-
-
-class Watched(ModelSession):
-    """A session that remembers how many rows reached it: what comes back does not tell."""
-
-    def __init__(self, session: ModelSession, rows_at_once: int | None) -> None:
-        self._inner = session
-        self.inputs, self.outputs = session.inputs, session.outputs
-        self.rows_at_once = rows_at_once
-        self.seen: list[Mapping[str, Array]] = []
-
-    def run(
-        self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None
-    ) -> dict[str, Array]:
-        self.seen.append(inputs)
-        return self._inner.run(inputs, outputs)
-
-    @property
-    def rows(self) -> list[int]:
-        return [len(next(iter(each.values()))) for each in self.seen]
+from watched_session import WatchedSession
 
 
 def pair(rows: int) -> dict[str, Array]:
@@ -58,7 +38,7 @@ def pair(rows: int) -> dict[str, Array]:
 def test_rows_run_a_few_at_a_time_and_come_back_in_order(
     rows: int, most: int | None, runs: list[int]
 ) -> None:
-    session, whole = Watched(open_session(sum_and_product()), most), pair(rows)
+    session, whole = WatchedSession(open_session(sum_and_product()), rows_at_once=most), pair(rows)
 
     found = run_rows(session, whole, ["product", "sum"])
 
@@ -69,11 +49,11 @@ def test_rows_run_a_few_at_a_time_and_come_back_in_order(
 
 
 def test_inputs_are_not_copied() -> None:
-    session, whole = Watched(open_session(sum_and_product()), 2), pair(5)
+    session, whole = WatchedSession(open_session(sum_and_product()), rows_at_once=2), pair(5)
 
     run_rows(session, whole)
 
-    assert all(np.shares_memory(part["a"], whole["a"]) for part in session.seen)
+    assert all(np.shares_memory(part["a"], whole["a"]) for part, _ in session.seen)
 
 
 def test_a_graph_that_loses_rows_runs_on_all_of_them_and_is_not_cut_again() -> None:
@@ -82,7 +62,7 @@ def test_a_graph_that_loses_rows_runs_on_all_of_them_and_is_not_cut_again() -> N
         inputs=[("x", TensorProto.FLOAT, ("n", 1)), ("keep", TensorProto.BOOL, ("n",))],
         outputs=[("y", TensorProto.FLOAT, ("m", 1))],
     )
-    session = Watched(open_session(kept), 2)
+    session = WatchedSession(open_session(kept), rows_at_once=2)
     feed = {
         "x": np.arange(5, dtype=np.float32)[:, None],
         "keep": np.array([True, True, False, True, True]),
@@ -95,7 +75,7 @@ def test_a_graph_that_loses_rows_runs_on_all_of_them_and_is_not_cut_again() -> N
 
 
 def test_inputs_of_different_lengths_are_left_to_the_graph() -> None:
-    session = Watched(open_session(sum_and_product()), 2)
+    session = WatchedSession(open_session(sum_and_product()), rows_at_once=2)
 
     with pytest.raises(InvalidInput, match="cannot run"):
         run_rows(session, {**pair(5), "b": pair(4)["b"]})

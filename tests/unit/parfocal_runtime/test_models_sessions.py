@@ -15,7 +15,7 @@ from onnx_graphs import graph, identity, sum_and_product
 from parfocal_runtime.errors import Exhausted, InvalidInput, WrongState
 from parfocal_runtime.models.datatypes import Array, from_bf16_bits, to_bf16_bits
 from parfocal_runtime.models.graph import opset_of
-from parfocal_runtime.models.providers import CPU, CUDA, OPENVINO, TENSORRT
+from parfocal_runtime.models.providers import CPU, CUDA, OPENVINO, PRECISION, TENSORRT
 from parfocal_runtime.models.sessions import (
     ModelSession,
     SessionOptions,
@@ -213,6 +213,42 @@ def test_openvino_gives_the_outputs_wanted_in_arrays_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(
+    ("nodes", "inputs", "outputs"),
+    [
+        ([("Sub", ["a", "c"], "y")], "abc", "y"),
+        ([("Neg", ["b"], "y")], "ab", "y"),
+        ([("Neg", ["a"], "p"), ("Sub", ["a", "b"], "q")], "ba", "qp"),
+        ([("Neg", ["a"], "p"), ("Identity", ["p"], "q"), ("Identity", ["p"], "r")], "a", "rqp"),
+        ([("Neg", ["a"], "p"), ("Identity", ["a"], "q")], "a", "qp"),
+    ],
+    ids=[
+        "one not looked at",
+        "the first not looked at",
+        "another order",
+        "one thrice",
+        "as it came",
+    ],
+)
+def test_openvino_gives_and_takes_by_name_what_onnx_runtime_does(
+    nodes: list[tuple[str, list[str], str]], inputs: str, outputs: str
+) -> None:
+    shape = ("n", 2)
+    model = graph(
+        [helper.make_node(kind, given, [result]) for kind, given, result in nodes],
+        inputs=[(name, TensorProto.FLOAT, shape) for name in inputs],
+        outputs=[(name, TensorProto.FLOAT, shape) for name in outputs],
+    )
+    feed = {name: np.full((2, 2), at + 1, np.float32) for at, name in enumerate(inputs)}
+
+    found = open_session(model, options=ON_OPENVINO).run(feed)
+
+    expected = open_session(model).run(feed)
+    assert list(found) == list(expected)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array)
+
+
+@pytest.mark.parametrize(
     "element",
     [TensorProto.INT64, TensorProto.UINT64, TensorProto.DOUBLE, TensorProto.BFLOAT16,
      TensorProto.STRING],
@@ -222,6 +258,19 @@ def test_openvino_is_refused_what_it_would_change(element: int) -> None:
         open_session(identity(element), options=ON_OPENVINO)
 
     assert caught.value.reason == "ERROR_REASON_PROVIDER_UNAVAILABLE"
+
+
+def test_openvino_may_be_told_to_round() -> None:
+    options = replace(ON_OPENVINO, settings={OPENVINO: {PRECISION: "bf16"}})
+    session = open_session(sum_and_product(), options=options)
+    thirds = {name: np.full((2, 2), 1 / 3, np.float32) for name in "ab"}
+
+    found = session.run(thirds)
+
+    # A processor without instructions for it computes with 32 bits.
+    np.testing.assert_allclose(found["product"], 1 / 9, rtol=1e-2)
+    assert session.rounds
+    assert not open_session(sum_and_product(), options=ON_OPENVINO).rounds
 
 
 def test_a_graph_that_openvino_does_not_know_is_refused_and_not_run_elsewhere() -> None:

@@ -18,25 +18,13 @@ from parfocal_runtime.models.sessions import ModelSession, open_session
 from parfocal_runtime.models.spread import SpreadSession
 from parfocal_runtime.models.warm_up import warm_up
 from parfocal_runtime.store import ObjectStore, open_store
+from watched_session import WatchedSession
 
 BATCHED = "max_batch_size: 8 dynamic_batching {}"
 
 
-class Watched(ModelSession):
-    """A session that remembers its inputs: what a warm-up leaves behind cannot be seen."""
-
-    def __init__(self, model: bytes, *, on_gpu: bool = False) -> None:
-        self._inner = open_session(model)
-        self.inputs, self.outputs = self._inner.inputs, self._inner.outputs
-        self.providers = self._inner.providers
-        self.on_gpu = on_gpu
-        self.seen: list[Mapping[str, Array]] = []
-
-    def run(
-        self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None
-    ) -> dict[str, Array]:
-        self.seen.append(inputs)
-        return self._inner.run(inputs, outputs)
+def watched(model: bytes, *, on_gpu: bool = False) -> WatchedSession:
+    return WatchedSession(open_session(model), on_gpu=on_gpu)
 
 
 def warmed(
@@ -50,26 +38,26 @@ def warmed(
 
 
 def test_on_a_gpu_every_size_of_a_run_is_made_once_from_the_test_inputs() -> None:
-    session = Watched(identity(), on_gpu=True)
+    session = watched(identity(), on_gpu=True)
 
     assert warmed(BATCHED, session) is None
 
-    assert [len(inputs["x"]) for inputs in session.seen] == [1, 2, 4, 8]
-    assert session.seen[2]["x"][:, 0].tolist() == [0, 2, 4, 0]
+    assert session.rows == [1, 2, 4, 8]
+    assert session.seen[2][0]["x"][:, 0].tolist() == [0, 2, 4, 0]
 
 
 def test_on_the_processor_the_self_test_is_enough() -> None:
-    session = Watched(identity())
+    session = watched(identity())
 
     assert warmed(BATCHED, session) is None
     assert session.seen == []
 
 
-class Small(Watched):
+class Small(WatchedSession):
     """A session on a GPU that has memory for so many rows."""
 
     def __init__(self, most: int) -> None:
-        super().__init__(identity(), on_gpu=True)
+        super().__init__(open_session(identity()), on_gpu=True)
         self._most = most
 
     def run(
@@ -96,7 +84,7 @@ def test_a_warm_up_that_somebody_asked_for_must_fit() -> None:
 
 
 def test_every_place_is_warmed() -> None:
-    places = [Watched(identity(), on_gpu=True) for _ in range(2)]
+    places = [watched(identity(), on_gpu=True) for _ in range(2)]
 
     warmed(BATCHED, SpreadSession([(place, 1) for place in places]))
 
@@ -104,7 +92,7 @@ def test_every_place_is_warmed() -> None:
 
 
 def test_a_warm_up_is_run_as_the_configuration_says() -> None:
-    session = Watched(sum_and_product())
+    session = watched(sum_and_product())
     text = """max_batch_size: 8 model_warmup [ { name: "w" batch_size: 3 count: 2
         inputs { key: "a" value { data_type: TYPE_FP32 dims: [ 2 ] zero_data: true } }
         inputs { key: "b" value { data_type: TYPE_FP32 dims: [ 2 ] random_data: true } } } ]"""
@@ -112,9 +100,9 @@ def test_a_warm_up_is_run_as_the_configuration_says() -> None:
     warmed(text, session)
 
     assert len(session.seen) == 2
-    assert session.seen[0]["a"].tolist() == [[0, 0]] * 3
-    assert session.seen[0]["b"].shape == (3, 2)
-    assert session.seen[0]["b"].any()
+    assert session.seen[0][0]["a"].tolist() == [[0, 0]] * 3
+    assert session.seen[0][0]["b"].shape == (3, 2)
+    assert session.seen[0][0]["b"].any()
 
 
 def test_a_warm_up_may_come_from_a_file_with_one_row_or_all() -> None:
@@ -123,12 +111,12 @@ def test_a_warm_up_may_come_from_a_file_with_one_row_or_all() -> None:
     row = np.array([1, 2], "<f4").tobytes()
 
     for content, expected in ((row, [[1, 2]] * 2), (row + row[::-1], None)):
-        session = Watched(identity())
+        session = watched(identity())
         warmed(text, session, files={"x": content})
-        assert session.seen[0]["x"].shape == (2, 2)
-        assert expected is None or session.seen[0]["x"].tolist() == expected
+        assert session.seen[0][0]["x"].shape == (2, 2)
+        assert expected is None or session.seen[0][0]["x"].tolist() == expected
     with pytest.raises(InvalidInput, match="does not hold"):
-        warmed(text, Watched(identity()), files={"x": row * 3})
+        warmed(text, watched(identity()), files={"x": row * 3})
 
 
 @pytest.mark.parametrize(
@@ -144,7 +132,7 @@ def test_a_warm_up_that_does_not_fit_the_model_is_refused(inputs: str) -> None:
     text = f'max_batch_size: 8 model_warmup [ {{ name: "w" batch_size: 1 {inputs} }} ]'
 
     with pytest.raises(InvalidInput, match="model_warmup 'w' cannot be run"):
-        warmed(text, Watched(identity()))
+        warmed(text, watched(identity()))
 
 
 def test_a_model_without_rows_has_no_batch_to_warm_up() -> None:
@@ -152,7 +140,7 @@ def test_a_model_without_rows_has_no_batch_to_warm_up() -> None:
         inputs { key: "x" value { data_type: TYPE_FP32 dims: [ 1, 2 ] zero_data: true } } } ]"""
 
     with pytest.raises(InvalidInput, match="batch_size must be 1"):
-        warmed(text, Watched(identity(shape=(1, 2))))
+        warmed(text, watched(identity(shape=(1, 2))))
 
 
 @pytest.fixture

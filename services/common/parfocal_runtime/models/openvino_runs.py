@@ -16,8 +16,6 @@ import numpy as np
 
 from parfocal_runtime.models.datatypes import Array
 
-__all__ = ["OpenVinoRuns", "is_there"]
-
 _BESIDE_THE_POINT = ("Exception from", "Check '", "FrontEnd API", "Summary:", "To facilitate")
 
 
@@ -46,32 +44,45 @@ class OpenVinoRuns:
             self._compiled: Any = core.compile_model(core.read_model(model), "CPU", dict(settings))
         except RuntimeError as error:
             raise RuntimeError(_cause(error)) from error
+        self._inputs = _places(self._compiled.inputs)
+        self._outputs = _places(self._compiled.outputs)
         self._free: SimpleQueue[Any] = SimpleQueue()
         for _ in range(runs):
             self._free.put(self._compiled.create_infer_request())
 
-    def run(self, inputs: Sequence[Array], outputs: Sequence[int]) -> list[Array]:
-        """Run the graph once.
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
+        """Run the graph once and return the outputs wanted, in that order.
 
         Args:
-            inputs: An array for each input, in the graph's order and of its element type.
-            outputs: Numbers of the outputs wanted, in the graph's order.
+            inputs: An array for each input by name, of its element type.
+            outputs: Names of the outputs wanted.
 
         Raises:
             RuntimeError: If it cannot run on these inputs.
         """
         request = self._free.get()
         try:
-            feed = {at: np.ascontiguousarray(each) for at, each in enumerate(inputs)}
+            # Inputs that nothing in the graph looks at are no inputs to OpenVINO.
+            feed = {
+                at: np.ascontiguousarray(inputs[name])
+                for name, at in self._inputs.items()
+                if name in inputs
+            }
             # Its `infer` is silent about a run that failed, where there is one thread.
             request.start_async(feed, share_inputs=True)
             request.wait()
             # Its own arrays are overwritten by the next run.
-            return [np.array(request.get_output_tensor(at).data) for at in outputs]
+            tensors = [request.get_output_tensor(self._outputs[name]) for name in outputs]
+            return [np.array(tensor.data) for tensor in tensors]
         except RuntimeError as error:
             raise RuntimeError(_cause(error)) from error
         finally:
             self._free.put(request)
+
+
+def _places(ports: Sequence[Any]) -> dict[str, int]:
+    """Return the number of each input or output by its names."""
+    return {name: at for at, port in enumerate(ports) for name in port.get_names()}
 
 
 def _cause(error: Exception) -> str:

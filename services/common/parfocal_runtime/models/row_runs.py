@@ -53,8 +53,8 @@ def run_rows(
         Exhausted: As `ModelSession.run`.
     """
     most = session.rows_at_once
-    counts = {array.shape[:1] for array in inputs.values()}
-    rows = int(max(counts.pop(), default=0)) if len(counts) == 1 else 0
+    counts = {len(array) if array.ndim else 0 for array in inputs.values()}
+    rows = counts.pop() if len(counts) == 1 else 0
     if most is None or rows <= most:
         return session.run(inputs, outputs)
     parts = []

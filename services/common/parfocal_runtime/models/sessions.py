@@ -231,10 +231,7 @@ class OpenVinoSession(ModelSession):
             array = feed[spec.name]
             if array.dtype != spec.dtype or not spec.fits(array.shape):
                 raise ValueError(f"{spec.name} does not fit: {array.dtype} {array.shape}")
-        names = [spec.name for spec in self.outputs]
-        return self._runs.run(
-            [feed[spec.name] for spec in self.inputs], [names.index(name) for name in wanted]
-        )
+        return self._runs.run(feed, wanted)
 
 
 def open_session(
