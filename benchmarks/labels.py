@@ -36,7 +36,7 @@ from labels_grpc import OverGrpc
 from table import row, show
 
 from parfocal_labels.answers import TRUE
-from parfocal_labels.lanes import Lanes
+from parfocal_labels.lanes import Lanes, Most
 from parfocal_labels.records import Vote
 from parfocal_labels.store import LabelStore, system_clock
 from parfocal_runtime.database import Database
@@ -88,7 +88,7 @@ class Ours:
                 self._database.transactions,
                 clock=system_clock,
                 written=lambda project: None,
-                heaviest=1,
+                most=Most(queries=1, answers=1),
             )
 
     async def lease(self, annotator: str) -> list[int]:

@@ -91,6 +91,11 @@ Work = Callable[[Session], Coroutine[Any, Any, T]]
 class Transactions(Protocol):
     """Runs work in transactions on one database."""
 
+    @property
+    def is_postgresql(self) -> bool:
+        """Whether it is PostgreSQL, which works beside this process; otherwise it is SQLite."""
+        ...
+
     async def run(self, work: Work[T]) -> T:
         """Run `work` in a transaction that commits when it returns.
 
@@ -110,6 +115,8 @@ class Transactions(Protocol):
 
 class PostgresqlTransactions:
     """Transactions through a small pool of asyncpg connections."""
+
+    is_postgresql = True
 
     def __init__(self, url: URL) -> None:
         """Prepare; nothing is opened yet."""
@@ -195,6 +202,8 @@ class _PostgresqlSession:
 
 class SqliteTransactions:
     """Transactions through one connection in one thread: SQLite has one writer."""
+
+    is_postgresql = False
 
     def __init__(self, path: str, *, turn: asyncio.Lock) -> None:
         """Prepare; nothing is opened yet.

@@ -83,7 +83,7 @@ async def answer(
     Returns:
         The number of the project, and for each submission its labels, or that it was made
         before, or why it is refused. They are made out as they are read, which needs no database
-        any more: to be read when the transaction is over. None if there is no such project.
+        any more and may well be when the transaction is over. None if there is no such project.
     """
     row = await statements.project(name, numbers=True)
     if row is None:

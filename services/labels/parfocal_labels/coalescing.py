@@ -33,8 +33,9 @@ class Coalescer(Generic[A, R]):
         Args:
             batch: Runs requests of one key, all in one transaction, and gives for each what
                 it comes to, or why it is refused. If it raises anything but `Unavailable`, the
-                requests run one by one, so that one of them cannot spoil the others. What it
-                gives is read one by one while the next batch is under way.
+                requests run one by one, so that one of them cannot spoil the others. A list is
+                given out at once; anything else is read one by one while the next batch is under
+                way.
             weigh: What a request adds to a batch.
             heaviest: Where a batch is full; one request alone may weigh more.
         """
@@ -96,6 +97,10 @@ class Coalescer(Generic[A, R]):
                 return
             for one in taken:
                 await self._answer(key, [one])
+            return
+        if isinstance(answers, list):
+            for (_, future), answer in zip(taken, answers, strict=True):
+                _settle(future, answer)
             return
         giving = asyncio.create_task(_give(taken, answers))
         self._giving.add(giving)

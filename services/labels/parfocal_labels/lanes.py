@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from typing import NamedTuple, TypeVar
 
-from parfocal_labels.answering import Answered, Outcomes, answer
+from parfocal_labels.answering import Answered, answer
 from parfocal_labels.coalescing import Coalescer
 from parfocal_labels.handing_out import Wish
 from parfocal_labels.judging import Submission
-from parfocal_labels.queueing import HandedOut, hand_out
+from parfocal_labels.queueing import hand_out
 from parfocal_labels.recent_specs import RecentSpecs
 from parfocal_labels.records import Lease
 from parfocal_labels.rows import time_to_raw
@@ -17,12 +18,29 @@ from parfocal_labels.statements import Statements
 from parfocal_runtime.errors import NotFound
 from parfocal_runtime.transactions import Session, Transactions
 
-# Queries in one transaction. With more, all callers would march in step, and the database would
-# idle while their answers are made out, and the other way round.
-HEAVIEST = 640
-# Answers in one transaction. Both lanes share the processor, and people wait for their next
-# queries, not for what they sent to be written: few answers at a time let the queries come first.
-_MOST_ANSWERS = 240
+R = TypeVar("R")
+
+
+class Most(NamedTuple):
+    """How much goes into one transaction at most.
+
+    Attributes:
+        queries: Queries that are handed out.
+        answers: Answers that are taken.
+    """
+
+    queries: int
+    answers: int
+
+
+# With more queries, all callers would march in step, and the database would idle while their
+# leases are made out, and the other way round. Both lanes share the processor, and people wait for
+# their next queries, not for what they sent to be written: few answers at a time let the queries
+# come first.
+_ON_POSTGRESQL = Most(queries=640, answers=320)
+# One transaction runs at a time, and nothing beside it: the fewer commits the better. Sixty
+# annotators with twenty queries each.
+_ON_SQLITE = Most(queries=1280, answers=1280)
 # Sixty annotators with a hundred queries each in hand; about 1 KiB each.
 _SPECS_AT_HAND = 10_000
 # Leases that are over are put back this often, and at once where somebody would get too few.
@@ -43,7 +61,7 @@ class Lanes:
         *,
         clock: Callable[[], datetime],
         written: Callable[[int], None],
-        heaviest: int = HEAVIEST,
+        most: Most | None = None,
     ) -> None:
         """Prepare.
 
@@ -51,20 +69,21 @@ class Lanes:
             transactions: On the database.
             clock: Gives the present time.
             written: Called with the number of a project that has new labels.
-            heaviest: Queries in one transaction at most, unless one request alone has more.
+            most: What goes into one transaction, unless one request alone has more; None is what
+                suits the database.
         """
+        if most is None:
+            most = _ON_POSTGRESQL if transactions.is_postgresql else _ON_SQLITE
         self._transactions = transactions
         self._clock = clock
         self._written = written
         self._specs = RecentSpecs(_SPECS_AT_HAND)
         self._swept: dict[str, int] = {}
         self.leases: Coalescer[Wish, list[Lease]] = Coalescer(
-            self._hand_out, weigh=lambda wish: wish.count, heaviest=heaviest
+            self._hand_out, weigh=lambda wish: wish.count, heaviest=most.queries
         )
         self.answers: Coalescer[Submission, Answered] = Coalescer(
-            self._answer,
-            weigh=lambda each: len(each.votes),
-            heaviest=min(heaviest, _MOST_ANSWERS),
+            self._answer, weigh=lambda each: len(each.votes), heaviest=most.answers
         )
 
     async def _hand_out(
@@ -73,11 +92,12 @@ class Lanes:
         now = time_to_raw(self._clock())
         sweep = now - self._swept.get(project, 0) >= _SWEEP_MICROSECONDS
 
-        async def work(session: Session) -> HandedOut | None:
+        async def work(session: Session) -> Iterable[list[Lease] | Exception] | None:
             statements = Statements(session)
-            return await hand_out(
+            handed = await hand_out(
                 statements, project, wishes, now=now, sweep=sweep, specs=self._specs
             )
+            return None if handed is None else _made_out(handed, session)
 
         leases = await self._transactions.run(work)
         if leases is None:
@@ -91,9 +111,10 @@ class Lanes:
     ) -> Iterable[Answered | Exception]:
         now = time_to_raw(self._clock())
 
-        async def work(session: Session) -> tuple[int, Outcomes] | None:
+        async def work(session: Session) -> tuple[int, Iterable[Answered | Exception]] | None:
             statements = Statements(session)
-            return await answer(statements, project, submissions, now=now, specs=self._specs)
+            answered = await answer(statements, project, submissions, now=now, specs=self._specs)
+            return answered and (answered[0], _made_out(answered[1], session))
 
         answered = await self._transactions.run(work)
         if answered is None:
@@ -101,6 +122,15 @@ class Lanes:
         number, outcomes = answered
         self._written(number)
         return outcomes
+
+
+def _made_out(answers: Iterator[R], session: Session) -> Iterable[R]:
+    """Return answers as they are best made out: on SQLite now, in the thread that writes.
+
+    The event loop would have to wait for that thread to let go of the interpreter's lock, and the
+    thread for the loop, at every row.
+    """
+    return answers if session.is_postgresql else list(answers)
 
 
 def _not_found(project: str) -> NotFound:

@@ -61,7 +61,7 @@ async def hand_out(
         For each wish its leases, by priority, then rank, with gold queries and repeats strewn
         in; fewer than asked for where there are no more queries that miss votes and that the
         annotator may, and did not yet, judge. Or why it is refused. They are made out as they
-        are read, which needs no database any more: to be read when the transaction is over.
+        are read, which needs no database any more and may well be when the transaction is over.
         None if there is no such project.
     """
     row = await statements.project(name, numbers=False)

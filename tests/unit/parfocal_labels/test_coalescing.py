@@ -165,6 +165,20 @@ def test_the_next_batch_is_under_way_while_answers_are_made_out() -> None:
     assert sum(each.startswith("make") for each in seen) == 4
 
 
+def test_answers_that_are_all_there_are_given_in_one_turn() -> None:
+    async def scenario() -> list[int]:
+        async def batch(_key: str, numbers: Sequence[int]) -> list[int | Exception]:
+            return list(numbers)
+
+        lanes: Coalescer[int, int] = Coalescer(batch, weigh=lambda number: 1, heaviest=9)
+        tasks = [asyncio.create_task(lanes.ask("k", number)) for number in range(4)]
+        await tasks[0]
+        await asyncio.sleep(0)
+        return [task.result() for task in tasks if task.done()]
+
+    assert asyncio.run(scenario()) == [0, 1, 2, 3]
+
+
 def test_where_an_answer_cannot_be_made_out_those_before_it_stand() -> None:
     async def scenario() -> list[int | BaseException]:
         async def batch(_key: str, numbers: Sequence[int]) -> Iterator[int | Exception]:
