@@ -83,25 +83,34 @@ def test_inputs_of_different_lengths_are_left_to_the_graph() -> None:
     assert session.rows == [5]
 
 
-def test_results_of_a_run_fit_into_the_cache_of_its_threads() -> None:
-    assert rows_in_cache(CACHE_BYTES // 5, threads=1) == 5
-    assert rows_in_cache(CACHE_BYTES // 5, threads=2) == 10
-    assert rows_in_cache(10 * CACHE_BYTES, threads=1) == 1
-    assert rows_in_cache(0, threads=1) is None
+def test_results_of_a_run_fit_into_the_cache_or_outweigh_the_weights() -> None:
+    assert rows_in_cache(CACHE_BYTES // 5, weight_bytes=0, threads=1) == 5
+    assert rows_in_cache(CACHE_BYTES // 5, weight_bytes=CACHE_BYTES // 4, threads=1) == 5
+    assert rows_in_cache(CACHE_BYTES // 5, weight_bytes=CACHE_BYTES // 2, threads=1) == 10
+    assert rows_in_cache(10 * CACHE_BYTES, weight_bytes=0, threads=1) == 1
 
 
-TWO_THREADS = """
+def test_threads_that_share_a_run_take_all_rows_unless_each_is_large() -> None:
+    assert rows_in_cache(2 * CACHE_BYTES, weight_bytes=0, threads=2) is None
+    assert rows_in_cache(2 * CACHE_BYTES + 1, weight_bytes=0, threads=2) == 1
+
+
+def test_where_the_size_of_a_row_is_unknown_all_rows_run_at_once() -> None:
+    assert rows_in_cache(0, weight_bytes=1, threads=1) is None
+
+
+ONE_THREAD = """
 max_batch_size: 32
 dynamic_batching {}
-parameters { key: "intra_op_thread_count" value: { string_value: "2" } }
+parameters { key: "intra_op_thread_count" value: { string_value: "1" } }
 """
 
 
 @pytest.mark.parametrize(
-    ("threads", "config", "rows"), [(1, "", 4), (3, "", 12), (3, TWO_THREADS, 8)]
+    ("threads", "config", "rows"), [(1, "", 4), (3, "", None), (3, ONE_THREAD, 4)]
 )
 def test_a_loaded_model_knows_how_many_rows_are_best_run_at_a_time(
-    tmp_path: Path, threads: int, config: str, rows: int
+    tmp_path: Path, threads: int, config: str, rows: int | None
 ) -> None:
     # Input and output of a row are 384 KiB together.
     side = 192 * 1024 // 4

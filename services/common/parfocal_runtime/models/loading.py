@@ -95,9 +95,12 @@ def load_model(stored: StoredModel, options: SessionOptions | None = None) -> Lo
             config = _with_smaller_runs(config, fits)
         taken = memory_of(stored, options)
         if session.providers == (CPU,):
-            (place, *_) = _places(stored, options or SessionOptions())
-            threads = threads_of(place.options)
-            session.rows_at_once = rows_in_cache(taken.row, threads=threads)
+            places = _places(stored, options or SessionOptions())
+            session.rows_at_once = rows_in_cache(
+                taken.row,
+                weight_bytes=taken.weights // len(places),
+                threads=threads_of(places[0].options),
+            )
     except InvalidInput as error:
         raise not_ready(stored.name, stored.version, error.message) from error
     return LoadedModel(

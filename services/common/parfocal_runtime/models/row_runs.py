@@ -1,8 +1,9 @@
 """Runs of many rows on a processor, cut so that what they keep stays in its cache.
 
 A GPU wants large runs. A processor works through a layer for all rows before it begins the next;
-where their results do not fit into its cache they leave it and come back. OpenVINO has a thread of
-its own for each run, which costs more than it would gain.
+where their results do not fit into its cache they leave it and come back. Threads that share a run
+wait for each other at each layer, so that they want more rows unless each is large; and OpenVINO
+has a thread of its own for each run, which costs more than it would gain.
 """
 
 from __future__ import annotations
@@ -18,18 +19,25 @@ CACHE_BYTES = 3 << 19
 """What the results of a run may take for each thread: the second-level cache of a core has one or
 two MiB, and weights and what operators take for themselves lie there too."""
 
+# Each run reads all weights anew, which counts little where its results take so many times as much.
+_WEIGHTS = 4
 
-def rows_in_cache(row_bytes: int, *, threads: int) -> int | None:
+
+def rows_in_cache(row_bytes: int, *, weight_bytes: int, threads: int) -> int | None:
     """Return how many rows a run should have.
 
     Args:
         row_bytes: Most bytes that the results of a row take at a time; 0 is unknown.
+        weight_bytes: Bytes of the weights.
         threads: Threads of a run.
 
     Returns:
-        At least 1; None where it is unknown.
+        At least 1; None is any number.
     """
-    return max(1, threads * CACHE_BYTES // row_bytes) if row_bytes else None
+    room = max(threads * CACHE_BYTES, _WEIGHTS * weight_bytes)
+    if not row_bytes or (threads > 1 and row_bytes <= room):
+        return None
+    return max(1, room // row_bytes)
 
 
 def run_rows(
