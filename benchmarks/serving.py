@@ -1,6 +1,7 @@
 """Running models over gRPC: what the service adds to bare ONNX Runtime.
 
     python benchmarks/serving.py [--quick] [--json FILE] [--mlserver-python PYTHON] [--openvino]
+                                 [--cores 1]
 
 Two models: a classifier of images 128 x 128 with 310,000 parameters, and a small U-Net of volumes
 16 x 128 x 128, with one thread a run. `cpu/bare` is the CPU time of an item in bare ONNX Runtime,
@@ -21,6 +22,9 @@ is better. MLServer has ONNX Runtime in all rows.
 
 With `--openvino` (`pip install parfocal[openvino]`) the service also runs the models on OpenVINO,
 against bare runs of OpenVINO.
+
+With `--cores 1` clients, services and bare runs share a core. What a call costs is steadier there:
+waking a core that has gone to sleep is charged to whoever wakes it.
 """
 
 from __future__ import annotations
@@ -364,8 +368,12 @@ async def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer rounds, about three minutes")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     parser.add_argument("--openvino", action="store_true", help="run models on OpenVINO, too")
+    parser.add_argument("--cores", type=int, default=0, help="as many for all together; 0 for all")
     parser.add_argument("--mlserver-python", type=Path, help="measure MLServer of this interpreter")
     options = parser.parse_args()
+    if options.cores:
+        # Servers that are started from here inherit it.
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
     rounds, more = (3, 1) if options.quick else (7, 3)
     images = classifier(element=TensorProto.UINT8)
     models = {

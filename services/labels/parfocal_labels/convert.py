@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -31,6 +31,7 @@ from parfocal_labels.records import (
 from parfocal_labels.resampling import Interval
 from parfocal_runtime.box import Box
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TASK_KINDS = {
     TaskKind.VERIFY: project_pb2.TASK_KIND_VERIFY,
     TaskKind.CLASSIFY: project_pb2.TASK_KIND_CLASSIFY,
@@ -272,9 +273,9 @@ def progress_to_pb(progress: Progress) -> labels_service_pb2.GetProgressResponse
 
 def time_to_pb(time: datetime) -> Timestamp:
     """Return a point in time as a message."""
-    message = Timestamp()
-    message.FromDatetime(time)
-    return message
+    # Timestamp.FromDatetime takes three times as long, and each lease has two of them.
+    since = time - _EPOCH
+    return Timestamp(seconds=86_400 * since.days + since.seconds, nanos=1000 * since.microseconds)
 
 
 def _interval_to_pb(interval: Interval) -> labels_service_pb2.Interval:
