@@ -29,7 +29,7 @@ from parfocal_labels.records import (
     Snapshot,
 )
 from parfocal_labels.resampling import Interval
-from parfocal_runtime.box import Box
+from parfocal_runtime.box import Triple
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TASK_KINDS = {
@@ -113,36 +113,47 @@ def label_name(project: str, sequence: int) -> str:
 
 def query_to_pb(query: Query, *, project: str) -> query_pb2.Query:
     """Return a query as a message."""
+    message = query_pb2.Query()
+    _write_query(query, message, project=project)
+    return message
+
+
+def write_lease(lease: Lease, message: query_pb2.LeasedQuery, *, project: str) -> None:
+    """Write a lease into an empty message.
+
+    A message that goes into another one by its constructor is copied, a box three times on its way
+    into a response; written in place a lease takes half of the time.
+    """
+    _write_query(lease.query, message.query, project=project)
+    _write_time(lease.expire_time, message.expire_time)
+
+
+def _write_query(query: Query, message: query_pb2.Query, *, project: str) -> None:
     spec, gold = query.spec, query.spec.gold or _NO_ANSWER
-    return query_pb2.Query(
-        name=query_name(project, query.id),
-        round=spec.round,
-        candidate_set=spec.candidate_set,
-        candidate=spec.candidate,
-        rank=spec.rank,
-        priority=spec.priority,
-        role=_ROLES[spec.role],
-        strategy=spec.strategy,
-        reason=spec.reason,
-        model=_model_to_pb(spec.model),
-        image=spec.image,
-        box=_box_to_pb(spec.box),
-        patches=spec.patches,
-        state=_STATES[query.state],
-        votes=query.votes,
-        create_time=time_to_pb(query.create_time),
-        skill=spec.skill,
-        gold_verdict=_verdict_to_pb(gold),
-        gold_class_name=gold.class_name or "",
-        skips=query.skips,
-    )
-
-
-def lease_to_pb(lease: Lease, *, project: str) -> query_pb2.LeasedQuery:
-    """Return a lease as a message."""
-    return query_pb2.LeasedQuery(
-        query=query_to_pb(lease.query, project=project), expire_time=time_to_pb(lease.expire_time)
-    )
+    message.name = query_name(project, query.id)
+    message.round = spec.round
+    message.candidate_set = spec.candidate_set
+    message.candidate = spec.candidate
+    message.rank = spec.rank
+    message.priority = spec.priority
+    message.role = _ROLES[spec.role]
+    message.strategy = spec.strategy
+    message.reason = spec.reason
+    if spec.model is not None:
+        message.model.name = spec.model.name
+        message.model.version = spec.model.version
+    message.image = spec.image
+    if spec.box is not None:
+        _write_place(spec.box.start, message.box.start)
+        _write_place(spec.box.stop, message.box.stop)
+    message.patches = spec.patches
+    message.state = _STATES[query.state]
+    message.votes = query.votes
+    _write_time(query.create_time, message.create_time)
+    message.skill = spec.skill
+    message.gold_verdict = _verdict_to_pb(gold)
+    message.gold_class_name = gold.class_name or ""
+    message.skips = query.skips
 
 
 def label_to_pb(label: Label, *, project: str) -> label_pb2.Label:
@@ -273,9 +284,16 @@ def progress_to_pb(progress: Progress) -> labels_service_pb2.GetProgressResponse
 
 def time_to_pb(time: datetime) -> Timestamp:
     """Return a point in time as a message."""
+    message = Timestamp()
+    _write_time(time, message)
+    return message
+
+
+def _write_time(time: datetime, message: Timestamp) -> None:
     # Timestamp.FromDatetime takes three times as long, and each lease has two of them.
     since = time - _EPOCH
-    return Timestamp(seconds=86_400 * since.days + since.seconds, nanos=1000 * since.microseconds)
+    message.seconds = 86_400 * since.days + since.seconds
+    message.nanos = 1000 * since.microseconds
 
 
 def _interval_to_pb(interval: Interval) -> labels_service_pb2.Interval:
@@ -292,10 +310,5 @@ def _model_to_pb(model: ModelVersion | None) -> artifact_pb2.ModelVersion | None
     return artifact_pb2.ModelVersion(name=model.name, version=model.version)
 
 
-def _box_to_pb(box: Box | None) -> geometry_pb2.Box | None:
-    if box is None:
-        return None
-    (z0, y0, x0), (z1, y1, x1) = box.start, box.stop
-    return geometry_pb2.Box(
-        start=geometry_pb2.Index3(z=z0, y=y0, x=x0), stop=geometry_pb2.Index3(z=z1, y=y1, x=x1)
-    )
+def _write_place(place: Triple, message: geometry_pb2.Index3) -> None:
+    message.z, message.y, message.x = place

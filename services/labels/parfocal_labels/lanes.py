@@ -114,7 +114,10 @@ class Lanes:
         async def work(session: Session) -> tuple[int, Iterable[Answered | Exception]] | None:
             statements = Statements(session)
             answered = await answer(statements, project, submissions, now=now, specs=self._specs)
-            return answered and (answered[0], _made_out(answered[1], session))
+            if answered is None:
+                return None
+            number, outcomes = answered
+            return number, _made_out(outcomes, session)
 
         answered = await self._transactions.run(work)
         if answered is None:

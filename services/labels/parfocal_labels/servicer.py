@@ -115,9 +115,10 @@ class LabelsServicer(pb_grpc.LabelsServiceServicer):
             round_=round_,
             reader=_reader(),
         )
-        return pb.LeaseQueriesResponse(
-            queries=[convert.lease_to_pb(lease, project=project) for lease in leases]
-        )
+        response = pb.LeaseQueriesResponse()
+        for lease in leases:
+            convert.write_lease(lease, response.queries.add(), project=project)
+        return response
 
     async def RenewLeases(
         self, request: pb.RenewLeasesRequest, context: Context
