@@ -98,10 +98,6 @@ class Coalescer(Generic[A, R]):
             for one in taken:
                 await self._answer(key, [one])
             return
-        if isinstance(answers, list):
-            for (_, future), answer in zip(taken, answers, strict=True):
-                _settle(future, answer)
-            return
         giving = asyncio.create_task(_give(taken, answers))
         self._giving.add(giving)
         giving.add_done_callback(self._giving.discard)
@@ -113,8 +109,9 @@ async def _give(
     try:
         for (_, future), answer in zip(taken, answers, strict=True):
             _settle(future, answer)
-            # Between two of them the database gets its next statements.
-            await asyncio.sleep(0)
+            if not isinstance(answers, list):
+                # Between two of them the database gets its next statements.
+                await asyncio.sleep(0)
     except Exception as error:
         for _, future in taken:
             _settle(future, error)

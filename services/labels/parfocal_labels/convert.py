@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -29,9 +29,9 @@ from parfocal_labels.records import (
     Snapshot,
 )
 from parfocal_labels.resampling import Interval
+from parfocal_labels.schema import EPOCH
 from parfocal_runtime.box import Triple
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TASK_KINDS = {
     TaskKind.VERIFY: project_pb2.TASK_KIND_VERIFY,
     TaskKind.CLASSIFY: project_pb2.TASK_KIND_CLASSIFY,
@@ -291,7 +291,7 @@ def time_to_pb(time: datetime) -> Timestamp:
 
 def _write_time(time: datetime, message: Timestamp) -> None:
     # Timestamp.FromDatetime takes three times as long, and each lease has two of them.
-    since = time - _EPOCH
+    since = time - EPOCH
     message.seconds = 86_400 * since.days + since.seconds
     message.nanos = 1000 * since.microseconds
 

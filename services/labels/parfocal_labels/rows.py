@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -22,6 +22,7 @@ from parfocal_labels.records import (
     Rules,
     Snapshot,
 )
+from parfocal_labels.schema import EPOCH
 from parfocal_runtime.box import Box
 from parfocal_runtime.transactions import Row as RawRow
 
@@ -177,19 +178,17 @@ _ROLES = {role.value: role for role in Role}
 STATES = {state.value: state for state in QueryState}
 """States of queries by their words in the tables."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
 
 # Queries are added thousands at a time, and share it.
 @lru_cache(1024)
 def time_from_raw(microseconds: int) -> datetime:
     """Return the time that is kept as microseconds since 1970 UTC."""
-    return _EPOCH + timedelta(microseconds=microseconds)
+    return EPOCH + timedelta(microseconds=microseconds)
 
 
 def time_to_raw(time: datetime) -> int:
     """Return a time as microseconds since 1970 UTC."""
-    return (time - _EPOCH) // timedelta(microseconds=1)
+    return (time - EPOCH) // timedelta(microseconds=1)
 
 
 def spec_to_row(spec: QuerySpec) -> dict[str, object]:

@@ -34,7 +34,8 @@ from sqlalchemy.types import TypeDecorator
 CHANNEL = "parfocal_labels"
 """On which PostgreSQL tells who listens that a project has new events; the payload is its id."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""What times in the tables count from."""
 
 # SQLite numbers rows by itself only where the key is an INTEGER.
 _Key = BigInteger().with_variant(Integer, "sqlite")
@@ -48,11 +49,11 @@ class Instant(TypeDecorator[datetime]):
 
     def process_bind_param(self, value: datetime | None, dialect: object) -> int | None:
         """Return `value` as microseconds."""
-        return None if value is None else (value - _EPOCH) // timedelta(microseconds=1)
+        return None if value is None else (value - EPOCH) // timedelta(microseconds=1)
 
     def process_result_value(self, value: Any | None, dialect: object) -> datetime | None:
         """Return microseconds as a time in UTC."""
-        return None if value is None else _EPOCH + timedelta(microseconds=value)
+        return None if value is None else EPOCH + timedelta(microseconds=value)
 
 
 metadata = MetaData(
