@@ -8,7 +8,7 @@ import numpy as np
 import tensorstore as ts
 
 from parfocal_embedding.embedding_array import CHUNK_ROWS, EmbeddingArray
-from parfocal_embedding.encoder import Encoder, Stream, Vectors, batches
+from parfocal_embedding.encoder import Encoder, Stream, Vectors
 from parfocal_runtime.arrays import open_array
 from parfocal_runtime.errors import InvalidInput, NotFound
 from parfocal_runtime.models.loaded import LoadedModels
@@ -166,7 +166,7 @@ def _encode_range(
 ) -> Vectors:
     """Read ahead by one batch while the encoder works on the one before."""
     vectors = np.empty((stop - start, encoder.dimensions), np.float32)
-    slices = list(batches(start, stop))
+    slices = list(encoder.batches(start, stop))
     coming = [patches[rows].read() for rows in slices[:1]]
     for number, rows in enumerate(slices):
         patch = np.asarray(coming.pop().result())

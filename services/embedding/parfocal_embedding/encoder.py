@@ -15,7 +15,7 @@ from parfocal_runtime.models.row_runs import run_rows
 from parfocal_runtime.tasks import CancelFlag
 
 BATCH_ROWS = 64
-"""Patches of one run. Fixed, since the last bits of a sum may depend on the batch."""
+"""Patches that a thread is given at a time; others wait for them no longer than that takes."""
 
 Vectors = NDArray[np.float32]
 
@@ -57,6 +57,8 @@ class Encoder:
         self.dtype: np.dtype[Any] = model.session.inputs[0].dtype
         self.dimensions = int(model.card.outputs[0].test.shape[1])
         self._session = model.session
+        beside = model.session.side_by_side
+        self._batch = BATCH_ROWS * (beside.at_once if beside else 1)
 
     @property
     def label(self) -> str:
@@ -108,18 +110,17 @@ class Encoder:
             Cancelled: If `cancel` is set between two batches.
         """
         vectors = np.empty((len(patches), self.dimensions), np.float32)
-        for rows in batches(0, len(patches)):
+        for rows in self.batches(0, len(patches)):
             cancel.check()
             vectors[rows] = self._run(patches[rows])
         return vectors
+
+    def batches(self, start: int, stop: int) -> Iterator[slice]:
+        """Yield the rows of each batch of a range."""
+        for first in range(start, stop, self._batch):
+            yield slice(first, min(first + self._batch, stop))
 
     def _run(self, patches: NDArray[Any]) -> Vectors:
         source, target = self._session.inputs[0].name, self._session.outputs[0].name
         vectors = run_rows(self._session, {source: patches[:, None]}, [target])[target]
         return np.asarray(vectors, np.float32)
-
-
-def batches(start: int, stop: int) -> Iterator[slice]:
-    """Yield the rows of each batch of a range."""
-    for first in range(start, stop, BATCH_ROWS):
-        yield slice(first, min(first + BATCH_ROWS, stop))

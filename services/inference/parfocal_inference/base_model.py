@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import numpy.typing as npt
 
+from parfocal_inference.busy import Busy
 from parfocal_runtime.box import Triple
 from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.models.loaded import LoadedModel
@@ -14,7 +13,7 @@ from parfocal_runtime.models.loading import not_ready
 
 
 class BaseModel:
-    """Predicts on windows of an image, and counts what that costs.
+    """Predicts on windows of an image, from any number of threads, and counts what that costs.
 
     A model of single sections, whose tensors have no z, looks through windows one section deep.
 
@@ -25,7 +24,8 @@ class BaseModel:
         window: Shape (z, y, x) of the windows that the model takes.
         halo: Voxels (z, y, x) at each face of a window of which the model says worse.
         dtype: Element type of the model's input.
-        seconds: Time spent in the model so far.
+        at_once: How many runs are best made at a time: on a processor each has a thread of its own.
+        busy: Time in which the model ran.
 
     Raises:
         InvalidInput: If it is another kind of model (`ERROR_REASON_INVALID_FIELD`).
@@ -41,8 +41,11 @@ class BaseModel:
             )
         self.window = _zyx(loaded.card.window, z=1)
         self.halo = _zyx(loaded.card.halo, z=0)
-        self.seconds = 0.0
+        beside = loaded.session.side_by_side
+        self.at_once = beside.at_once if beside else 1
+        self.busy = Busy()
         self._loaded = loaded
+        self._run = beside.run if beside else loaded.session.run
         self._input = loaded.card.inputs[0].name
         self._output = loaded.card.outputs[0].name
         # Models from elsewhere take the same grey values as floats.
@@ -57,10 +60,9 @@ class BaseModel:
             WrongState: If the model returns another shape or values that are not finite
                 (`ERROR_REASON_MODEL_NOT_READY`).
         """
-        begin = time.perf_counter()
         pixels = windows.squeeze(self._missing).astype(self.dtype, copy=False)
-        found = self._loaded.session.run({self._input: pixels}, [self._output])[self._output]
-        self.seconds += time.perf_counter() - begin
+        with self.busy:
+            found = self._run({self._input: pixels}, [self._output])[self._output]
         if found.shape != pixels.shape:
             raise self._unfit(f"it returned shape {found.shape} for windows of {pixels.shape}")
         probability = np.asarray(found, np.float32).reshape(windows.shape)

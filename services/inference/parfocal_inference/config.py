@@ -21,7 +21,8 @@ class InferenceConfig(ServerConfig):
     gpu_memory_bytes: int = bounded(0, least=0)
     """Most memory that the arena of one session takes on a GPU; 0 is no limit."""
     session_threads: int = bounded(0, least=0, most=1024)
-    """Threads of one run of a model; 0 is the CPUs that the process has."""
+    """Threads that work on a model: all on one run, or each on a window of a block of its own; 0 is
+    the CPUs that the process has."""
     model_poll_seconds: float = bounded(1.0, least=0.05, most=3600)
     """Seconds between two looks for new model versions."""
     windows_per_run: int = bounded(1, least=1, most=1024)

@@ -8,12 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from parfocal_inference.blending import Blend
+from parfocal_inference.segment import runs_in_memory
 from parfocal_inference.windows import WindowGrid
 from parfocal_runtime.box import Box
 from parfocal_runtime.errors import InvalidInput
 
-_RUNS = 3
-"""Runs of the model in memory: one cut out, one with the model, one blended."""
 _COPIES_READ = 4
 """Of the pixels of a row: held, read ahead, put together, and as they are stored."""
 _COPIES_WRITTEN = 4
@@ -25,6 +24,7 @@ def block_memory_bytes(
     box: Box,
     *,
     batch: int,
+    at_once: int,
     read_chunk: int,
     write_chunk: int,
     dtype: npt.DTypeLike,
@@ -40,6 +40,7 @@ def block_memory_bytes(
         grid: Windows of the image.
         box: The block.
         batch: Windows in one run of the model.
+        at_once: Runs of the model at a time.
         read_chunk: Sections in a chunk of the image.
         write_chunk: Sections in a chunk of the map.
         dtype: Of the model's input.
@@ -51,7 +52,7 @@ def block_memory_bytes(
     written = min(depth + write_chunk, box.shape[0]) * box.shape[1] * box.shape[2]
     probability, view = 4, 8 + 1 + 4
     voxel = 1 + np.dtype(dtype).itemsize + probability
-    run = batch * window * voxel * _RUNS + batch * window * view * is_augmented
+    run = batch * window * (voxel * runs_in_memory(at_once) + view * at_once * is_augmented)
     return (
         _COPIES_READ * read + run + Blend.memory_bytes(box, grid.window) + _COPIES_WRITTEN * written
     )

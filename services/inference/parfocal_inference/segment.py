@@ -4,13 +4,14 @@ A block is the blend of exactly those windows of the image's grid that touch it.
 up its windows in the order of the grid, whatever block it lies in, so maps made with different
 blocks are equal bit for bit.
 
-While the model is at one run, the pixels of the next row of windows are read, the next run is cut
-out, and the one before is blended; so the model hardly ever waits. Memory holds one row of windows
-and does not grow with the depth of the block (`memory.py`).
+While the model is at one run, or at several side by side, the pixels of the next row of windows are
+read, the next run is cut out, and the one before is blended; so the model hardly ever waits. Memory
+holds one row of windows and does not grow with the depth of the block (`memory.py`).
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -75,6 +76,7 @@ def segment_block(
     grid: WindowGrid,
     box: Box,
     batch: int = 1,
+    at_once: int = 1,
     chunk: int = 1,
     is_empty: IsEmpty | None = None,
     cancel: Cancellation = UNCANCELLED,
@@ -88,6 +90,7 @@ def segment_block(
                 grid=grid,
                 box=box,
                 batch=batch,
+                at_once=at_once,
                 chunk=chunk,
                 is_empty=is_empty,
                 cancel=cancel,
@@ -103,6 +106,7 @@ def segment_sections(
     grid: WindowGrid,
     box: Box,
     batch: int = 1,
+    at_once: int = 1,
     chunk: int = 1,
     is_empty: IsEmpty | None = None,
     cancel: Cancellation = UNCANCELLED,
@@ -115,12 +119,13 @@ def segment_sections(
 
     Args:
         read: Reads the image; asked from another thread, for the sections of a row of windows.
-        predict: Runs the model; called from another thread, one call at a time.
+        predict: Runs the model; called from other threads, as many calls at a time as `at_once`.
         grid: Windows of the image.
         box: What to predict; must lie inside the image.
         batch: Windows in one call of `predict`. Batches are filled up with empty windows, so that
             a model always sees the same shape. With more than one, equality across blocks holds
             as far as the model's result for a window does not depend on its neighbours.
+        at_once: Calls of `predict` at a time.
         chunk: Sections in a chunk of the image; reading keeps to them.
         is_empty: Windows of which it says so have the probability 0, and the model does not run
             on them.
@@ -131,7 +136,7 @@ def segment_sections(
     z_starts, y_starts, x_starts = grid.touching(box)
     columns = list(product(y_starts, x_starts))
     blend = Blend(box, grid.window)
-    with _thread() as reader, _thread() as runner:
+    with _threads(1) as reader, _threads(at_once) as runners:
         rows = rows_ahead(
             read,
             grid.hull(box),
@@ -149,7 +154,8 @@ def segment_sections(
             for z, stop, pixels in zip(z_starts, stops, rows, strict=True)
             for run in cutter.runs(pixels, z, stop)
         )
-        for run, probability in _one_ahead(runs, predict, runner, cancel):
+        ahead = _ahead(runs, predict, runners, cancel, runs=_submitted(at_once))
+        for run, probability in ahead:
             for start, place in run.starts:
                 if place is None or probability is None:
                     blend.add(start, None)
@@ -195,29 +201,41 @@ class _Cutter:
         return pixels[:, y - top : y - top + height, x - left : x - left + width]
 
 
-def _one_ahead(
-    runs: Iterator[_Run], predict: Predict, runner: Executor, cancel: Cancellation
+def runs_in_memory(at_once: int) -> int:
+    """Return how many runs of the model a block holds: with the model, one cut out, one blended."""
+    return _submitted(at_once) + 2
+
+
+def _submitted(at_once: int) -> int:
+    """Return how many runs are with the model while others are cut out and blended.
+
+    Of runs side by side one is over at any time, and the next one must be there then.
+    """
+    return at_once if at_once == 1 else at_once + 1
+
+
+def _ahead(
+    cut: Iterator[_Run], predict: Predict, runners: Executor, cancel: Cancellation, *, runs: int
 ) -> Iterator[tuple[_Run, Probability | None]]:
-    """Yield each run with what the model says; the next one is with the model by then."""
-    before: tuple[_Run, Future[Probability] | None] | None = None
-    for run in runs:
+    """Yield each run with what the model says; so many further ones are with the model by then."""
+    submitted: deque[tuple[_Run, Future[Probability] | None]] = deque()
+    for run in cut:
         cancel.check()
-        future = None if run.pixels is None else runner.submit(predict, run.pixels)
-        if before is not None:
-            yield before[0], _result(before[1])
-        before = run, future
-    if before is not None:
-        yield before[0], _result(before[1])
+        submitted.append((run, None if run.pixels is None else runners.submit(predict, run.pixels)))
+        if len(submitted) > runs:
+            yield _answered(*submitted.popleft())
+    while submitted:
+        yield _answered(*submitted.popleft())
 
 
-def _result(future: Future[Probability] | None) -> Probability | None:
-    return None if future is None else future.result()
+def _answered(run: _Run, future: Future[Probability] | None) -> tuple[_Run, Probability | None]:
+    return run, None if future is None else future.result()
 
 
 @contextmanager
-def _thread() -> Iterator[Executor]:
-    """A thread that does one thing after the other; what it has not begun is dropped at the end."""
-    executor = ThreadPoolExecutor(1, thread_name_prefix="segment")
+def _threads(count: int) -> Iterator[Executor]:
+    """So many threads; what they have not begun is dropped at the end."""
+    executor = ThreadPoolExecutor(count, thread_name_prefix="segment")
     try:
         yield executor
     finally:

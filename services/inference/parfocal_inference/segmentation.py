@@ -104,7 +104,7 @@ class BlockDone:
         windows: Windows it ran on; 0 where the block was there before.
         skipped: Windows that were empty, which it did not run on.
         already_done: Whether the block was there before.
-        model_seconds: Time in the model.
+        model_seconds: Time in which the model ran.
         store_seconds: Time in which the work stood still for the object store.
         seconds: Time in all.
         memory_bytes: The most that the block may have taken besides what the model takes, as it
@@ -163,6 +163,7 @@ def segment_into_store(
         grid,
         box,
         batch=limits.windows_per_run,
+        at_once=model.at_once,
         read_chunk=chunk_depth(image),
         write_chunk=CHUNKS[0],
         dtype=model.dtype,
@@ -188,6 +189,7 @@ def segment_into_store(
                 grid=grid,
                 box=box,
                 batch=limits.windows_per_run,
+                at_once=model.at_once,
                 chunk=chunk_depth(image),
                 is_empty=task.empty,
                 cancel=cancel,
@@ -202,7 +204,7 @@ def segment_into_store(
         windows=tally.windows,
         skipped=tally.skipped,
         already_done=already_done,
-        model_seconds=model.seconds,
+        model_seconds=model.busy.seconds,
         store_seconds=tally.waiting.seconds,
         seconds=time.perf_counter() - begin,
         memory_bytes=memory_bytes,

@@ -15,6 +15,7 @@ from parfocal_runtime.arrays import open_array
 from parfocal_runtime.errors import Cancelled
 from parfocal_runtime.models.loaded import LoadedModels
 from parfocal_runtime.models.repository import ModelRepository
+from parfocal_runtime.models.sessions import SessionOptions
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tasks import CancelFlag
 
@@ -33,13 +34,15 @@ def wanted(start: int, stop: int) -> Range:
     )
 
 
+@pytest.mark.parametrize("threads", [1, 3])
 def test_ranges_at_work_at_the_same_time_fill_one_array(
+    threads: int,
     object_store: ObjectStore,
     fill: Callable[[ObjectStore], ObjectStore],
     patches: NDArray[np.uint8],
 ) -> None:
     store = fill(object_store)
-    models = LoadedModels(ModelRepository(store))
+    models = LoadedModels(ModelRepository(store), options=SessionOptions(threads=threads))
 
     def embed(start: int) -> int:
         stop = min(start + 256, 600)

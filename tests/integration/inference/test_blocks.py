@@ -54,6 +54,19 @@ def test_a_map_that_is_made_block_by_block_is_the_map_that_is_made_at_once(
     assert 0 < answer.memory_bytes < 2_000_000
 
 
+def test_a_map_is_the_same_whether_windows_run_side_by_side_or_not(
+    store: ObjectStore, served: Served
+) -> None:
+    for threads in (1, 3):
+        with served(store, session_threads=threads) as channel:
+            path = f"projects/demo/predictions/{threads}-threads"
+            answer = InferenceServiceStub(channel).SegmentBlock(block(prediction=path))
+        assert 0 < answer.model_seconds < answer.seconds
+
+    one, three = (map_of(store, f"projects/demo/predictions/{n}-threads") for n in (1, 3))
+    assert np.array_equal(one, three)
+
+
 def test_windows_share_what_the_halo_on_the_card_asks_for(inference: InferenceServiceStub) -> None:
     request = block()
     request.ClearField("overlap")

@@ -123,16 +123,25 @@ windows = st.tuples(st.integers(1, 6), st.integers(1, 12), st.integers(1, 12))
     overlap=st.floats(0, 0.75),
     blocks=st.lists(shapes, min_size=2, max_size=2),
     batch=st.integers(1, 3),
+    at_once=st.integers(1, 3),
     chunk=st.integers(1, 5),
 )
 def test_a_map_is_the_blend_of_the_method_whatever_the_blocks(
-    shape: Triple, window: Triple, overlap: float, blocks: list[Triple], batch: int, chunk: int
+    shape: Triple,
+    window: Triple,
+    overlap: float,
+    blocks: list[Triple],
+    batch: int,
+    at_once: int,
+    chunk: int,
 ) -> None:
     image = noise(shape)
     grid = WindowGrid.overlapping(shape, window, overlap=overlap)
 
     maps = [
-        by_blocks(image, brightness, grid=grid, block=block, batch=batch, chunk=chunk)
+        by_blocks(
+            image, brightness, grid=grid, block=block, batch=batch, at_once=at_once, chunk=chunk
+        )
         for block in blocks
     ]
 
@@ -313,6 +322,26 @@ def test_the_next_windows_are_with_the_model_while_the_last_ones_are_blended() -
     sections.close()
 
 
+def test_so_many_windows_are_with_the_model_at_a_time() -> None:
+    image = noise((2, 8, 96))
+    three = threading.Barrier(3)
+
+    def predict(windows: Image) -> npt.NDArray[np.float32]:
+        three.wait(30)
+        return windows / np.float32(255)
+
+    # Twelve windows, by threes.
+    found = by_blocks(
+        image,
+        predict,
+        grid=WindowGrid.overlapping(image.shape, (2, 8, 8), overlap=0),
+        block=image.shape,
+        at_once=3,
+    )
+
+    assert np.abs(found.astype(int) - image).max() <= 1
+
+
 def test_windows_that_are_empty_are_counted_and_not_run() -> None:
     image = noise((2, 8, 32))
     image[:, :, 8:24] = 7
@@ -344,9 +373,11 @@ def test_windows_that_are_empty_are_counted_and_not_run() -> None:
 
 
 @pytest.mark.parametrize("depth", [32, 320])
-@pytest.mark.parametrize(("copies", "batch"), [(1, 1), (8, 3)])
+@pytest.mark.parametrize(
+    ("copies", "batch", "at_once"), [(1, 1, 1), (8, 3, 1), (1, 1, 4), (8, 2, 2)]
+)
 def test_memory_is_known_beforehand_and_does_not_grow_with_depth(
-    depth: int, copies: int, batch: int
+    depth: int, copies: int, batch: int, at_once: int
 ) -> None:
     window = (8, 64, 64)
     grid = WindowGrid.overlapping((depth, 200, 200), window, overlap=0.25)
@@ -355,6 +386,7 @@ def test_memory_is_known_beforehand_and_does_not_grow_with_depth(
         grid,
         box,
         batch=batch,
+        at_once=at_once,
         read_chunk=16,
         write_chunk=16,
         dtype=np.float32,
@@ -373,6 +405,7 @@ def test_memory_is_known_beforehand_and_does_not_grow_with_depth(
         grid=grid,
         box=box,
         batch=batch,
+        at_once=at_once,
         chunk=16,
     ):
         pass

@@ -66,8 +66,8 @@ def footprint(
         if place.options.on_gpu and config.HasField("dynamic_batching") and most:
             # Each size of a run has a session of its own there.
             runs = sizes(config)
-        sessions += len(runs)
-        rows += sum(runs) * place.instances
+        sessions += len(runs) + place.has_single
+        rows += sum(runs) * place.instances + place.side_by_side
     return Footprint(weights * sessions, each_row * rows, each_row if most else 0)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from parfocal_runtime.errors import InvalidInput, NotFound, WrongState
@@ -16,6 +17,7 @@ from parfocal_runtime.models.providers import CPU, HALF, SessionOptions, threads
 from parfocal_runtime.models.row_runs import rows_in_cache
 from parfocal_runtime.models.self_test import disagreement, fed
 from parfocal_runtime.models.sessions import ModelSession, open_session
+from parfocal_runtime.models.side_by_side import SideBySide
 from parfocal_runtime.models.spread import SpreadSession
 from parfocal_runtime.models.warm_up import warm_up
 from parfocal_runtime.triton.v1 import model_config_pb2 as config_pb
@@ -85,8 +87,11 @@ def load_model(stored: StoredModel, options: SessionOptions | None = None) -> Lo
         Exhausted: If a GPU has no memory for it (`ERROR_REASON_MODEL_MEMORY`).
     """
     try:
-        session = _placed(stored, options or SessionOptions())
-        causes = [disagreement(place, stored.card) for place in session.places]
+        places = _places(stored, options or SessionOptions())
+        session = _placed(stored, places)
+        single = _single(stored, session, places[0])
+        opened = dict.fromkeys(filter(None, (*session.places, single)))
+        causes = [disagreement(each, stored.card) for each in opened]
         for cause in filter(None, causes):
             raise self_test_failed(stored.name, stored.version, cause)
         config = stored.config or default_config(stored.name, session.inputs, session.outputs)
@@ -95,12 +100,12 @@ def load_model(stored: StoredModel, options: SessionOptions | None = None) -> Lo
             config = _with_smaller_runs(config, fits)
         taken = memory_of(stored, options)
         if session.providers == (CPU,):
-            places = _places(stored, options or SessionOptions())
-            session.rows_at_once = rows_in_cache(
-                taken.row,
-                weight_bytes=taken.weights // len(places),
-                threads=threads_of(places[0].options),
-            )
+            fitting = partial(rows_in_cache, taken.row, weight_bytes=taken.weights // len(opened))
+            session.rows_at_once = fitting(threads=threads_of(places[0].options))
+            if single is not None:
+                session.side_by_side = SideBySide(
+                    single, places[0].side_by_side, rows=fitting(threads=1)
+                )
     except InvalidInput as error:
         raise not_ready(stored.name, stored.version, error.message) from error
     return LoadedModel(
@@ -134,22 +139,42 @@ def memory_of(stored: StoredModel, options: SessionOptions | None = None) -> Foo
     )
 
 
-def _placed(stored: StoredModel, options: SessionOptions) -> ModelSession:
+def _placed(stored: StoredModel, places: Sequence[Placement]) -> ModelSession:
     sessions = [
         (
             open_session(stored.model, options=place.options, runs=place.instances),
             place.instances,
         )
-        for place in _places(stored, options)
+        for place in places
     ]
     return sessions[0][0] if len(sessions) == 1 else SpreadSession(sessions)
+
+
+def _single(stored: StoredModel, session: ModelSession, place: Placement) -> ModelSession | None:
+    """Return what runs side by side are made with, if any are: each has one thread."""
+    if not place.side_by_side:
+        return None
+    if not place.has_single:
+        return session
+    return open_session(stored.model, options=replace(place.options, threads=1))
 
 
 def _places(stored: StoredModel, options: SessionOptions) -> tuple[Placement, ...]:
     variant = stored.card.variant
     if variant and variant.precision == "fp16":
         options = replace(options, settings={**HALF, **options.settings})
-    return placements(stored.config or config_pb.ModelConfig(), options)
+    places = placements(stored.config or config_pb.ModelConfig(), options)
+    return (_beside_each_other(places[0], stored.card.kind),) if len(places) == 1 else places
+
+
+def _beside_each_other(place: Placement, kind: str) -> Placement:
+    """Let runs of what has many rows for each request be made side by side on a processor."""
+    threads = threads_of(place.options)
+    if kind == "other" or threads == 1 or place.options.providers != (CPU,):
+        return place
+    # Who asks for a single window of a base model waits for it, and has all threads.
+    alone = threads if kind == "base" else 1
+    return replace(place, options=replace(place.options, threads=alone), side_by_side=threads)
 
 
 def self_test_failed(name: str, version: int | None, cause: str) -> WrongState:

@@ -44,10 +44,18 @@ class Placement:
     Attributes:
         options: How they run there.
         instances: How many runs there may be at once.
+        side_by_side: How many runs of one thread each there may be beside each other, for many
+            rows; 0 is none.
     """
 
     options: SessionOptions
     instances: int = 1
+    side_by_side: int = 0
+
+    @property
+    def has_single(self) -> bool:
+        """Whether its runs of one thread need a session of their own."""
+        return self.side_by_side > 0 and self.options.threads != 1
 
 
 def placements(config: pb.ModelConfig, options: SessionOptions) -> tuple[Placement, ...]:

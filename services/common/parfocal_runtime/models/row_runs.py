@@ -2,8 +2,9 @@
 
 A GPU wants large runs. A processor works through a layer for all rows before it begins the next;
 where their results do not fit into its cache they leave it and come back. Threads that share a run
-wait for each other at each layer, so that they want more rows unless each is large; and OpenVINO
-has a thread of its own for each run, which costs more than it would gain.
+wait for each other at each layer, so that they want more rows unless each is large, and do more
+where each takes rows of its own (`side_by_side`); and OpenVINO has a thread of its own for each
+run, which costs more than it would gain.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from parfocal_runtime.models.datatypes import Array
 from parfocal_runtime.models.sessions import ModelSession
+from parfocal_runtime.models.side_by_side import SideBySide
 
 CACHE_BYTES = 3 << 19
 """What the results of a run may take for each thread: the second-level cache of a core has one or
@@ -45,7 +47,8 @@ def run_rows(
 ) -> dict[str, Array]:
     """Run a graph on rows that do not depend on each other, a few at a time on a processor.
 
-    Inputs are not copied for it. A graph that gives another number of rows than it is given is
+    Where its session has threads for it, a few run side by side with others. Inputs are not copied
+    for it. A graph that gives another number of rows than it is given is
     run again on all of them at once, and so from then on.
 
     Args:
@@ -60,18 +63,43 @@ def run_rows(
         InvalidInput: As `ModelSession.run`.
         Exhausted: As `ModelSession.run`.
     """
-    most = session.rows_at_once
     counts = {len(array) if array.ndim else 0 for array in inputs.values()}
     rows = counts.pop() if len(counts) == 1 else 0
+    beside = _beside(session, rows)
+    most = session.rows_at_once if beside is None else _share(rows, beside)
     if most is None or rows <= most:
         return session.run(inputs, outputs)
-    parts = []
-    for start in range(0, rows, most):
-        part = {name: array[start : start + most] for name, array in inputs.items()}
-        found = session.run(part, outputs)
-        length = min(most, rows - start)
-        if any(array.shape[:1] != (length,) for array in found.values()):
-            session.rows_at_once = None
-            return session.run(inputs, outputs)
-        parts.append(found)
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    parts = [
+        {name: array[start : start + most] for name, array in inputs.items()}
+        for start in range(0, rows, most)
+    ]
+    found = (
+        [session.run(part, outputs) for part in parts]
+        if beside is None
+        else beside.run_all(parts, outputs)
+    )
+    lengths = [len(next(iter(part.values()))) for part in parts]
+    if any(
+        array.shape[:1] != (length,)
+        for length, part in zip(lengths, found, strict=True)
+        for array in part.values()
+    ):
+        session.rows_at_once = session.side_by_side = None
+        return session.run(inputs, outputs)
+    return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+
+
+def _beside(session: ModelSession, rows: int) -> SideBySide | None:
+    """Return what runs so many rows side by side, where that is better than one run of all."""
+    beside = session.side_by_side
+    if beside is None:
+        return None
+    # Fewer rows than threads are done sooner where all threads share a run, if they can.
+    least = 2 if beside.session is session else beside.at_once
+    return beside if rows >= least else None
+
+
+def _share(rows: int, beside: SideBySide) -> int:
+    """Return how many of so many rows a run takes, so that each thread has one at least."""
+    share = -(-rows // beside.at_once)
+    return share if beside.rows is None else min(share, beside.rows)

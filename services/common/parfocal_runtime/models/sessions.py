@@ -30,6 +30,7 @@ from parfocal_runtime.models.providers import (
     unavailable,
     with_settings,
 )
+from parfocal_runtime.models.side_by_side import SideBySide
 
 __all__ = [
     "CPU",
@@ -117,6 +118,7 @@ class ModelSession:
         on_gpu: Whether it runs on a GPU, where each new shape of the inputs costs time and memory.
         rounds: Whether it computes with fewer bits than the graph says.
         rows_at_once: How many independent rows are best run at a time; None is any number.
+        side_by_side: What runs independent rows side by side; None where each run has all threads.
 
     Args:
         session: The graph, opened.
@@ -127,6 +129,7 @@ class ModelSession:
     on_gpu: bool = False
     rounds: bool = False
     rows_at_once: int | None = None
+    side_by_side: SideBySide | None = None
 
     def __init__(
         self,

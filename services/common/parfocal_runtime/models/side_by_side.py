@@ -1,0 +1,63 @@
+"""Runs side by side on a processor, each with one thread.
+
+Threads that share a run wait for each other at every layer. Where there is more than one run to
+make they do more by themselves; a run that is alone is done sooner if all of them share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from parfocal_runtime.models.datatypes import Array
+
+if TYPE_CHECKING:
+    from parfocal_runtime.models.sessions import ModelSession
+
+
+class SideBySide:
+    """A graph with one thread a run, and the threads for so many runs at a time.
+
+    Whoever shares it waits for a free thread, so that a process never makes more runs at a time
+    than it has processors for.
+
+    Args:
+        session: The graph, opened with one thread.
+        at_once: Most runs at a time, at least 1.
+        rows: How many independent rows a run should have at most; None is any number.
+
+    Attributes:
+        session: As given.
+        at_once: As given.
+        rows: As given.
+    """
+
+    def __init__(self, session: ModelSession, at_once: int, *, rows: int | None = None) -> None:
+        self.session = session
+        self.at_once = at_once
+        self.rows = rows
+        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="side-by-side")
+
+    def run(
+        self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None
+    ) -> dict[str, Array]:
+        """Run the graph once as soon as a thread is free; as `ModelSession.run`."""
+        return self._threads.submit(self.session.run, inputs, outputs).result()
+
+    def run_all(
+        self, parts: Sequence[Mapping[str, Array]], outputs: Sequence[str] | None = None
+    ) -> list[dict[str, Array]]:
+        """Run the graph on each of `parts`, and return what it gives in their order.
+
+        Raises:
+            InvalidInput: As `ModelSession.run`; runs that have not begun are not made any more.
+            Exhausted: As `ModelSession.run`.
+        """
+        runs: list[Future[dict[str, Array]]] = []
+        try:
+            runs.extend(self._threads.submit(self.session.run, part, outputs) for part in parts)
+            return [run.result() for run in runs]
+        finally:
+            for run in runs:
+                run.cancel()
