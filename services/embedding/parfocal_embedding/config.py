@@ -16,5 +16,5 @@ class EmbeddingConfig(ServerConfig):
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     """Execution providers of ONNX Runtime, all demanded, best first."""
     session_threads: int = bounded(0, least=0, most=1024)
-    """Runs of an encoder at a time, each of one thread; 0 is the CPUs that the process has. On a GPU
-    and on OpenVINO it is the threads of one run."""
+    """Runs of an encoder at a time, each of one thread; 0 is the CPUs that the process has. On a
+    GPU and on OpenVINO it is the threads of one run."""

@@ -328,7 +328,7 @@ def test_so_many_windows_are_with_the_model_at_a_time() -> None:
 
     def predict(windows: Image) -> npt.NDArray[np.float32]:
         three.wait(30)
-        return windows / np.float32(255)
+        return np.asarray(windows / np.float32(255), np.float32)
 
     # Twelve windows, by threes.
     found = by_blocks(
