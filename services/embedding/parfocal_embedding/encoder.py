@@ -56,8 +56,8 @@ class Encoder:
         self.side = model.card.window
         self.dtype: np.dtype[Any] = model.session.inputs[0].dtype
         self.dimensions = int(model.card.outputs[0].test.shape[1])
-        self._session = model.session
-        beside = model.session.side_by_side
+        self._session = model.bulk
+        beside = model.bulk.side_by_side
         self._batch = BATCH_ROWS * (beside.at_once if beside else 1)
 
     @property

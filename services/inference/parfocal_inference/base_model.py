@@ -41,11 +41,11 @@ class BaseModel:
             )
         self.window = _zyx(loaded.card.window, z=1)
         self.halo = _zyx(loaded.card.halo, z=0)
-        beside = loaded.session.side_by_side
+        beside = loaded.bulk.side_by_side
         self.at_once = beside.at_once if beside else 1
         self.busy = Busy()
         self._loaded = loaded
-        self._run = beside.run if beside else loaded.session.run
+        self._run = beside.run if beside else loaded.bulk.run
         self._input = loaded.card.inputs[0].name
         self._output = loaded.card.outputs[0].name
         # Models from elsewhere take the same grey values as floats.

@@ -29,14 +29,9 @@ class PatchClassifier:
     """
 
     def __init__(self, loaded: LoadedModel) -> None:
-        source, result = (loaded.card.inputs[0].test.shape, loaded.card.outputs[0].test.shape)
         if (
             loaded.card.kind == "encoder"
-            or len(loaded.card.inputs) != 1
-            or len(source) != 4
-            or source[1] != 1
-            or len(result) != 2
-            or result[0] != source[0]
+            or not loaded.card.takes_patches
             or loaded.session.inputs[0].dtype.kind not in "uf"
         ):
             raise InvalidInput(
@@ -46,8 +41,9 @@ class PatchClassifier:
                 field="model",
                 value=loaded.name,
             )
-        self.patch = (source[2], source[3])
-        self.classes = result[1]
+        height, width = loaded.card.inputs[0].test.shape[2:]
+        self.patch = (height, width)
+        self.classes = loaded.card.outputs[0].test.shape[1]
         self._loaded = loaded
         self._input = loaded.card.inputs[0].name
         self._output = loaded.card.outputs[0].name
@@ -61,7 +57,7 @@ class PatchClassifier:
                 (`ERROR_REASON_MODEL_NOT_READY`).
         """
         pixels = patches.astype(self._dtype, copy=False)
-        found = run_rows(self._loaded.session, {self._input: pixels}, [self._output])[self._output]
+        found = run_rows(self._loaded.bulk, {self._input: pixels}, [self._output])[self._output]
         if found.shape != (len(patches), self.classes):
             raise self._unfit(f"it returned shape {found.shape} for {len(patches)} patches")
         probability = np.asarray(found, np.float32)

@@ -10,7 +10,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from onnx_graphs import base_model, base_model_card, encoder, graph, sum_and_product
-from parfocal_runtime.errors import InvalidInput
+from parfocal_runtime.errors import InvalidInput, WrongState
+from parfocal_runtime.models import loading
 from parfocal_runtime.models.cards import CardFields, encoder_card
 from parfocal_runtime.models.datatypes import Array
 from parfocal_runtime.models.loaded import LoadedModels
@@ -30,8 +31,8 @@ def pair(rows: int) -> dict[str, Array]:
     return {"a": numbers, "b": numbers + 1}
 
 
-def watched(graph: bytes | None = None) -> WatchedSession:
-    return WatchedSession(open_session(graph or sum_and_product()))
+def watched(graph: bytes | None = None, *, rows_at_once: int | None = None) -> WatchedSession:
+    return WatchedSession(open_session(graph or sum_and_product()), rows_at_once=rows_at_once)
 
 
 @pytest.mark.parametrize(
@@ -41,38 +42,22 @@ def watched(graph: bytes | None = None) -> WatchedSession:
         (7, 2, None, [3, 4]),
         (8, 2, 3, [2, 3, 3]),
         (3, 3, 5, [1, 1, 1]),
+        (2, 3, None, [1, 1]),
+        (1, 3, None, [1]),
+        (0, 3, None, [0]),
     ],
 )
 def test_rows_are_shared_out_and_come_back_in_order(
     rows: int, at_once: int, most: int | None, shares: list[int]
 ) -> None:
-    session, single, whole = watched(), watched(), pair(rows)
-    session.side_by_side = SideBySide(single, at_once, rows=most)
+    session, whole = watched(rows_at_once=most), pair(rows)
+    session.side_by_side = SideBySide(session, at_once)
 
     found = run_rows(session, whole, ["product", "sum"])
 
-    assert (session.rows, sorted(single.rows)) == ([], shares)
+    assert sorted(session.rows) == shares
     assert list(found) == ["product", "sum"]
     np.testing.assert_array_equal(found["product"], whole["a"] * whole["b"])
-
-
-def test_fewer_rows_than_threads_are_one_run_of_all_threads() -> None:
-    session, single = watched(), watched()
-    session.side_by_side = SideBySide(single, 3)
-
-    run_rows(session, pair(2))
-
-    assert (session.rows, single.rows) == ([2], [])
-
-
-def test_where_no_run_has_all_threads_two_rows_are_shared_out_too() -> None:
-    session = watched()
-    session.side_by_side = SideBySide(session, 3)
-
-    run_rows(session, pair(2))
-    run_rows(session, pair(1))
-
-    assert session.rows == [1, 1, 1]
 
 
 def test_a_graph_that_loses_rows_is_not_shared_out_again() -> None:
@@ -81,14 +66,14 @@ def test_a_graph_that_loses_rows_is_not_shared_out_again() -> None:
         inputs=[("x", TensorProto.FLOAT, ("n", 1)), ("keep", TensorProto.BOOL, ("n",))],
         outputs=[("y", TensorProto.FLOAT, ("m", 1))],
     )
-    session, single = watched(kept), watched(kept)
-    session.side_by_side = SideBySide(single, 2)
+    session = watched(kept)
+    session.side_by_side = SideBySide(session, 2)
     feed = {"x": np.arange(4, dtype=np.float32)[:, None], "keep": np.array([True, False] * 2)}
 
     for _ in range(2):
         assert run_rows(session, feed)["y"].ravel().tolist() == [0, 2]
 
-    assert (session.rows, single.rows) == ([4, 4], [2, 2])
+    assert session.rows == [2, 2, 4, 4]
 
 
 class Meeting(ModelSession):
@@ -159,44 +144,82 @@ def encoder_of_pixels() -> CardFields:
     return encoder_card("Pixels.", "image", test_input=patch, test_output=vector)
 
 
+def classifier() -> bytes:
+    """A classifier of patches 2 x 2 into four classes."""
+    return graph(
+        [
+            helper.make_node("Flatten", ["patch"], ["flat"]),
+            helper.make_node("Softmax", ["flat"], ["probability"]),
+        ],
+        inputs=[("patch", TensorProto.FLOAT, ("n", 1, 2, 2))],
+        outputs=[("probability", TensorProto.FLOAT, ("n", 4))],
+    )
+
+
 @pytest.fixture
-def models_with(tmp_path: Path) -> LocalStore:
+def repository(tmp_path: Path) -> ModelRepository:
     store = LocalStore(tmp_path / "store")
-    repository = ModelRepository(store)
-    repository.publish("base", base_model(), card=base_model_card(), lineage={})
-    repository.publish("encoder", encoder(16), card=encoder_of_pixels(), lineage={})
-    (tmp_path / "other.onnx").write_bytes(sum_and_product())
-    publish_file(store, "other", tmp_path / "other.onnx")
-    return store
+    models = ModelRepository(store)
+    models.publish("base", base_model(), card=base_model_card(), lineage={})
+    models.publish("encoder", encoder(16), card=encoder_of_pixels(), lineage={})
+    for name, model in (("classifier", classifier()), ("other", sum_and_product())):
+        (tmp_path / "model.onnx").write_bytes(model)
+        publish_file(store, name, tmp_path / "model.onnx")
+    return models
 
 
-def test_base_models_and_encoders_run_side_by_side_on_several_threads(
-    models_with: LocalStore,
+@pytest.mark.parametrize("name", ["base", "classifier"])
+def test_many_windows_and_patches_run_side_by_side_and_a_single_one_on_all_threads(
+    repository: ModelRepository, name: str
 ) -> None:
-    models = LoadedModels(ModelRepository(models_with), options=SessionOptions(threads=3))
+    loaded = LoadedModels(repository, options=SessionOptions(threads=3)).get(name)
 
-    base, encoder = models.get("base").session, models.get("encoder").session
-
-    assert base.side_by_side is not None
-    assert base.side_by_side.at_once == 3
-    assert base.side_by_side.session is not base
-    assert encoder.side_by_side is not None
-    assert encoder.side_by_side.at_once == 3
-    assert encoder.side_by_side.session is encoder
-    assert models.get("other").session.side_by_side is None
+    assert loaded.bulk is not loaded.session
+    assert loaded.session.side_by_side is None
+    assert loaded.bulk.side_by_side is not None
+    assert loaded.bulk.side_by_side.at_once == 3
 
 
-def test_one_thread_runs_nothing_side_by_side(models_with: LocalStore) -> None:
-    models = LoadedModels(ModelRepository(models_with), options=SessionOptions(threads=1))
+def test_encoders_always_run_side_by_side(repository: ModelRepository) -> None:
+    loaded = LoadedModels(repository, options=SessionOptions(threads=3)).get("encoder")
 
-    assert models.get("base").session.side_by_side is None
-    assert models.get("encoder").session.side_by_side is None
+    assert loaded.bulk is loaded.session
+    assert loaded.session.side_by_side is not None
+    assert loaded.session.side_by_side.at_once == 3
 
 
-def test_a_session_of_one_thread_counts_in_the_memory_of_a_model(models_with: LocalStore) -> None:
+@pytest.mark.parametrize(("name", "threads"), [("other", 3), ("base", 1), ("encoder", 1)])
+def test_others_and_what_has_one_thread_do_not(
+    repository: ModelRepository, name: str, threads: int
+) -> None:
+    loaded = LoadedModels(repository, options=SessionOptions(threads=threads)).get(name)
+
+    assert loaded.bulk is loaded.session
+    assert loaded.session.side_by_side is None
+
+
+def test_the_session_of_one_thread_must_reproduce_the_tests_too(
+    repository: ModelRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    # No graph is known whose answers depend on the number of threads.
+    def noted(session: ModelSession, card: CardFields) -> str | None:
+        seen.append(session)
+        return None if len(seen) == 1 else "the second one is off"
+
+    monkeypatch.setattr(loading, "disagreement", noted)
+
+    with pytest.raises(WrongState, match="the second one is off"):
+        LoadedModels(repository, options=SessionOptions(threads=3)).get("base")
+
+
+def test_a_session_of_one_thread_counts_in_the_memory_of_a_model(
+    repository: ModelRepository,
+) -> None:
     def taken(name: str, threads: int) -> tuple[int, int]:
         options = SessionOptions(threads=threads)
-        footprint = LoadedModels(ModelRepository(models_with), options=options).get(name).footprint
+        footprint = LoadedModels(repository, options=options).get(name).footprint
         return footprint.weights, footprint.activations // footprint.row
 
     weights, rows = taken("base", 1)

@@ -129,6 +129,18 @@ class CardFields:
     variant: VariantCard | None = None
 
     @property
+    def takes_patches(self) -> bool:
+        """Whether the model says something of patches: (N, 1, H, W) in, (N, K) out."""
+        source, result = self.inputs[0].test.shape, self.outputs[0].test.shape
+        return (
+            len(self.inputs) == 1
+            and len(source) == 4
+            and source[1] == 1
+            and len(result) == 2
+            and result[0] == source[0]
+        )
+
+    @property
     def window(self) -> tuple[int, ...]:
         """Sides along the space axes of the first input: (z, y, x) voxels of a base model."""
         return self.tile or tuple(axis.size for axis in self.inputs[0].axes if axis.type == "space")

@@ -59,6 +59,7 @@ class LoadedModel:
         version: Its version.
         card: Its card with the test tensors.
         session: What runs it.
+        single: What runs it with one thread a run, for many rows; None where `session` does that.
         lineage: Where it comes from; empty if nothing is known.
         config: How it is to be served.
         footprint: Memory that it takes.
@@ -71,6 +72,12 @@ class LoadedModel:
     lineage: Mapping[str, Any]
     config: config_pb.ModelConfig
     footprint: Footprint = field(default_factory=Footprint)
+    single: ModelSession | None = None
+
+    @property
+    def bulk(self) -> ModelSession:
+        """What runs it on many rows, such as the windows of a block."""
+        return self.single or self.session
 
 
 def load_model(stored: StoredModel, options: SessionOptions | None = None) -> LoadedModel:
@@ -103,13 +110,12 @@ def load_model(stored: StoredModel, options: SessionOptions | None = None) -> Lo
             fitting = partial(rows_in_cache, taken.row, weight_bytes=taken.weights // len(opened))
             session.rows_at_once = fitting(threads=threads_of(places[0].options))
             if single is not None:
-                session.side_by_side = SideBySide(
-                    single, places[0].side_by_side, rows=fitting(threads=1)
-                )
+                single.rows_at_once = fitting(threads=1)
+                single.side_by_side = SideBySide(single, places[0].side_by_side)
     except InvalidInput as error:
         raise not_ready(stored.name, stored.version, error.message) from error
     return LoadedModel(
-        stored.name, stored.version, stored.card, session, stored.lineage, config, taken
+        stored.name, stored.version, stored.card, session, stored.lineage, config, taken, single
     )
 
 
@@ -164,16 +170,18 @@ def _places(stored: StoredModel, options: SessionOptions) -> tuple[Placement, ..
     if variant and variant.precision == "fp16":
         options = replace(options, settings={**HALF, **options.settings})
     places = placements(stored.config or config_pb.ModelConfig(), options)
-    return (_beside_each_other(places[0], stored.card.kind),) if len(places) == 1 else places
+    return (_beside_each_other(places[0], stored.card),) if len(places) == 1 else places
 
 
-def _beside_each_other(place: Placement, kind: str) -> Placement:
-    """Let runs of what has many rows for each request be made side by side on a processor."""
+def _beside_each_other(place: Placement, card: CardFields) -> Placement:
+    """Let runs of what looks at images piece by piece be made side by side on a processor."""
     threads = threads_of(place.options)
-    if kind == "other" or threads == 1 or place.options.providers != (CPU,):
+    has_many = card.kind != "other" or card.takes_patches
+    if not has_many or threads == 1 or place.options.providers != (CPU,):
         return place
-    # Who asks for a single window of a base model waits for it, and has all threads.
-    alone = threads if kind == "base" else 1
+    # Who asks for a single window or patch waits for it, and has all threads. Encoders are asked
+    # for many.
+    alone = 1 if card.kind == "encoder" else threads
     return replace(place, options=replace(place.options, threads=alone), side_by_side=threads)
 
 

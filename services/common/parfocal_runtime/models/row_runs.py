@@ -15,7 +15,6 @@ import numpy as np
 
 from parfocal_runtime.models.datatypes import Array
 from parfocal_runtime.models.sessions import ModelSession
-from parfocal_runtime.models.side_by_side import SideBySide
 
 CACHE_BYTES = 3 << 19
 """What the results of a run may take for each thread: the second-level cache of a core has one or
@@ -65,8 +64,11 @@ def run_rows(
     """
     counts = {len(array) if array.ndim else 0 for array in inputs.values()}
     rows = counts.pop() if len(counts) == 1 else 0
-    beside = _beside(session, rows)
-    most = session.rows_at_once if beside is None else _share(rows, beside)
+    beside, most = session.side_by_side, session.rows_at_once
+    if beside is not None:
+        # Each thread has some.
+        share = max(1, -(-rows // beside.at_once))
+        most = share if most is None else min(share, most)
     if most is None or rows <= most:
         return session.run(inputs, outputs)
     parts = [
@@ -87,19 +89,3 @@ def run_rows(
         session.rows_at_once = session.side_by_side = None
         return session.run(inputs, outputs)
     return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
-
-
-def _beside(session: ModelSession, rows: int) -> SideBySide | None:
-    """Return what runs so many rows side by side, where that is better than one run of all."""
-    beside = session.side_by_side
-    if beside is None:
-        return None
-    # Fewer rows than threads are done sooner where all threads share a run, if they can.
-    least = 2 if beside.session is session else beside.at_once
-    return beside if rows >= least else None
-
-
-def _share(rows: int, beside: SideBySide) -> int:
-    """Return how many of so many rows a run takes, so that each thread has one at least."""
-    share = -(-rows // beside.at_once)
-    return share if beside.rows is None else min(share, beside.rows)

@@ -118,7 +118,8 @@ class ModelSession:
         on_gpu: Whether it runs on a GPU, where each new shape of the inputs costs time and memory.
         rounds: Whether it computes with fewer bits than the graph says.
         rows_at_once: How many independent rows are best run at a time; None is any number.
-        side_by_side: What runs independent rows side by side; None where each run has all threads.
+        side_by_side: What makes its runs side by side, each with one thread; None where each has
+            all threads.
 
     Args:
         session: The graph, opened.

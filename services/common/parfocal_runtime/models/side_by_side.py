@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class SideBySide:
-    """A graph with one thread a run, and the threads for so many runs at a time.
+    """The threads for so many runs of a graph at a time.
 
     Whoever shares it waits for a free thread, so that a process never makes more runs at a time
     than it has processors for.
@@ -25,25 +25,21 @@ class SideBySide:
     Args:
         session: The graph, opened with one thread.
         at_once: Most runs at a time, at least 1.
-        rows: How many independent rows a run should have at most; None is any number.
 
     Attributes:
-        session: As given.
         at_once: As given.
-        rows: As given.
     """
 
-    def __init__(self, session: ModelSession, at_once: int, *, rows: int | None = None) -> None:
-        self.session = session
+    def __init__(self, session: ModelSession, at_once: int) -> None:
         self.at_once = at_once
-        self.rows = rows
+        self._session = session
         self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="side-by-side")
 
     def run(
         self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None
     ) -> dict[str, Array]:
         """Run the graph once as soon as a thread is free; as `ModelSession.run`."""
-        return self._threads.submit(self.session.run, inputs, outputs).result()
+        return self._threads.submit(self._session.run, inputs, outputs).result()
 
     def run_all(
         self, parts: Sequence[Mapping[str, Array]], outputs: Sequence[str] | None = None
@@ -56,7 +52,7 @@ class SideBySide:
         """
         runs: list[Future[dict[str, Array]]] = []
         try:
-            runs.extend(self._threads.submit(self.session.run, part, outputs) for part in parts)
+            runs.extend(self._threads.submit(self._session.run, part, outputs) for part in parts)
             return [run.result() for run in runs]
         finally:
             for run in runs:
