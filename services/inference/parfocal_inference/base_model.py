@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 
@@ -45,7 +47,7 @@ class BaseModel:
         self.at_once = beside.at_once if beside else 1
         self.busy = Busy()
         self._loaded = loaded
-        self._run = beside.run if beside else loaded.bulk.run
+        self._run = partial(beside.run, loaded.bulk) if beside else loaded.bulk.run
         self._input = loaded.card.inputs[0].name
         self._output = loaded.card.outputs[0].name
         # Models from elsewhere take the same grey values as floats.

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -51,7 +53,7 @@ def test_rows_are_shared_out_and_come_back_in_order(
     rows: int, at_once: int, most: int | None, shares: list[int]
 ) -> None:
     session, whole = watched(rows_at_once=most), pair(rows)
-    session.side_by_side = SideBySide(session, at_once)
+    session.side_by_side = SideBySide(at_once)
 
     found = run_rows(session, whole, ["product", "sum"])
 
@@ -67,7 +69,7 @@ def test_a_graph_that_loses_rows_is_not_shared_out_again() -> None:
         outputs=[("y", TensorProto.FLOAT, ("m", 1))],
     )
     session = watched(kept)
-    session.side_by_side = SideBySide(session, 2)
+    session.side_by_side = SideBySide(2)
     feed = {"x": np.arange(4, dtype=np.float32)[:, None], "keep": np.array([True, False] * 2)}
 
     for _ in range(2):
@@ -99,10 +101,10 @@ class Meeting(ModelSession):
 
 def test_as_many_runs_as_threads_are_made_at_a_time_whoever_asks() -> None:
     session = Meeting(3)
-    beside = SideBySide(session, 3)
+    beside = SideBySide(3)
 
     with ThreadPoolExecutor(6) as callers:
-        answers = [callers.submit(beside.run, {"x": np.array([at])}) for at in range(6)]
+        answers = [callers.submit(beside.run, session, {"x": np.array([at])}) for at in range(6)]
         found = [int(answer.result(SECONDS)["y"][0]) for answer in answers]
 
     assert found == list(range(6))
@@ -128,12 +130,12 @@ class FailingFirst(ModelSession):
 
 def test_after_a_run_that_failed_those_that_wait_are_not_made() -> None:
     session = FailingFirst()
-    beside = SideBySide(session, 1)
+    beside = SideBySide(1)
 
     with pytest.raises(InvalidInput, match="no such rows"):
-        beside.run_all([pair(1)] * 5)
+        beside.run_all(session, [pair(1)] * 5)
     session.let_go.set()
-    beside.run(pair(1))
+    beside.run(session, pair(1))
 
     assert session.runs <= 3
 
@@ -212,6 +214,33 @@ def test_the_session_of_one_thread_must_reproduce_the_tests_too(
 
     with pytest.raises(WrongState, match="the second one is off"):
         LoadedModels(repository, options=SessionOptions(threads=3)).get("base")
+
+
+@pytest.mark.parametrize("name", ["base", "encoder"])
+def test_a_model_that_is_unloaded_takes_its_sessions_and_threads_along(
+    repository: ModelRepository, name: str
+) -> None:
+    before = set(threading.enumerate())
+    models = LoadedModels(repository, options=SessionOptions(threads=3))
+    loaded = models.get(name)
+    test = loaded.card.inputs[0].test
+    run_rows(loaded.bulk, {loaded.bulk.inputs[0].name: np.concatenate([test] * 4)})
+    sessions = {weakref.ref(each) for each in (loaded.session, loaded.bulk)}
+    threads = set(threading.enumerate()) - before
+
+    # A service looks for cycles hardly ever.
+    gc.disable()
+    try:
+        models.unload(name)
+        del loaded
+        for thread in threads:
+            thread.join(SECONDS)
+    finally:
+        gc.enable()
+
+    assert threads
+    assert not any(thread.is_alive() for thread in threads)
+    assert not any(each() for each in sessions)
 
 
 def test_a_session_of_one_thread_counts_in_the_memory_of_a_model(

@@ -111,7 +111,7 @@ def load_model(stored: StoredModel, options: SessionOptions | None = None) -> Lo
             session.rows_at_once = fitting(threads=threads_of(places[0].options))
             if single is not None:
                 single.rows_at_once = fitting(threads=1)
-                single.side_by_side = SideBySide(single, places[0].side_by_side)
+                single.side_by_side = SideBySide(places[0].side_by_side)
     except InvalidInput as error:
         raise not_ready(stored.name, stored.version, error.message) from error
     return LoadedModel(

@@ -78,7 +78,7 @@ def run_rows(
     found = (
         [session.run(part, outputs) for part in parts]
         if beside is None
-        else beside.run_all(parts, outputs)
+        else beside.run_all(session, parts, outputs)
     )
     lengths = [len(next(iter(part.values()))) for part in parts]
     if any(

@@ -17,34 +17,38 @@ if TYPE_CHECKING:
 
 
 class SideBySide:
-    """The threads for so many runs of a graph at a time.
+    """Threads for so many runs of a model at a time; they end when nobody holds this any more.
 
-    Whoever shares it waits for a free thread, so that a process never makes more runs at a time
-    than it has processors for.
+    Whoever shares it waits for a free thread, so that no more runs are made at a time than there
+    are processors for them.
 
     Args:
-        session: The graph, opened with one thread.
         at_once: Most runs at a time, at least 1.
 
     Attributes:
         at_once: As given.
     """
 
-    def __init__(self, session: ModelSession, at_once: int) -> None:
+    def __init__(self, at_once: int) -> None:
         self.at_once = at_once
-        self._session = session
         self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="side-by-side")
 
     def run(
-        self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None
+        self,
+        session: ModelSession,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str] | None = None,
     ) -> dict[str, Array]:
-        """Run the graph once as soon as a thread is free; as `ModelSession.run`."""
-        return self._threads.submit(self._session.run, inputs, outputs).result()
+        """Run a session once, as soon as a thread is free; as `ModelSession.run`."""
+        return self._threads.submit(session.run, inputs, outputs).result()
 
     def run_all(
-        self, parts: Sequence[Mapping[str, Array]], outputs: Sequence[str] | None = None
+        self,
+        session: ModelSession,
+        parts: Sequence[Mapping[str, Array]],
+        outputs: Sequence[str] | None = None,
     ) -> list[dict[str, Array]]:
-        """Run the graph on each of `parts`, and return what it gives in their order.
+        """Run a session on each of `parts`, and return what it gives in their order.
 
         Raises:
             InvalidInput: As `ModelSession.run`; runs that have not begun are not made any more.
@@ -52,7 +56,7 @@ class SideBySide:
         """
         runs: list[Future[dict[str, Array]]] = []
         try:
-            runs.extend(self._threads.submit(self._session.run, part, outputs) for part in parts)
+            runs.extend(self._threads.submit(session.run, part, outputs) for part in parts)
             return [run.result() for run in runs]
         finally:
             for run in runs:
