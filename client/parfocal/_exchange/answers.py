@@ -40,7 +40,9 @@ class Meaning:
 
     def written(self, word: str) -> Answer:
         """Return what an answer means that the file gives as `word`; raises as `of` does."""
-        return self._given(word, usually=word)
+        # Spreadsheets write True and TRUE.
+        lower = word.lower()
+        return self._given(word, usually=lower if lower in _VERDICTS and not self.classes else word)
 
     def _given(self, word: str, *, usually: str) -> Answer:
         return self.plain(self.given.get(word, self.given.get(EVERY, usually)), word=word)

@@ -12,6 +12,13 @@ from parfocal._exchange.answers import Meaning
 from parfocal._exchange.matching import Answer
 
 _DANGEROUS = tuple("=+-@\t\r\n'")
+_LARGEST = {"candidate": 2**63 - 1, "rank": 2**31 - 1, "model_version": 2**63 - 1}
+# What a label is for, where it does not decide its query by itself, and why it is left out.
+_NO_VOTES = {
+    "gold": "an answer to a gold query",
+    "repeat": "an answer that repeats one",
+    "adjudication": "a curator's last word, which consensus.csv has",
+}
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ def csv_lines(path: Path, *, meaning: Meaning, round: str = "", candidate_set: s
     Columns: `candidate`, and the answer as `answer`, or as `verdict` and `class_name`. `round` and
     `candidate_set` too unless they are given here. Others are used where they are there:
     `annotator`, `rank`, `role`, `strategy`, `model` (with `model_version`, or `name/version`),
-    `seconds`, `retracted`, `decided`. The rest is passed over.
+    `seconds`, `purpose`, `retracted`, `decided`. The rest is passed over.
 
     Args:
         path: The file, in UTF-8.
@@ -78,10 +85,11 @@ def csv_lines(path: Path, *, meaning: Meaning, round: str = "", candidate_set: s
         candidate_set: The candidate set of labels without one.
 
     Raises:
-        InvalidRequestError: If a column is missing, or a line says nothing that can be understood;
-            the message names the line.
+        InvalidRequestError: If a column is missing, a line says nothing that can be understood, or
+            two are of one query and annotator; the message names the line.
     """
     labels: list[Line] = []
+    seen: dict[tuple[str, str, int, str], int] = {}
     left_out: dict[str, int] = {}
     given = {"round": round, "candidate_set": candidate_set}
     for number, row in _rows(path):
@@ -91,9 +99,14 @@ def csv_lines(path: Path, *, meaning: Meaning, round: str = "", candidate_set: s
             left_out[reason] = left_out.get(reason, 0) + 1
             continue
         try:
-            labels.append(_line(number, values, meaning))
+            line = _line(number, values, meaning)
         except (KeyError, ValueError) as error:
             raise _wrong(path, f"line {number}: {error}") from error
+        key = (line.round, line.candidate_set, line.candidate, line.annotator)
+        if key in seen:
+            raise _wrong(path, f"line {number} answers what line {seen[key]} answers")
+        seen[key] = number
+        labels.append(line)
     return Lines(tuple(labels), left_out)
 
 
@@ -116,7 +129,9 @@ def _reason_to_leave_out(values: Mapping[str, str]) -> str:
         return "retracted"
     if values.get("decided", "").lower() == "false":
         return "not decided"
-    return "" if _word(values) else "without an answer"
+    if not _word(values):
+        return "without an answer"
+    return _NO_VOTES.get(values.get("purpose", ""), "")
 
 
 def _word(values: Mapping[str, str]) -> str:
@@ -127,11 +142,10 @@ def _line(number: int, values: Mapping[str, str], meaning: Meaning) -> Line:
     for name in ("round", "candidate_set"):
         if not values[name]:
             raise ValueError(f"it has no {name}, and none is given")
-    model = values.get("model", "")
-    if model and values.get("model_version"):
-        model = f"{model}/{values['model_version']}"
-    if not model.rpartition("/")[2].isdecimal():
-        model = ""
+    model, _, version = values.get("model", "").rpartition("/")
+    if not model and values.get("model_version"):
+        model, version = version, values["model_version"]
+    has_model = bool(model) and version.isdecimal()
     word = _word(values)
     # A verdict in a column of its own is never the name of a class.
     answer = None if word == values.get("verdict") == "unsure" else meaning.written(word)
@@ -139,15 +153,22 @@ def _line(number: int, values: Mapping[str, str], meaning: Meaning) -> Line:
         number=number,
         round=values["round"],
         candidate_set=values["candidate_set"],
-        candidate=int(values["candidate"]),
+        candidate=_whole("candidate", values["candidate"]),
         answer=answer,
         annotator=values.get("annotator", ""),
-        rank=int(values.get("rank") or 0),
+        rank=_whole("rank", values.get("rank") or "0"),
         role=values.get("role", ""),
         strategy=values.get("strategy", ""),
-        model=model,
+        model=f"{model}/{_whole('model_version', version)}" if has_model else "",
         seconds=float(values.get("seconds") or 0),
     )
+
+
+def _whole(name: str, text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= _LARGEST[name]:
+        raise ValueError(f"{name} must be a number from 0 to {_LARGEST[name]}, got {text}")
+    return value
 
 
 def _wrong(path: Path, what: str) -> InvalidRequestError:

@@ -18,7 +18,13 @@ from parfocal.cli._options import (
     connect,
 )
 from parfocal.cli._output import Stages, as_dict, print_json, progress_bars, working
-from parfocal.cli._records import consensus_record, label_record, write_records
+from parfocal.cli._records import (
+    CONSENSUS_COLUMNS,
+    LABEL_COLUMNS,
+    consensus_record,
+    label_record,
+    write_records,
+)
 from parfocal.cli._stores import StoreOption, store_uri
 
 
@@ -118,9 +124,15 @@ def _export_format(
 def _export_everything(client: Client, project: str, out: Path, *, as_json: bool) -> None:
     found = client.projects.get(project)
     counts = {
-        "labels": write_records(out / "labels.csv", map(label_record, client.labels.list(project))),
+        "labels": write_records(
+            out / "labels.csv",
+            map(label_record, client.labels.list(project)),
+            columns=LABEL_COLUMNS,
+        ),
         "consensus": write_records(
-            out / "consensus.csv", map(consensus_record, client.labels.consensus(project))
+            out / "consensus.csv",
+            map(consensus_record, client.labels.consensus(project)),
+            columns=CONSENSUS_COLUMNS,
         ),
         "rounds": write_records(out / "rounds.jsonl", map(as_dict, client.rounds.list(project))),
     }

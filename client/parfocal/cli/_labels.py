@@ -20,7 +20,7 @@ from parfocal.cli._options import (
     connect,
 )
 from parfocal.cli._output import print_json, print_messages
-from parfocal.cli._records import consensus_record, label_record, write_records
+from parfocal.cli._records import LABEL_COLUMNS, consensus_record, label_record, write_records
 
 app = typer.Typer(help="What people answered, and what it adds up to.")
 for command in (agreement, revise, adjudicate, disputed, propagate):
@@ -88,7 +88,8 @@ def export(
 ) -> None:
     """Write all labels to a file."""
     with connect(server, data_dir) as client:
-        rows = write_records(out, map(label_record, client.labels.list(project, round=round_id)))
+        found = client.labels.list(project, round=round_id)
+        rows = write_records(out, map(label_record, found), columns=LABEL_COLUMNS)
     if as_json:
         print_json({"file": str(out), "rows": rows})
     else:

@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 
 def as_dict(message: Message) -> dict[str, Any]:
@@ -32,7 +33,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     """Print a table as wide as the terminal."""
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        # Square brackets in a name are no markup.
+        table.add_row(*(Text(str(cell)) for cell in row))
     Console(file=sys.stdout, highlight=False).print(table)
 
 

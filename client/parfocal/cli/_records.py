@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +70,27 @@ def consensus_record(consensus: Consensus) -> dict[str, Any]:
     }
 
 
-def write_records(file: Path, records: Iterable[Record]) -> int:
+LABEL_COLUMNS = tuple(label_record(Label()))
+"""Columns of labels, also where there are none."""
+CONSENSUS_COLUMNS = tuple(consensus_record(Consensus()))
+"""Columns of consensuses, also where there are none."""
+
+
+def write_records(file: Path, records: Iterable[Record], *, columns: Sequence[str] = ()) -> int:
     """Write records to a .csv or .jsonl file as they come, and return their number.
+
+    Args:
+        file: Where to.
+        records: What to write.
+        columns: Head of a table without records; otherwise it is that of the first one.
 
     Raises:
         typer.BadParameter: If the file has another suffix, or cannot be written.
     """
-    writers = {".csv": _write_csv, ".jsonl": _write_jsonl}
+    writers: dict[str, Callable[[Path, Iterable[Record]], int]] = {
+        ".csv": partial(_write_csv, columns=columns),
+        ".jsonl": _write_jsonl,
+    }
     if file.suffix not in writers:
         raise typer.BadParameter(f"expected a .csv or .jsonl file, got {file.name!r}")
     try:
@@ -93,7 +108,7 @@ def _counted(records: Iterable[Record], advance: Any) -> Iterable[Record]:
         advance()
 
 
-def _write_csv(file: Path, records: Iterable[Record]) -> int:
+def _write_csv(file: Path, records: Iterable[Record], *, columns: Sequence[str]) -> int:
     rows = 0
     with file.open("w", newline="", encoding="utf-8") as stream:
         for record in records:
@@ -102,6 +117,8 @@ def _write_csv(file: Path, records: Iterable[Record]) -> int:
                 writer.writeheader()
             writer.writerow({name: _cell(value) for name, value in record.items()})
             rows += 1
+        if columns and not rows:
+            csv.writer(stream).writerow(columns)
     return rows
 
 

@@ -91,7 +91,22 @@ def run_jointly(
 
 
 def put_together(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
-    """Return the outputs of a request that ran in parts, in the order of its rows."""
+    """Return the outputs of a request that ran in parts, in the order of its rows.
+
+    Raises:
+        InvalidInput: If the rows of one part are of another shape than those of another
+            (`ERROR_REASON_INVALID_FIELD`).
+    """
+    for name, first in parts[0].items():
+        shapes = sorted({part[name].shape[1:] for part in parts})
+        if len(shapes) > 1:
+            raise InvalidInput(
+                "ERROR_REASON_INVALID_FIELD",
+                f"the model gives {name} another shape in each run, {list(shapes[0])} and "
+                f"{list(shapes[-1])}, so what it gives for so many rows cannot be put together; "
+                f"{len(first)} rows at a time are one run",
+                field="inputs",
+            )
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -179,7 +179,12 @@ class Lane:
         # A name in the loop would keep the arrays of the last run in memory.
         pieces = self._next(answers)
         if pieces:
-            answers += self._run(pieces)
+            try:
+                answers += self._run(pieces)
+            except Exception as error:
+                # Whatever it is: a thread that ended here would leave everybody behind it waiting.
+                _log.exception("a run could not be answered", model=self._name)
+                answers += [(piece.ticket.request, error) for piece in pieces]
         return bool(pieces)
 
     def _next(self, answers: list[_Answer]) -> tuple[Piece[_Request], ...]:
@@ -315,7 +320,7 @@ def _answer(request: _Request) -> Outcome | Exception:
     parts = [request.parts[start] for start in sorted(request.parts)]
     try:
         outputs = parts[0] if len(parts) == 1 else put_together(parts)
-    except MemoryError as error:
+    except (MemoryError, InvalidInput) as error:
         return error
     return Outcome(
         outputs=outputs,

@@ -15,6 +15,8 @@ from parfocal_runtime.models.datatypes import BYTES, Array
 from parfocal_runtime.models.sessions import TensorSpec
 
 _LONGEST_SIDE = 2**31 - 1
+# Rows without data cost nothing to send, and as much as others to put into a queue.
+_LONGEST_WITHOUT_DATA = 2**16
 _SHARED_MEMORY = "shared_memory_region"
 _CLASSIFICATION = "classification"
 # The list of `InferTensorContents` that carries each type; 16-bit floats have none.
@@ -155,6 +157,15 @@ def _shape(
         raise InvalidInput(
             "ERROR_REASON_SHAPE_MISMATCH",
             f"input {spec.name} must have shape {list(spec.shape)}, got {list(shape)}",
+            field=f"{field}.shape",
+            shape=list(shape),
+            expected=list(spec.shape),
+        )
+    if 0 in shape and max(shape) > _LONGEST_WITHOUT_DATA:
+        raise InvalidInput(
+            "ERROR_REASON_SHAPE_MISMATCH",
+            f"input {spec.name} of shape {list(shape)} has no data, and then no side may be longer "
+            f"than {_LONGEST_WITHOUT_DATA}",
             field=f"{field}.shape",
             shape=list(shape),
             expected=list(spec.shape),

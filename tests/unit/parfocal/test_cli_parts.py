@@ -25,6 +25,7 @@ from parfocal.cli._app import app
 from parfocal.cli._failures import exit_code
 from parfocal.cli._images import name_from
 from parfocal.cli._options import voxel_size_nm
+from parfocal.cli._output import print_table
 from parfocal.cli._records import consensus_record, label_record, write_records
 from parfocal.cli._stores import store_uri
 from parfocal.common.v1.artifact_pb2 import ModelVersion
@@ -232,6 +233,19 @@ def test_a_probability_that_is_not_defined_is_left_out(
 def test_no_records_make_an_empty_file(tmp_path: Path, name: str) -> None:
     assert write_records(tmp_path / "new" / name, []) == 0
     assert (tmp_path / "new" / name).read_text() == ""
+
+
+def test_a_table_without_records_can_have_a_head(tmp_path: Path) -> None:
+    assert write_records(tmp_path / "a.csv", [], columns=("candidate", "answer")) == 0
+    assert (tmp_path / "a.csv").read_text() == "candidate,answer\n"
+
+
+def test_square_brackets_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["myelin [thick]", "[red]x", "a[/b]"]
+
+    print_table(["class"], [[name] for name in names])
+
+    assert [line.strip() for line in capsys.readouterr().out.splitlines()[1:]] == names
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -67,6 +67,28 @@ def test_lines_without_a_label_are_counted(tmp_path: Path) -> None:
     assert lines.left_out == {"retracted": 1, "not decided": 1, "without an answer": 1}
 
 
+def test_only_votes_are_labels(tmp_path: Path) -> None:
+    path = file_of(
+        tmp_path,
+        "round,candidate_set,candidate,answer,annotator,purpose\n"
+        "r1,set,1,true,ann,vote\nr1,set,1,true,bob,import\nr1,set,1,false,ann,repeat\n"
+        "r1,set,1,false,eve,adjudication\nr1,set,2,true,ann,gold\n",
+    )
+
+    lines = csv_lines(path, meaning=meaning(VERIFY))
+
+    assert [(line.candidate, line.annotator) for line in lines.labels] == [(1, "ann"), (1, "bob")]
+    assert sorted(lines.left_out.values()) == [1, 1, 1]
+
+
+def test_spreadsheets_write_verdicts_in_capitals(tmp_path: Path) -> None:
+    path = file_of(tmp_path, "candidate,answer\n3,TRUE\n4,False\n")
+
+    lines = csv_lines(path, meaning=meaning(VERIFY), round="r1", candidate_set="set")
+
+    assert [line.answer for line in lines.labels] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -75,6 +97,18 @@ def test_lines_without_a_label_are_counted(tmp_path: Path) -> None:
         ("candidate,answer\nx,true\n", "line 2"),
         ("candidate,answer\n1,true\n", "line 2: it has no candidate_set"),
         ("candidate,answer,candidate_set,seconds\n1,true,set,much\n", "line 2"),
+        (f"candidate,answer,candidate_set\n{2**63},true,set\n", "line 2: candidate must be"),
+        ("candidate,answer,candidate_set\n-1,true,set\n", "line 2: candidate must be"),
+        (f"candidate,answer,candidate_set,rank\n1,true,set,{2**31}\n", "line 2: rank must be"),
+        (
+            f"candidate,answer,candidate_set,model\n1,true,set,unet/{2**63}\n",
+            "line 2: model_version must be",
+        ),
+        (
+            "candidate,answer,candidate_set,annotator\n1,true,set,ann\n1,true,set,bob\n"
+            "1,false,set,ann\n",
+            "line 4 answers what line 2 answers",
+        ),
     ],
 )
 def test_a_wrong_file_is_told_with_its_line(tmp_path: Path, text: str, said: str) -> None:

@@ -71,6 +71,15 @@ def footprint(
     return Footprint(weights * sessions, each_row * rows, each_row if most else 0)
 
 
+def rows_are_free(model: bytes) -> bool:
+    """Return whether a graph takes and gives any number of rows.
+
+    Raises:
+        InvalidInput: If it is no self-contained ONNX model (`ERROR_REASON_INVALID_MODEL`).
+    """
+    return _name_rows(parsed(model).graph)
+
+
 def _default() -> pb.ModelConfig:
     config = pb.ModelConfig(max_batch_size=DEFAULT_MAX_BATCH_SIZE)
     config.dynamic_batching.SetInParent()

@@ -11,7 +11,7 @@ from parfocal_runtime.errors import InvalidInput, NotFound, WrongState
 from parfocal_runtime.logs import get_logger
 from parfocal_runtime.models.cards import CardFields
 from parfocal_runtime.models.config_pbtxt import default_config
-from parfocal_runtime.models.footprint import Footprint, footprint
+from parfocal_runtime.models.footprint import Footprint, footprint, rows_are_free
 from parfocal_runtime.models.placement import Placement, placements
 from parfocal_runtime.models.providers import CPU, HALF, SessionOptions, threads_of
 from parfocal_runtime.models.row_runs import rows_in_cache
@@ -170,14 +170,16 @@ def _places(stored: StoredModel, options: SessionOptions) -> tuple[Placement, ..
     if variant and variant.precision == "fp16":
         options = replace(options, settings={**HALF, **options.settings})
     places = placements(stored.config or config_pb.ModelConfig(), options)
-    return (_beside_each_other(places[0], stored.card),) if len(places) == 1 else places
+    return (_beside_each_other(places[0], stored),) if len(places) == 1 else places
 
 
-def _beside_each_other(place: Placement, card: CardFields) -> Placement:
+def _beside_each_other(place: Placement, stored: StoredModel) -> Placement:
     """Let runs of what looks at images piece by piece be made side by side on a processor."""
-    threads = threads_of(place.options)
+    threads, card = threads_of(place.options), stored.card
     has_many = card.kind != "other" or card.takes_patches
     if not has_many or threads == 1 or place.options.providers != (CPU,):
+        return place
+    if not rows_are_free(stored.model):
         return place
     # Who asks for a single window or patch waits for it, and has all threads. Encoders are asked
     # for many.

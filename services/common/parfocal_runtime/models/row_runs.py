@@ -47,8 +47,8 @@ def run_rows(
     """Run a graph on rows that do not depend on each other, a few at a time on a processor.
 
     Where its session has threads for it, a few run side by side with others. Inputs are not copied
-    for it. A graph that gives another number of rows than it is given is
-    run again on all of them at once, and so from then on.
+    for it. A graph that gives another number of rows than it is given, or rows of another shape in
+    each run, is run again on all of them at once, and so from then on.
 
     Args:
         session: The graph.
@@ -82,9 +82,9 @@ def run_rows(
     )
     lengths = [len(next(iter(part.values()))) for part in parts]
     if any(
-        array.shape[:1] != (length,)
+        array.shape != (length, *found[0][name].shape[1:])
         for length, part in zip(lengths, found, strict=True)
-        for array in part.values()
+        for name, array in part.items()
     ):
         session.rows_at_once = session.side_by_side = None
         return session.run(inputs, outputs)
