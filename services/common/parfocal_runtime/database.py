@@ -27,10 +27,12 @@ from parfocal_runtime.errors import InvalidInput, Unavailable
 from parfocal_runtime.sqlite_settings import BUSY_SECONDS, set_up
 from parfocal_runtime.tasks import finished
 from parfocal_runtime.transactions import (
+    DRIVER_ERRORS,
     PASSING_STATES,
     PostgresqlTransactions,
     SqliteTransactions,
     Transactions,
+    may_pass,
 )
 
 _READERS = 4
@@ -174,8 +176,9 @@ async def _begun(connection: AsyncConnection) -> AsyncIterator[None]:
 async def _available() -> AsyncIterator[None]:
     try:
         yield
-    except (OSError, PoolTimeout, DBAPIError) as error:
-        if isinstance(error, DBAPIError) and not _may_pass(error):
+    # What goes wrong in connecting comes as the driver says it.
+    except (*DRIVER_ERRORS, PoolTimeout, DBAPIError) as error:
+        if not _may_pass(error):
             raise
         raise Unavailable(
             "ERROR_REASON_DEPENDENCY_UNAVAILABLE",
@@ -184,8 +187,12 @@ async def _available() -> AsyncIterator[None]:
         ) from error
 
 
-def _may_pass(error: DBAPIError) -> bool:
+def _may_pass(error: Exception) -> bool:
     """Return whether the same statement may work later."""
+    if isinstance(error, PoolTimeout):
+        return True
+    if not isinstance(error, DBAPIError):
+        return may_pass(error)
     if error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError)):
         return True
     return str(getattr(error.orig, "sqlstate", None))[:2] in PASSING_STATES

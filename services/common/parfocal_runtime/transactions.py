@@ -49,9 +49,10 @@ _CONNECTIONS = 4
 _ATTEMPTS = 3
 # No statement here takes a second; one that takes this long has lost its server.
 _PATIENCE_SECONDS = 30.0
-# Classes of SQLSTATE that tell of a passing trouble: connection lost, transaction rolled back
-# (deadlock), out of resources, stopped by an operator.
-PASSING_STATES = frozenset({"08", "40", "53", "57"})
+# Classes of SQLSTATE that tell of a trouble of the server, not of a statement: connection lost,
+# login refused, no such database, transaction rolled back (deadlock), out of resources, stopped by
+# an operator.
+PASSING_STATES = frozenset({"08", "28", "3D", "40", "53", "57"})
 # Every statement here walks an index. The planner, which sees neither the limit nor how many
 # rows a parameter finds, would now and then read and sort ten million rows instead.
 _SETTINGS = {
@@ -135,7 +136,7 @@ class PostgresqlTransactions:
                 async with pool.acquire() as connection, _transaction(connection):
                     return await work(_PostgresqlSession(connection))
             except DRIVER_ERRORS as error:
-                if not _may_pass(error):
+                if not may_pass(error):
                     raise
                 if attempt == _ATTEMPTS:
                     raise _unavailable() from error
@@ -295,8 +296,8 @@ def _result_of(work: Awaitable[T]) -> T:
     raise RuntimeError("work on SQLite waited for something else than the database")
 
 
-def _may_pass(error: BaseException) -> bool:
-    """Return whether the same work may succeed later."""
+def may_pass(error: BaseException) -> bool:
+    """Return whether the same work may succeed later, where the driver failed with `error`."""
     if isinstance(error, (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)):
         # The driver complains in the same words about parameters that do not fit.
         return not isinstance(error, ValueError)

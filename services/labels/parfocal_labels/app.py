@@ -14,7 +14,6 @@ from parfocal_labels.migrate import migrate
 from parfocal_labels.servicer import LabelsServicer
 from parfocal_labels.store import LabelStore
 from parfocal_runtime.database import Database
-from parfocal_runtime.errors import Unavailable
 from parfocal_runtime.logs import get_logger
 from parfocal_runtime.server import Service
 from parfocal_runtime.store import ObjectStore, open_store
@@ -91,6 +90,7 @@ class _Labels:
             self.metrics.update(await self._store.statistics())
             self._answers = True
             self._cost = time.monotonic() - start
-        except Unavailable:
+        except Exception:
+            # Whatever it is, the next count may work, and nobody else would begin one.
             self._answers = False
-            _log.exception("the database does not answer")
+            _log.exception("the projects cannot be counted")

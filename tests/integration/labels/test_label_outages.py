@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
 
 from parfocal_labels.answers import TRUE
+from parfocal_labels.app import build
+from parfocal_labels.config import LabelsConfig
 from parfocal_labels.records import Vote
 from parfocal_labels.store import LabelStore
 from parfocal_runtime.database import Database
@@ -80,3 +84,68 @@ def test_a_statement_that_is_wrong_is_no_outage(lab: Lab) -> None:
     lab.create().add(1)
 
     assert len(lab.lease("ada", 1)) == 1
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    ("user", "name"), [("nobody_of_this_name", "postgres"), ("postgres", "none")]
+)
+def test_a_server_that_lets_nobody_in_is_unavailable(
+    postgres_dsn: str, user: str, name: str, run: Run[Any]
+) -> None:
+    server = postgres_dsn.rpartition("@")[2].partition("/")[0]
+    database = Database(f"postgresql://{user}@{server}/{name}")
+
+    async def nothing(_session: Session) -> None:
+        return None
+
+    async def read() -> None:
+        async with database.read():
+            pass
+
+    with pytest.raises(Unavailable):
+        run(database.transactions.run(nothing))
+    with pytest.raises(Unavailable):
+        run(read())
+    run(database.close())
+
+
+@pytest.mark.postgres
+def test_counting_goes_on_once_a_login_is_no_longer_refused(
+    postgres_database: str, run: Run[Any], tmp_path: Path
+) -> None:
+    role = f"service_{uuid4().hex}"
+    server = postgres_database.rpartition("@")[2]
+    service = build(
+        LabelsConfig(
+            database=f"postgresql://{role}@{server}",
+            statistics_seconds=0.1,
+            store_uri=tmp_path.as_uri(),
+        )
+    )
+
+    async def scenario() -> list[bool]:
+        admin = await asyncpg.connect(postgres_database)
+        await admin.execute(f"CREATE ROLE {role} LOGIN")
+        await admin.execute(f"ALTER DATABASE {server.rpartition('/')[2]} OWNER TO {role}")
+        await service.start()
+        seen = [service.ready()]
+        await admin.execute(f"ALTER ROLE {role} NOLOGIN")
+        await admin.fetch(CUT_ALL)
+        seen.append(await _becomes(service.ready, False))
+        await admin.execute(f"ALTER ROLE {role} LOGIN")
+        seen.append(await _becomes(service.ready, True))
+        await service.stop()
+        await admin.close()
+        return seen
+
+    assert run(scenario()) == [True, False, True]
+
+
+async def _becomes(ask: Callable[[], bool], wanted: bool, *, seconds: float = 10) -> bool:
+    """Return what `ask` says once it is as `wanted`, or in the end."""
+    for _ in range(round(seconds / 0.05)):
+        if ask() is wanted:
+            break
+        await asyncio.sleep(0.05)
+    return ask()
