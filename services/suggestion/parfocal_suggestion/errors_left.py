@@ -16,7 +16,7 @@ class ErrorsLeft:
     """Wrong verdicts among the candidates without a label.
 
     Attributes:
-        candidates: Candidates without a label.
+        candidates: Candidates without a label that the draw was from.
         checked: Labels of the random share that verdicts were checked by.
         wrong: How many of those were wrong.
         expected: Estimate; NaN where nothing was checked.
@@ -41,7 +41,7 @@ def errors_left(*, candidates: int, checked: int, wrong: int) -> ErrorsLeft:
     those numbers of errors for which neither tail of the draw has less than 2.5 %.
 
     Args:
-        candidates: Candidates without a label.
+        candidates: Candidates without a label that the draw was from.
         checked: Size of the draw, from these and itself.
         wrong: Verdicts in the draw that were wrong.
     """

@@ -35,15 +35,23 @@ class Labels:
         rows: (L,) labelled candidates, ascending.
         verdicts: (L,) their labels.
         drawn: (L,) True for the random share: labels of candidates that were drawn uniformly.
+        drawn_from: (N,) True for the candidates that these were drawn from; None for all.
     """
 
     rows: Rows | Ids
     verdicts: Mask
     drawn: Mask
+    drawn_from: Mask | None = None
 
     def only(self, mask: Mask) -> Labels:
         """Return some of the labels."""
-        return Labels(self.rows[mask], self.verdicts[mask], self.drawn[mask])
+        return Labels(self.rows[mask], self.verdicts[mask], self.drawn[mask], self.drawn_from)
+
+    def spoken_for(self, count: int) -> Rows:
+        """Return the candidates of `count` without a label that the random share speaks for."""
+        left = np.ones(count, np.bool_) if self.drawn_from is None else self.drawn_from.copy()
+        left[self.rows] = False
+        return np.flatnonzero(left)
 
 
 def by_learned_model(
@@ -116,7 +124,8 @@ def unseen_decisions(
 ) -> NDArray[np.uint8]:
     """Say what can be accepted or rejected unseen: (N,) of `Decision`.
 
-    Labelled candidates are decided by their label. See `unseen.decide` for what holds.
+    Labelled candidates are decided by their label; those that the random share was not drawn from
+    are to be looked at. See `unseen.decide` for what holds.
 
     Args:
         known: What is known of the N candidates.
@@ -131,7 +140,7 @@ def unseen_decisions(
     if not len(fitted.rows) or not len(calibration.rows):
         return decisions
     model = learn(known, fitted.rows, fitted.verdicts)
-    rest = np.setdiff1d(np.arange(len(known.groups)), labels.rows)
+    rest = labels.spoken_for(len(known.groups))
     decisions[rest] = decide(
         model.probabilities(rest),
         model.probabilities(calibration.rows),
@@ -144,8 +153,9 @@ def unseen_decisions(
 def pool_errors(known: Knowledge, labels: Labels, *, seed: int) -> ErrorsLeft:
     """Estimate how many verdicts of a model of all labels are wrong where there is no label.
 
-    The random share is held out in ten folds, whatever the groups: the pool, too, has candidates of
-    groups with labels. Models of nine tenths of the labels are a little worse than that of all.
+    Only candidates that the random share was drawn from are counted. It is held out in ten folds,
+    whatever the groups: the pool, too, has candidates of groups with labels. Models of nine tenths
+    of the labels are a little worse than that of all.
 
     Args:
         known: What is known of the N candidates.
@@ -158,7 +168,7 @@ def pool_errors(known: Knowledge, labels: Labels, *, seed: int) -> ErrorsLeft:
     checked = np.isfinite(told)
     wrong = (told[checked] >= 0.5) != labels.verdicts[checked]
     return errors_left(
-        candidates=len(known.groups) - len(labels.rows),
+        candidates=len(labels.spoken_for(len(known.groups))),
         checked=int(checked.sum()),
         wrong=int(wrong.sum()),
     )

@@ -135,8 +135,7 @@ def _learned(
     checked = Pool.of(table.candidates, streams=streams)
     groups = _groups(method.groups, len(pool))
     known = knowledge(table.columns(COLUMNS), checked.streams, groups)
-    drawn, notes = _drawn(store, table, method, pool)
-    labels = Labels(pool.labelled, pool.verdicts, drawn)
+    labels, notes = _labels(store, table, method, pool)
     carried = by_learned_model(
         known, labels, error_rate=method.error_rate, seed=method.seed, default=default
     )
@@ -157,10 +156,10 @@ def _groups(groups: Ids, count: int) -> Ids | None:
     return groups
 
 
-def _drawn(
+def _labels(
     store: ObjectStore, table: CandidateSet, method: LearnedModel, pool: Pool
-) -> tuple[Mask, list[str]]:
-    """(L,) True for labels that were drawn uniformly, and which selections drew otherwise."""
+) -> tuple[Labels, list[str]]:
+    """Return the labels, which of them were drawn uniformly and from what, and notes on that."""
     unlabelled = np.setdiff1d(method.drawn, pool.labelled)
     if len(unlabelled):
         raise InvalidInput(
@@ -170,9 +169,10 @@ def _drawn(
             value=named(unlabelled),
         )
     drawn, notes = np.isin(pool.labelled, method.drawn), []
+    drawn_from = np.ones(len(pool), np.bool_)
     for project, selection in method.selections:
         stored = load(store, project, selection)
-        _check_same_set(store, table, stored, selection, field="learned_model.selections")
+        beside = _check_same_set(store, table, stored, selection, field="learned_model.selections")
         if stored.record.random_weights or stored.record.constraints:
             notes.append(
                 f"the random picks of the selection {selection!r} were not drawn uniformly from "
@@ -181,8 +181,19 @@ def _drawn(
             continue
         at_random = stored.picks.filter(pc.field("role") == Role.RANDOM)
         picks = stored.picks if stored.record.strategy == "random" else at_random
-        drawn |= np.isin(pool.labelled, picks.column("candidate").to_numpy())
-    return drawn, notes
+        labelled = np.isin(pool.labelled, picks.column("candidate").to_numpy())
+        if np.any(labelled):
+            drawn |= labelled
+            drawn_from &= beside.column("state").cast(pa.string()).to_numpy() != "excluded"
+    left_out = np.count_nonzero(pool.unlabelled & ~drawn_from)
+    if left_out:
+        notes.append(
+            f"{left_out} candidates were excluded from the random draw, which says nothing of "
+            "them: they are to be looked at, and the errors left do not count theirs"
+        )
+    # What one draw left out is no part of what all of them together speak for.
+    drawn &= drawn_from[pool.labelled]
+    return Labels(pool.labelled, pool.verdicts, drawn, drawn_from), notes
 
 
 def _cells_of(

@@ -461,6 +461,46 @@ def test_random_picks_that_were_not_drawn_uniformly_calibrate_nothing(
     assert "were not drawn uniformly" in answer.notes[0]
 
 
+def test_an_excluded_candidate_is_no_part_of_the_draw(
+    suggestion: SuggestionServiceStub,
+) -> None:
+    excluded = list(range(30, 60))
+    selection = suggestion.Suggest(
+        wish(strategy=RANDOM, random_share=0, labelled=[], excluded=excluded, budget=20)
+    )
+    labels = [pb.LabelledCandidate(candidate=i.candidate, verdict=True) for i in selection.picks]
+
+    answer = suggestion.PropagateLabels(
+        propagation(
+            labels=labels,
+            learned_model=learned(selections=[selection.name], random_share=[], error_rate=0.9),
+        )
+    )
+
+    decisions = [each.decision for each in answer.verdicts]
+    assert set(decisions[30:]) == {pb.UNSEEN_DECISION_LOOK}
+    assert set(decisions[:30]) == {pb.UNSEEN_DECISION_ACCEPT}
+    assert (answer.errors_left.checked, answer.errors_left.candidates) == (20, 10)
+    assert answer.notes[0].startswith("30 candidates were excluded from the random draw")
+
+
+def test_a_label_that_another_draw_left_out_calibrates_nothing(
+    suggestion: SuggestionServiceStub,
+) -> None:
+    draw = {"strategy": RANDOM, "random_share": 0, "labelled": []}
+    first = suggestion.Suggest(wish(selection_id="all", budget=60, excluded=[], **draw))
+    second = suggestion.Suggest(
+        wish(selection_id="few", budget=5, excluded=list(range(10, 60)), **draw)
+    )
+    labels = [pb.LabelledCandidate(candidate=i, verdict=True) for i in range(20)]
+
+    answer = suggestion.PropagateLabels(
+        propagation(labels=labels, learned_model=learned(selections=[first.name, second.name]))
+    )
+
+    assert (answer.errors_left.checked, answer.errors_left.candidates) == (10, 0)
+
+
 def test_without_a_random_share_everything_is_looked_at(suggestion: SuggestionServiceStub) -> None:
     answer = suggestion.PropagateLabels(propagation(learned_model=learned()))
 

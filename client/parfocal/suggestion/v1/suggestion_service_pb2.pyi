@@ -688,7 +688,8 @@ class LearnedModel(_message.Message):
     def selections(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Selections whose random picks, as far as they are labelled, belong to the random share too; all
         picks of the strategy `random` do. One that drew with weights or under constraints counts for
-        nothing here, and a note says so. Format: `projects/{project}/selections/{selection}`.
+        nothing here, and a note says so. Candidates without a label that one of them excluded are to be
+        looked at. Format: `projects/{project}/selections/{selection}`.
         """
 
     def __init__(
@@ -879,7 +880,7 @@ class ErrorsLeft(_message.Message):
     UPPER_FIELD_NUMBER: _builtins.int
     UNDEFINED_REASON_FIELD_NUMBER: _builtins.int
     candidates: _builtins.int
-    """Candidates without a label."""
+    """Candidates without a label, less those that a selection of the random share excluded."""
     checked: _builtins.int
     """Labels of the random share that were checked."""
     wrong: _builtins.int
