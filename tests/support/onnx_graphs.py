@@ -93,3 +93,20 @@ def encoder(dimensions: int = 16, *, element: int = TensorProto.UINT8) -> bytes:
         inputs=[("patch", element, ("n", 1, 4, dimensions // 4))],
         outputs=[("embedding", TensorProto.FLOAT, ("n", dimensions))],
     )
+
+
+def longest_of_a_run() -> bytes:
+    """Return a model whose rows `y` (n, k) are as long as the largest `length` (n,) of the run."""
+    return graph(
+        [
+            helper.make_node("ReduceMax", ["length"], ["most"], keepdims=0),
+            helper.make_node("Unsqueeze", ["most", "zero"], ["end"]),
+            helper.make_node("Slice", ["x", "zero", "end", "one"], ["y"]),
+        ],
+        inputs=[("x", TensorProto.FLOAT, ("n", 8)), ("length", TensorProto.INT64, ("n",))],
+        outputs=[("y", TensorProto.FLOAT, ("n", "k"))],
+        constants=[
+            helper.make_tensor(name, TensorProto.INT64, [1], [value])
+            for name, value in (("zero", 0), ("one", 1))
+        ],
+    )

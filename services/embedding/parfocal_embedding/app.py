@@ -14,6 +14,8 @@ from parfocal_runtime.models.start_up import usable
 from parfocal_runtime.server import Service
 from parfocal_runtime.store import ObjectStore, open_store
 
+_RETRY_SECONDS = 30.0
+
 NAME = "parfocal.embedding.v1.EmbeddingService"
 
 
@@ -27,7 +29,9 @@ def build(config: EmbeddingConfig, store: ObjectStore | None = None) -> Service:
     store = store or open_store(config.store_uri, s3=config.s3)
     options = SessionOptions(providers=config.providers, threads=config.session_threads)
     usable(options, variable=f"{PREFIX}_PROVIDERS")
-    servicer = EmbeddingServicer(store, LoadedModels(ModelRepository(store), options=options))
+    # Nobody tells this service to load a model again that was repaired.
+    models = LoadedModels(ModelRepository(store), options=options, retry_seconds=_RETRY_SECONDS)
+    servicer = EmbeddingServicer(store, models)
 
     def register(server: grpc.aio.Server) -> None:
         service_grpc.add_EmbeddingServiceServicer_to_server(servicer, server)

@@ -6,13 +6,15 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import wraps
+from typing import Any
 
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from onnx_graphs import graph, identity
+from onnx_graphs import graph, identity, longest_of_a_run
 from parfocal_inference.batching import BatchingExecutor
 from parfocal_inference.schedule import DEFAULT, Schedule
 from parfocal_inference.serving import Inference, Outcome
@@ -163,6 +165,47 @@ async def test_a_request_of_many_rows_is_answered_whole_and_in_order() -> None:
         outcome = await executor.run(model, {"x": rows}, ["y"])
 
         np.testing.assert_array_equal(outcome.outputs["y"], rows)
+
+
+@in_a_loop
+async def test_parts_that_cannot_be_put_together_are_refused_and_others_answered() -> None:
+    async with batching() as (executor, _):
+        model = loaded(model=longest_of_a_run(), gated=False)
+
+        def rows(*lengths: int) -> dict[str, Array]:
+            return {"x": np.ones((len(lengths), 8), np.float32), "length": np.array(lengths)}
+
+        with pytest.raises(InvalidInput, match="8 rows at a time are one run"):
+            await executor.run(model, rows(*[3] * 8, 5), ["y"])
+        outcome = await executor.run(model, rows(2, 4), ["y"])
+
+        assert outcome.outputs["y"].shape == (2, 4)
+
+
+class Unforeseen(ModelSession):
+    """A session whose outputs are nothing that was ever foreseen, once."""
+
+    def __init__(self) -> None:
+        inner = open_session(identity())
+        self.inputs, self.outputs = inner.inputs, inner.outputs
+        self._answers: list[Any] = [None]
+
+    def run(
+        self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None
+    ) -> dict[str, Array]:
+        return self._answers.pop() if self._answers else {"y": inputs["x"]}
+
+
+@in_a_loop
+async def test_whatever_a_run_meets_the_next_one_is_made() -> None:
+    async with batching() as (executor, _):
+        model = replace(loaded(gated=False), session=Unforeseen())
+
+        with pytest.raises(TypeError):
+            await executor.run(model, x(1), ["y"])
+        outcome = await executor.run(model, x(2), ["y"])
+
+        assert outcome.outputs["y"].tolist() == [[2, 2]]
 
 
 @in_a_loop

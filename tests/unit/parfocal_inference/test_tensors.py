@@ -129,6 +129,20 @@ def test_another_type_than_the_models_is_refused(datatype: str) -> None:
     assert error.metadata["expected"] == "FP32"
 
 
+def test_rows_without_data_are_not_without_number() -> None:
+    request = pb.ModelInferRequest(raw_input_contents=[b""])
+    request.inputs.add(name="x", datatype="FP32", shape=[2**20, 0])
+    specs = [TensorSpec("x", "FP32", (-1, -1), ("n", "m"))]
+
+    with pytest.raises(InvalidInput, match="has no data") as caught:
+        inputs_from_pb(request, specs)
+    request.inputs[0].shape[:] = [3, 0]
+
+    assert caught.value.reason == "ERROR_REASON_SHAPE_MISMATCH"
+    assert caught.value.metadata["field"] == "inputs[0].shape"
+    assert inputs_from_pb(request, specs)["x"].shape == (3, 0)
+
+
 @pytest.mark.parametrize("shape", [(1, 3), (2,), (1, 2, 1), (-1, 2), (2**40, 2), ()])
 def test_a_shape_that_does_not_fit_is_refused(shape: tuple[int, ...]) -> None:
     request = pb.ModelInferRequest(raw_input_contents=[b"\0" * 8])

@@ -14,10 +14,13 @@ import yaml
 
 from model_files import spoil_test_output
 from onnx_graphs import base_model, base_model_card
-from parfocal_runtime.errors import NotFound, Unavailable, WrongState
+from parfocal_runtime.errors import NotFound, PermissionDenied, Unavailable, WrongState
+from parfocal_runtime.models import loaded
 from parfocal_runtime.models.card_yaml import sha256
-from parfocal_runtime.models.loaded import LoadedModels
+from parfocal_runtime.models.loaded import LoadedModel, LoadedModels
+from parfocal_runtime.models.loading import StoredModel, load_model
 from parfocal_runtime.models.repository import ModelRepository
+from parfocal_runtime.models.sessions import SessionOptions
 from parfocal_runtime.models.watcher import ModelWatcher
 from parfocal_runtime.store import LocalStore
 
@@ -116,6 +119,101 @@ def test_a_model_whose_test_tensors_disagree_is_not_ready_and_says_why(
 
     assert not models.is_ready("base")
     assert "differs" in models.failures()["base", 1].metadata["cause"]
+
+
+def test_whatever_one_model_meets_the_others_are_loaded(
+    repository: ModelRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c"):
+        publish(repository, name=name)
+
+    # What cannot be foreseen cannot be made either.
+    def unforeseen(stored: StoredModel, options: SessionOptions | None = None) -> LoadedModel:
+        if stored.name == "b":
+            raise KeyError("unforeseen")
+        return load_model(stored, options)
+
+    monkeypatch.setattr(loaded, "load_model", unforeseen)
+    models = LoadedModels(repository, memory_bytes=1 << 20)
+
+    models.refresh()
+
+    assert models.loaded() == [("a", 1), ("c", 1)]
+    assert "unforeseen" in models.failures()["b", 1].message
+    with pytest.raises(WrongState, match="loading it failed"):
+        models.load("b")
+
+
+def test_room_that_was_kept_for_a_load_that_broke_off_is_given_back(
+    repository: ModelRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(repository)
+    needed = LoadedModels(repository).get("base").footprint.total
+    models = LoadedModels(repository, memory_bytes=int(1.5 * needed))
+
+    def broken_off(stored: StoredModel, options: SessionOptions | None = None) -> LoadedModel:
+        raise Unavailable("ERROR_REASON_STORE_UNAVAILABLE", "the store is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loaded, "load_model", broken_off)
+        with pytest.raises(Unavailable):
+            models.get("base")
+
+    assert models.get("base").version == 1
+
+
+def test_a_link_out_of_the_store_hides_no_other_model(
+    repository: ModelRepository, store: BreakableStore, tmp_path: Path
+) -> None:
+    publish(repository, name="a")
+    publish(repository, name="c")
+    outside = tmp_path.parent / f"{tmp_path.name}-outside"
+    (tmp_path / "models" / "a").rename(outside)
+    (tmp_path / "models" / "a").symlink_to(outside)
+    models = LoadedModels(repository)
+
+    models.refresh()
+
+    assert models.loaded() == [("c", 1)]
+    assert [entry.name for entry in models.index()] == ["c"]
+    with pytest.raises(PermissionDenied, match="outside the object store"):
+        models.get("a")
+
+
+def test_whoever_stops_waits_for_no_further_versions(repository: ModelRepository) -> None:
+    for name in ("a", "b", "c"):
+        publish(repository, name=name)
+    models = LoadedModels(repository)
+
+    models.refresh(lambda: bool(models.loaded()))
+
+    assert models.loaded() == [("a", 1)]
+
+
+def test_a_version_that_failed_is_tried_again_after_a_while(
+    repository: ModelRepository, store: BreakableStore
+) -> None:
+    publish(repository)
+    config = store.read("models/base/config.pbtxt")
+    patient = LoadedModels(repository)
+    models = LoadedModels(repository, retry_seconds=0.0)
+    store.write("models/base/config.pbtxt", b"max_batch_size: oops")
+    for each in (patient, models):
+        with pytest.raises(WrongState, match="oops"):
+            each.get("base", 1)
+
+    store.write("models/base/config.pbtxt", config)
+
+    assert models.get("base", 1).version == 1
+    with pytest.raises(WrongState, match="oops"):
+        patient.get("base", 1)
+
+
+def test_a_version_that_cannot_be_is_named(repository: ModelRepository) -> None:
+    publish(repository)
+
+    with pytest.raises(NotFound, match="no version 0 of model base"):
+        LoadedModels(repository).get("base", 0)
 
 
 def test_a_broken_new_version_leaves_the_old_one_serving(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from onnx_graphs import graph, sum_and_product
+from onnx_graphs import graph, longest_of_a_run, sum_and_product
 from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.models.datatypes import Array
 from parfocal_runtime.models.loaded import LoadedModels
@@ -72,6 +72,16 @@ def test_a_graph_that_loses_rows_runs_on_all_of_them_and_is_not_cut_again() -> N
         assert run_rows(session, feed)["y"].ravel().tolist() == [0, 1, 3, 4]
 
     assert session.rows == [2, 2, 1, 5, 5]
+
+
+def test_a_graph_whose_rows_are_as_long_as_the_longest_of_a_run_is_not_cut_again() -> None:
+    session = WatchedSession(open_session(longest_of_a_run()), rows_at_once=2)
+    feed = {"x": np.ones((3, 8), np.float32), "length": np.array([2, 3, 5])}
+
+    for _ in range(2):
+        assert run_rows(session, feed)["y"].shape == (3, 5)
+
+    assert session.rows == [2, 1, 3, 3]
 
 
 def test_inputs_of_different_lengths_are_left_to_the_graph() -> None:

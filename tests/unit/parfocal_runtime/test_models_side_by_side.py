@@ -146,15 +146,15 @@ def encoder_of_pixels() -> CardFields:
     return encoder_card("Pixels.", "image", test_input=patch, test_output=vector)
 
 
-def classifier() -> bytes:
+def classifier(rows: str | int = "n") -> bytes:
     """A classifier of patches 2 x 2 into four classes."""
     return graph(
         [
             helper.make_node("Flatten", ["patch"], ["flat"]),
             helper.make_node("Softmax", ["flat"], ["probability"]),
         ],
-        inputs=[("patch", TensorProto.FLOAT, ("n", 1, 2, 2))],
-        outputs=[("probability", TensorProto.FLOAT, ("n", 4))],
+        inputs=[("patch", TensorProto.FLOAT, (rows, 1, 2, 2))],
+        outputs=[("probability", TensorProto.FLOAT, (rows, 4))],
     )
 
 
@@ -188,6 +188,19 @@ def test_encoders_always_run_side_by_side(repository: ModelRepository) -> None:
     assert loaded.bulk is loaded.session
     assert loaded.session.side_by_side is not None
     assert loaded.session.side_by_side.at_once == 3
+
+
+def test_a_graph_of_a_fixed_number_of_rows_is_never_cut(
+    repository: ModelRepository, tmp_path: Path
+) -> None:
+    (tmp_path / "model.onnx").write_bytes(classifier(rows=4))
+    publish_file(LocalStore(tmp_path / "store"), "fixed", tmp_path / "model.onnx")
+
+    loaded = LoadedModels(repository, options=SessionOptions(threads=2)).get("fixed")
+
+    assert loaded.bulk is loaded.session
+    patches = np.zeros((4, 1, 2, 2), np.float32)
+    assert run_rows(loaded.bulk, {"patch": patches})["probability"].shape == (4, 4)
 
 
 @pytest.mark.parametrize(("name", "threads"), [("other", 3), ("base", 1), ("encoder", 1)])

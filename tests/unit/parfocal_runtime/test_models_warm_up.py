@@ -126,6 +126,8 @@ def test_a_warm_up_may_come_from_a_file_with_one_row_or_all() -> None:
         'inputs { key: "y" value { data_type: TYPE_FP32 dims: [ 2 ] zero_data: true } }',
         'inputs { key: "x" value { data_type: TYPE_FP16 dims: [ 2 ] zero_data: true } }',
         'inputs { key: "x" value { data_type: TYPE_FP32 dims: [ 3 ] zero_data: true } }',
+        'inputs { key: "x" value { data_type: 99 dims: [ 2 ] zero_data: true } }',
+        'inputs { key: "x" value { data_type: TYPE_FP32 dims: [ 2 ] input_data_file: "" } }',
     ],
 )
 def test_a_warm_up_that_does_not_fit_the_model_is_refused(inputs: str) -> None:
@@ -176,6 +178,9 @@ def test_files_for_warm_up_lie_in_tritons_folder_beside_the_versions(store: Obje
     repository = ModelRepository(store)
 
     with pytest.raises(WrongState, match="not ready"):
+        repository.load("numbers")
+    store.write("models/numbers/warmup/Numbers.bin", bytes(13))
+    with pytest.raises(WrongState, match="ends in the middle of a number"):
         repository.load("numbers")
     store.write("models/numbers/warmup/Numbers.bin", np.array([1, 2], "<i8").tobytes())
     assert repository.load("numbers").version == 1

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from parfocal_runtime.errors import (
     DomainError,
     Exhausted,
     InvalidInput,
+    PermissionDenied,
     Unavailable,
     WrongState,
 )
+from parfocal_runtime.logs import get_logger
 from parfocal_runtime.models.footprint import Footprint
 from parfocal_runtime.models.index import IndexEntry, ModelState
 from parfocal_runtime.models.loading import LoadedModel, load_model, not_found, not_ready
@@ -25,6 +30,8 @@ from parfocal_runtime.models.version_policy import kept, served
 from parfocal_runtime.triton.v1 import model_config_pb2 as config_pb
 
 __all__ = ["LoadedModel", "LoadedModels"]
+
+_log = get_logger(__name__)
 
 _Key = tuple[str, int]
 _Refusal = WrongState | Exhausted
@@ -50,6 +57,13 @@ class _Entry:
     looked_at: float = field(default_factory=time.monotonic)
 
 
+class _Failure(NamedTuple):
+    """Why a version is not ready, and when that was found."""
+
+    error: _Refusal
+    at: float
+
+
 class LoadedModels:
     """Model versions, loaded once and shared by all callers; safe from many threads.
 
@@ -64,6 +78,8 @@ class LoadedModels:
         memory_bytes: Most memory that all models take together, as told from their graphs; 0 is no
             limit.
         max_age_seconds: How old a look at the repository may be before `get` takes another.
+        retry_seconds: After how long a version that failed is tried again when it is asked for;
+            otherwise it is only by `load`, or where there was no memory and now may be some.
     """
 
     def __init__(
@@ -74,16 +90,19 @@ class LoadedModels:
         max_idle: int = 4,
         memory_bytes: int = 0,
         max_age_seconds: float = 2.0,
+        retry_seconds: float = math.inf,
     ) -> None:
         self._repository = repository
         self._options = options
         self._max_idle = max_idle
         self._budget = MemoryBudget(memory_bytes)
         self._max_age = max_age_seconds
+        self._retry_seconds = retry_seconds
         self._lock = threading.Lock()
         self._loading: dict[_Key, threading.Lock] = {}
         self._loaded: OrderedDict[_Key, LoadedModel] = OrderedDict()
-        self._failed: dict[_Key, _Refusal] = {}
+        self._failed: dict[_Key, _Failure] = {}
+        self._unreadable: set[str] = set()
         self._known: dict[str, _Entry] = {}
         self._policies: dict[str, config_pb.ModelVersionPolicy] = {}
         self._kept: dict[str, tuple[int, ...]] = {}
@@ -153,13 +172,17 @@ class LoadedModels:
             self._known[name] = replace(entry, looked_at=time.monotonic())
             return entry.versions
 
-    def refresh(self) -> None:
+    def refresh(self, stops: Callable[[], bool] = lambda: False) -> None:
         """Look at the whole repository once and load what it has that is new.
 
         That is the newest version of each model, or those that its `version_policy` names.
 
         A version becomes the one that `get` returns by default only after it has been loaded, so
-        that no request waits for it. Versions that cannot be used are kept with their reason.
+        that no request waits for it. Versions that cannot be used are kept with their reason. A
+        folder that cannot be looked at, such as a link that leads out of the store, is logged.
+
+        Args:
+            stops: Asked before each version; where it is true nothing more is loaded.
 
         Raises:
             Unavailable: If the object store does not answer.
@@ -167,9 +190,18 @@ class LoadedModels:
         nothing = _Entry(())
         names = self._repository.folders()
         for name in names:
-            found = self._list(name)
-            for version in found.kept:
-                self._try(name, version)
+            try:
+                found = self._list(name)
+                for version in found.kept:
+                    if stops():
+                        return
+                    self._try(name, version)
+            except Unavailable:
+                raise
+            except DomainError as error:
+                self._report_unreadable(name, error)
+                continue
+            self._unreadable.discard(name)
             self._remember(name, found)
         for name in set(self._known) - set(names):
             self._remember(name, nothing)
@@ -219,7 +251,10 @@ class LoadedModels:
         Raises:
             Unavailable: If the object store does not answer.
         """
-        versions = {name: self.versions(name) for name in self._repository.folders()}
+        versions: dict[str, tuple[int, ...]] = {}
+        for name in self._repository.folders():
+            with suppress(PermissionDenied, InvalidInput):
+                versions[name] = self.versions(name)
         with self._lock:
             return sorted(
                 self._entry((name, version)) for name in versions for version in versions[name]
@@ -233,7 +268,7 @@ class LoadedModels:
     def failures(self) -> dict[_Key, _Refusal]:
         """Return why versions that were tried are not ready, by name and version."""
         with self._lock:
-            return dict(self._failed)
+            return {key: failure.error for key, failure in self._failed.items()}
 
     def loaded(self) -> list[_Key]:
         """Return the names and versions that are in memory, sorted."""
@@ -246,7 +281,7 @@ class LoadedModels:
         if key in self._loaded:
             return IndexEntry(*key, ModelState.READY)
         if key in self._failed:
-            return IndexEntry(*key, ModelState.UNAVAILABLE, self._failed[key].message)
+            return IndexEntry(*key, ModelState.UNAVAILABLE, self._failed[key].error.message)
         if key in self._loading and self._loading[key].locked():
             return IndexEntry(*key, ModelState.LOADING)
         return IndexEntry(*key, ModelState.UNAVAILABLE, _NOT_IN_MEMORY)
@@ -316,8 +351,13 @@ class LoadedModels:
             self._failed.pop(key, None)
         if keys:
             # What had no room may have it now.
-            for key in [k for k, failure in self._failed.items() if is_memory(failure)]:
+            for key in [k for k, failure in self._failed.items() if is_memory(failure.error)]:
                 del self._failed[key]
+
+    def _report_unreadable(self, name: str, error: DomainError) -> None:
+        if name not in self._unreadable:
+            self._unreadable.add(name)
+            _log.warning("a model cannot be looked at", model=name, cause=error.message)
 
     def _try(self, name: str, version: int) -> None:
         with suppress(WrongState, Exhausted):
@@ -345,8 +385,8 @@ class LoadedModels:
 
     def _at_hand(self, key: _Key) -> LoadedModel | None:
         self._require_wanted(key)
-        if key in self._failed:
-            failure = self._failed[key]
+        if key in self._failed and not self._may_try_again(key):
+            failure = self._failed[key].error
             # A copy: an exception that is raised again and again keeps every traceback.
             raise type(failure)(failure.reason, failure.message, (), **failure.metadata)
         loaded = self._loaded.get(key)
@@ -354,24 +394,41 @@ class LoadedModels:
             self._loaded.move_to_end(key)
         return loaded
 
+    def _may_try_again(self, key: _Key) -> bool:
+        return time.monotonic() - self._failed[key].at > self._retry_seconds
+
     def _load_now(self, key: _Key) -> LoadedModel:
-        outcome: LoadedModel | _Refusal
         try:
-            outcome = self._opened(key)
-        except (WrongState, Exhausted) as error:
-            outcome = error
+            outcome = self._outcome(key)
+        except BaseException:
+            with self._lock:
+                self._loading.pop(key, None)
+                self._budget.release(key)
+            raise
         with self._lock:
             self._loading.pop(key, None)
             self._budget.release(key)
             self._require_wanted(key)
             if not isinstance(outcome, LoadedModel):
                 if key not in self._loaded:
-                    self._failed[key] = outcome
+                    self._failed[key] = _Failure(outcome, time.monotonic())
                 raise outcome
             self._failed.pop(key, None)
             self._loaded[key] = outcome
             self._drop_idle()
         return outcome
+
+    def _outcome(self, key: _Key) -> LoadedModel | _Refusal:
+        try:
+            return self._opened(key)
+        except (WrongState, Exhausted) as error:
+            return error
+        except DomainError:
+            raise
+        except Exception as error:
+            # Its files hold whatever somebody put there, and others are not to suffer from it.
+            _log.exception("a model could not be loaded", model=key[0], version=key[1])
+            return not_ready(*key, f"loading it failed: {error}")
 
     def _opened(self, key: _Key) -> LoadedModel:
         stored = self._repository.read(*key)

@@ -201,9 +201,12 @@ def self_test_failed(name: str, version: int | None, cause: str) -> WrongState:
 
 def not_found(name: str, version: int | None) -> NotFound:
     """Return the error for a model or version that does not exist."""
-    what = f"version {version} of model {name}" if version else f"model {name}"
+    what = f"model {name}" if version is None else f"version {version} of model {name}"
     return NotFound(
-        "ERROR_REASON_MODEL_NOT_FOUND", f"there is no {what}", model=name, version=version or ""
+        "ERROR_REASON_MODEL_NOT_FOUND",
+        f"there is no {what}",
+        model=name,
+        version="" if version is None else version,
     )
 
 

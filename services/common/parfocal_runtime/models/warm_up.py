@@ -96,13 +96,14 @@ def _array(
     files: Mapping[str, bytes],
 ) -> Array:
     shape = (*head, *wanted.dims)
-    if pb.DataType.Name(wanted.data_type) != triton_name(spec.datatype) or not spec.fits(shape):
+    is_of_type = pb.DataType.Value(triton_name(spec.datatype)) == wanted.data_type
+    if not is_of_type or not spec.fits(shape):
         raise _unfit(warmup, f"{spec.name} is {spec.datatype} of shape {list(spec.shape)}")
     source = wanted.WhichOneof("input_data_type")
     if source == "random_data":
         return noise(spec, shape, np.random.default_rng(_SEED))
     if source == "input_data_file":
-        return _from_file(warmup, spec, shape, files[wanted.input_data_file])
+        return _from_file(warmup, spec, shape, files.get(wanted.input_data_file, b""))
     if spec.datatype == BYTES:
         return np.full(shape, b"", np.object_)
     return np.zeros(shape, spec.dtype)
@@ -114,6 +115,8 @@ def _from_file(
     """Return the rows of a file, which holds those of one or of all: raw, little-endian."""
     if spec.datatype == BYTES:
         raise _unfit(warmup, f"{spec.name} is text, which is not read from a file")
+    if len(content) % spec.dtype.itemsize:
+        raise _unfit(warmup, f"the file of {spec.name} ends in the middle of a number")
     values = np.frombuffer(content, spec.dtype.newbyteorder("<")).astype(spec.dtype)
     needed = int(np.prod(shape))
     if not values.size or needed % values.size:

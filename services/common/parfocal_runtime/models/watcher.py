@@ -32,7 +32,7 @@ class ModelWatcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop looking; waits for a look that is under way."""
+        """Stop looking; waits for a version that is being loaded, and for no further ones."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -51,7 +51,7 @@ class ModelWatcher:
         reachable = True
         while not self._stop.is_set():
             try:
-                self._models.refresh()
+                self._models.refresh(self._stop.is_set)
             except DomainError as error:
                 if reachable:
                     _log.warning("model repository does not answer", cause=error.message)

@@ -64,7 +64,9 @@ class LocalStore(ObjectStore):
 
     def exists(self, path: str) -> bool:
         """Return whether there is an object; a folder is none."""
-        return self._file(path).is_file()
+        file = self._file(path)
+        with _translated(path):
+            return file.is_file()
 
     def list(self, prefix: str = "") -> Iterator[str]:
         """Yield the path of every object below the folder `prefix`, in byte order."""
@@ -149,6 +151,8 @@ def _entries(folder: Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:
             ]
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except PermissionError as error:
+        raise _refused(Path(folder).name) from error
 
 
 def _walk(folder: Path | os.DirEntry[str], above: str) -> Iterator[str]:
@@ -210,9 +214,13 @@ def _translated(path: str) -> Iterator[None]:
                 "ERROR_REASON_STORE_FULL", "the object store has no space left"
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE):
-            raise Unavailable(
-                "ERROR_REASON_DEPENDENCY_UNAVAILABLE",
-                f"the object store refused {path!r}",
-                service="object store",
-            ) from error
+            raise _refused(path) from error
         raise
+
+
+def _refused(path: str) -> Unavailable:
+    return Unavailable(
+        "ERROR_REASON_DEPENDENCY_UNAVAILABLE",
+        f"the object store refused {path!r}",
+        service="object store",
+    )
