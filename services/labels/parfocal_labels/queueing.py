@@ -176,7 +176,7 @@ class _HandingOut:
         ):
             due = min(int(share * after) - out, wish.count - len(extras))
             if due > 0:
-                rows = await look(self._project.id, wish.annotator, count=due)
+                rows = await look(self._project.id, wish.annotator, _skills(known), count=due)
                 self._rows.update((row["id"], row) for row in rows)
                 free = [row["id"] for row in rows if self._table.take(row["id"], wish.annotator)]
                 extras += [(query, purpose) for query in free]
@@ -256,16 +256,17 @@ def _in_disguise(query: Query) -> Query:
 def _groups(hands: Sequence[Hand], known: dict[str, Row]) -> list[_Group]:
     groups: dict[tuple[str, tuple[str, ...]], _Group] = {}
     for hand in hands:
-        row = known.get(hand.wish.annotator)
-        skills = ("", *sorted(_names(row["skills"]))) if row else ("",)
-        key = (hand.wish.round, skills)
+        key = (hand.wish.round, _skills(known.get(hand.wish.annotator)))
         groups.setdefault(key, _Group(*key, [])).hands.append(hand)
     return list(groups.values())
 
 
-def _names(skills: str | list[str]) -> list[str]:
-    names: list[str] = json.loads(skills) if isinstance(skills, str) else skills
-    return names
+def _skills(known: Row | None) -> tuple[str, ...]:
+    """Return the skills that queries for an annotator may take; "" is none."""
+    if known is None:
+        return ("",)
+    skills = known["skills"]
+    return ("", *sorted(json.loads(skills) if isinstance(skills, str) else skills))
 
 
 def _order(row: Row) -> tuple[int, int, int]:

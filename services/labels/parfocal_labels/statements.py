@@ -194,21 +194,31 @@ class Statements:
         )
         return {(row["query_id"], row["annotator"]) for row in rows}
 
-    async def gold(self, project: int, annotator: str, *, count: int) -> list[Row]:
-        """Return and lock gold queries that `annotator` neither held, answered nor skipped."""
-        return list(
-            await self._rows(
-                _GOLD, project, annotator, count, lock=" FOR NO KEY UPDATE OF s SKIP LOCKED"
-            )
-        )
+    async def gold(
+        self, project: int, annotator: str, skills: Collection[str], *, count: int
+    ) -> list[Row]:
+        """Return and lock gold queries that `annotator` neither held, answered nor skipped.
 
-    async def repeats(self, project: int, annotator: str, *, count: int) -> list[Row]:
-        """Return and lock queries that `annotator` answered, longest ago first, but once only."""
-        return list(
-            await self._rows(
-                _REPEATS, project, annotator, count, lock=" FOR NO KEY UPDATE OF s SKIP LOCKED"
-            )
-        )
+        They take one of `skills`.
+        """
+        return await self._extras(_GOLD, project, annotator, skills, count=count)
+
+    async def repeats(
+        self, project: int, annotator: str, skills: Collection[str], *, count: int
+    ) -> list[Row]:
+        """Return and lock queries that `annotator` answered, longest ago first, but once only.
+
+        They take one of `skills`.
+        """
+        return await self._extras(_REPEATS, project, annotator, skills, count=count)
+
+    async def _extras(
+        self, wanted: str, project: int, annotator: str, skills: Collection[str], *, count: int
+    ) -> list[Row]:
+        statement = f"{wanted.format(skills=self._any_text('$3'))} LIMIT $4"
+        lock = " FOR NO KEY UPDATE OF s SKIP LOCKED"
+        given = (project, annotator, self._texts(skills), count)
+        return list(await self._rows(statement, *given, lock=lock))
 
     async def count_handed(
         self, project: int, handed: Iterable[tuple[str, int, int, int]], *, now: int
@@ -451,9 +461,9 @@ _FREE = (
     f" AND {_IS_LABEL.format(e='e')} AND {_LASTING.format(e='e')})"
 )
 _GOLD = (
-    f"{_QUERIES} AND s.project_id = $1 AND s.state = 'gold'"
+    f"{_QUERIES} AND s.project_id = $1 AND s.state = 'gold' AND s.skill {{skills}}"
     f" AND {_UNHELD.format(annotator='$2')} AND NOT EXISTS (SELECT 1 FROM label_events e"
-    " WHERE e.query_id = s.query_id AND e.annotator = $2) ORDER BY s.query_id LIMIT $3"
+    " WHERE e.query_id = s.query_id AND e.annotator = $2) ORDER BY s.query_id"
 )
 _REPEATS = (
     f"SELECT {RAW_QUERY} FROM label_events e"
@@ -461,12 +471,12 @@ _REPEATS = (
     " WHERE s.query_id = e.query_id AND q.id = e.query_id"
     " AND e.project_id = $1 AND e.annotator = $2 AND e.purpose = 'vote'"
     f" AND {_IS_LABEL.format(e='e')} AND {_LASTING.format(e='e')}"
-    " AND s.state <> 'withdrawn'"
+    " AND s.state <> 'withdrawn' AND s.skill {skills}"
     " AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.query_id = q.id AND l.annotator = $2)"
     " AND NOT EXISTS (SELECT 1 FROM skips k WHERE k.query_id = q.id AND k.annotator = $2)"
     " AND NOT EXISTS (SELECT 1 FROM label_events r WHERE r.query_id = q.id"
     " AND r.annotator = $2 AND r.purpose = 'repeat')"
-    " ORDER BY e.sequence LIMIT $3"
+    " ORDER BY e.sequence"
 )
 _COUNT_HANDED = (
     "INSERT INTO annotators (project_id, name, skills, suspended, handed_out, gold_out,"

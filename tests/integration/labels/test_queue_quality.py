@@ -11,7 +11,17 @@ from parfocal_labels.annotators import AnnotatorChange
 from parfocal_labels.answers import FALSE, TRUE, TaskKind
 from parfocal_labels.disclosure import SEES_ALL, Reader
 from parfocal_labels.paging import PageRequest
-from parfocal_labels.records import Lease, Purpose, QuerySpec, QueryState, Role, Rules, Skip, Vote
+from parfocal_labels.records import (
+    Lease,
+    Purpose,
+    Query,
+    QuerySpec,
+    QueryState,
+    Role,
+    Rules,
+    Skip,
+    Vote,
+)
 from parfocal_runtime.errors import AlreadyExists, PermissionDenied, WrongState
 
 if TYPE_CHECKING:
@@ -54,6 +64,21 @@ def handed(lab: Lab, annotator: str, count: int, *, reader: Reader = SEES_ALL) -
 
 def roles(leases: list[Lease]) -> Counter[Role]:
     return Counter(lease.query.spec.role for lease in leases)
+
+
+def give_skills(lab: Lab, annotator: str, *skills: str) -> None:
+    change = AnnotatorChange(annotator, skills=skills)
+    lab.run(lab.store.reviews.update_annotator("vnc", change))
+
+
+def gold_candidates(leases: list[Lease]) -> list[int]:
+    specs = [lease.query.spec for lease in leases]
+    return sorted(spec.candidate for spec in specs if spec.role is Role.GOLD)
+
+
+def listed(lab: Lab) -> tuple[Query, ...]:
+    items: tuple[Query, ...] = lab.run(lab.store.list_queries("vnc", ALL)).items
+    return items
 
 
 def test_gold_queries_have_their_share_of_what_is_handed_out(lab: Lab) -> None:
@@ -140,15 +165,57 @@ def test_a_query_that_takes_a_skill_is_handed_to_those_who_have_it(lab: Lab) -> 
         for number, skill in enumerate(["axon", "", "synapse", "", "axon"])
     ]
     lab.run(lab.store.add_queries("vnc", specs, caller="loop"))
-    for name, skills in (("ada", ("axon",)), ("bob", ("axon", "synapse"))):
-        change = AnnotatorChange(name, skills=skills)
-        lab.run(lab.store.reviews.update_annotator("vnc", change))
+    give_skills(lab, "ada", "axon")
+    give_skills(lab, "bob", "axon", "synapse")
 
     unskilled = [lease.query.spec.rank for lease in handed(lab, "cyd", 1)]
     ada = [lease.query.spec.rank for lease in handed(lab, "ada", 2)]
     bob = [lease.query.spec.rank for lease in handed(lab, "bob", 9)]
 
     assert (unskilled, ada, bob) == ([1], [0, 3], [2, 4])
+
+
+def test_gold_that_takes_a_skill_is_handed_to_those_who_have_it(lab: Lab) -> None:
+    create(lab, ordinary=40, gold_share=0.5)
+    specs = [
+        QuerySpec("r1", "gold", number, rank=number, role=Role.GOLD, gold=TRUE, skill=skill)
+        for number, skill in enumerate(["axon", "synapse", "", "axon"])
+    ]
+    lab.run(lab.store.add_queries("vnc", specs, caller="loop"))
+    give_skills(lab, "ada", "axon")
+
+    unskilled, ada = handed(lab, "cyd", 10), handed(lab, "ada", 10)
+
+    assert (len(unskilled), len(ada)) == (10, 10)
+    assert gold_candidates(unskilled) == [2]
+    assert gold_candidates(ada) == [0, 2, 3]
+
+
+def test_whoever_lost_a_skill_is_not_asked_again_what_takes_it(lab: Lab) -> None:
+    create(lab, repeat_share=0.5)
+    specs = [QuerySpec("r1", "set", number, rank=number, skill="axon") for number in range(4)]
+    specs += [QuerySpec("r1", "set", number, rank=number) for number in range(4, 40)]
+    lab.run(lab.store.add_queries("vnc", specs, caller="loop"))
+    give_skills(lab, "ada", "axon")
+    first = handed(lab, "ada", 8)
+    lab.submit("ada", [lease.query.id for lease in first])
+    give_skills(lab, "ada")
+
+    second = handed(lab, "ada", 20)
+
+    asked = {lease.query.spec.candidate for lease in second}
+    assert asked & set(range(8)) == {4, 5, 6, 7}
+
+
+def test_gold_and_repeats_come_from_all_rounds(lab: Lab) -> None:
+    create(lab, gold=2, ordinary=2, gold_share=0.25, repeat_share=0.25)
+    lab.add(20, round_="r2")
+    lab.submit("ada", lab.lease("ada", 2, round_="r1"))
+
+    leased = lab.lease("ada", 10, round_="r2")
+
+    rounds = Counter(query.spec.round for query in listed(lab) if query.id in leased)
+    assert rounds == {"r1": 4, "r2": 6}
 
 
 def test_a_suspended_annotator_is_handed_nothing_and_others_of_the_batch_are(lab: Lab) -> None:

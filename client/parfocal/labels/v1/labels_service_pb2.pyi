@@ -386,7 +386,7 @@ class LeaseQueriesRequest(_message.Message):
     count: _builtins.int
     """At most this many, 1 to 1000. Default 20."""
     round: _builtins.str
-    """Optional. Only this round's."""
+    """Optional. Only this round's; gold queries and repeats come from all rounds."""
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
         """How long the caller may hold them, 1 s to 1 h. Default 5 min."""
