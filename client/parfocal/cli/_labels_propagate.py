@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from parfocal._client import Client
 from parfocal._errors import ConflictError
 from parfocal._names import last_part
 from parfocal.cli._options import (
@@ -60,7 +61,8 @@ def propagate(
     """Carry what is decided about a round's candidates to all of them by a learned model.
 
     Decided queries of every round with the same candidates count. Those that were drawn at random
-    show how many errors are left and what may be accepted or rejected unseen.
+    show how many errors are left and what may be accepted or rejected unseen, but for rounds that
+    drew with weights or under constraints.
     """
     with connect(server, data_dir) as client:
         status = client.rounds.get(project, round_id).status
@@ -71,30 +73,44 @@ def propagate(
             for each in client.labels.consensus(project, decided_only=True)
             if last_part(each.candidate_set) == last_part(status.candidates)
         ]
-        labels = {each.candidate: each.verdict == VERDICT_TRUE for each in known if _is_told(each)}
+        told = [each for each in known if each.verdict in (VERDICT_TRUE, VERDICT_FALSE)]
+        labels = {each.candidate: each.verdict == VERDICT_TRUE for each in told}
+        selections = _selections(client, project, told)
         carried = client.suggestions.propagate_learned(
             project,
             status.candidates,
             labels=labels,
             features=dict(status.embeddings),
-            random_share=[
-                each.candidate for each in known if _is_told(each) and each.role == "random"
-            ],
+            selections=selections.values(),
             error_rate=error_rate,
             seed=seed,
         )
+    carried.notes.extend(_unknown_draws(told, selections))
     if out is not None:
         write_records(out, _records(carried))
     if as_json:
-        told = as_dict(carried)
-        told["verdicts"] = list(_records(carried))
-        print_json(told)
+        printed = as_dict(carried)
+        printed["verdicts"] = list(_records(carried))
+        print_json(printed)
     else:
         print_table(["", ""], _summary(carried, labels=len(labels)))
 
 
-def _is_told(consensus: Consensus) -> bool:
-    return consensus.verdict in (VERDICT_TRUE, VERDICT_FALSE)
+def _selections(client: Client, project: str, told: list[Consensus]) -> dict[str, str]:
+    """Return the selection of each round of some queries: it knows how random ones were drawn."""
+    asked = {last_part(each.round) for each in told}
+    made = {last_part(each.name): each.status.selection for each in client.rounds.list(project)}
+    return {name: made[name] for name in sorted(asked) if made.get(name)}
+
+
+def _unknown_draws(told: list[Consensus], selections: dict[str, str]) -> list[str]:
+    """Say of which rounds with random queries there is no selection."""
+    drawn = {last_part(each.round) for each in told if each.role == "random"}
+    return [
+        f"how the random queries of {name!r} were drawn is not known, since it is no round of this "
+        "project: they calibrate nothing"
+        for name in sorted(drawn - selections.keys())
+    ]
 
 
 def _records(carried: PropagateLabelsResponse) -> Iterator[dict[str, Any]]:

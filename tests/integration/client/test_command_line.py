@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 from model_packages import cells_package, cells_package_0_4
 from onnx_graphs import base_model
 from parfocal import Client
+from parfocal._names import last_part
 from parfocal.cli._app import app
-from parfocal.labels.v1.query_pb2 import Query
+from parfocal.labels.v1.query_pb2 import QUERY_ROLE_RANDOM, Query
 from parfocal_standalone import Standalone
 
 
@@ -338,6 +339,59 @@ def test_a_round_is_created_followed_and_labelled(
     assert limits["time"] == {"minutes": 5.0, "seconds_per_item": 20.0}
     assert cancelled.exit_code == 4
     assert "ERROR_REASON_WORK_FINISHED" in cancelled.stderr
+
+
+def test_only_rounds_that_drew_uniformly_calibrate_what_is_carried(
+    parfocal: Any, client: Client, tmp_path: Path
+) -> None:
+    section = np.zeros((64, 64), np.uint8)
+    section[8:24, 8:24] = section[36:52, 36:52] = 255
+    tifffile.imwrite(tmp_path / "image.tif", np.stack([section] * 5))
+    (tmp_path / "grey.onnx").write_bytes(base_model())
+    parfocal("models", "publish", "drawn-grey", tmp_path / "grey.onnx")
+    parfocal("images", "import", tmp_path / "image.tif", "--project", "drawn")
+    parfocal("project", "create", "drawn")
+
+    def finish(name: str) -> Any:
+        for _ in client.rounds.watch("drawn", name, timeout_seconds=60):
+            for leased in client.labels.lease("drawn"):
+                client.labels.submit("drawn", {leased.query.name: True})
+        return client.rounds.get("drawn", name)
+
+    parfocal(
+        "round", "create", "drawn", "weighted", "--image", "image", "--base-model", "drawn-grey",
+        "--budget", 3, "--strategy", "random", "--random-share", 1, "--random-measure", "area",
+    )  # fmt: skip
+    weighted = finish("weighted")
+    words = ["labels", "propagate", "drawn", "--round", "weighted"]
+    before = json.loads(parfocal(*words, "--json").stdout)
+
+    uniform = weighted.spec
+    uniform.ClearField("random_weights")
+    uniform.candidates = weighted.status.candidates
+    uniform.budget, uniform.history[:] = 4, ["weighted"]
+    client.rounds.create("drawn", "uniform", uniform)
+    finish("uniform")
+    client.labels.add(
+        "drawn",
+        [
+            Query(
+                round="by-hand",
+                candidate_set=last_part(weighted.status.candidates),
+                candidate=0,
+                strategy="random",
+                role=QUERY_ROLE_RANDOM,
+            )
+        ],
+    )
+    answer(client, "drawn", True)
+    after = json.loads(parfocal(*words, "--json").stdout)
+
+    assert before["errors_left"]["checked"] == 0
+    assert "because of weights or constraints" in before["notes"][0]
+    assert after["errors_left"]["checked"] == 4
+    assert "because of weights or constraints" in after["notes"][0]
+    assert "'by-hand'" in after["notes"][-1]
 
 
 def test_a_round_without_its_model_fails_with_the_reason(parfocal: Any, tmp_path: Path) -> None:
