@@ -53,8 +53,8 @@ async def hand_out(
         name: The project.
         wishes: Who asks for how many.
         now: The present time, microseconds since 1970 UTC.
-        sweep: Whether to put leases that are over back first; it is done in any case where
-            somebody would come away with less than they asked for.
+        sweep: Whether to put leases that are over back first. Where somebody would come away
+            with less than they asked for it is done in any case, until none are left.
         specs: Where what the queries ask is kept at hand.
 
     Returns:
@@ -99,7 +99,8 @@ class _HandingOut:
         groups = _groups(hands, known)
         for group in groups:
             await self._serve(group)
-        if not sweep and any(group.missing for group in groups) and await self._end_expired():
+        # One sweep may bring back only what others wait for.
+        while any(group.missing for group in groups) and await self._end_expired():
             for group in groups:
                 await self._serve(group)
         await self._write(hands, extras)

@@ -210,6 +210,17 @@ def test_many_leases_that_ended_come_back_at_once(lab: Lab) -> None:
     assert lab.lease("eve", 100) == []
 
 
+def test_many_leases_that_ended_elsewhere_do_not_stand_before_those_of_a_round(lab: Lab) -> None:
+    lab.create().add(2100).add(5, round_="r2")
+    for _ in range(3):
+        lab.lease("ada", 700, seconds=60, round_="r1")
+    lab.lease("bob", 5, seconds=120, round_="r2")
+
+    lab.clock.advance(120)
+
+    assert len(lab.lease("cyd", 5, round_="r2")) == 5
+
+
 def test_a_heartbeat_prolongs_a_lease(lab: Lab) -> None:
     lab.create().add(2)
     held = lab.lease("ada", 1, seconds=10)
