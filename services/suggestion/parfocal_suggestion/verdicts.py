@@ -214,7 +214,9 @@ def _check_same_set(
 ) -> pa.Table:
     """Return the selection's table of cells, which names the candidates it chose from."""
     beside = read_table(store, stored.record.cells)
-    if not np.array_equal(beside.column("candidate").to_numpy(), table.candidates):
+    # One made from features alone does not say of which set they are.
+    same = stored.record.candidates in ("", table.folder)
+    if not same or not np.array_equal(beside.column("candidate").to_numpy(), table.candidates):
         raise InvalidInput(
             "ERROR_REASON_INVALID_FIELD",
             f"the selection {selection!r} is of another candidate set",

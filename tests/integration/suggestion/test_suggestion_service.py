@@ -501,6 +501,27 @@ def test_a_label_that_another_draw_left_out_calibrates_nothing(
     assert (answer.errors_left.checked, answer.errors_left.candidates) == (10, 0)
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"cell_majority": pb.CellMajority(selection="projects/demo/selections/other")},
+        {"learned_model": pb.LearnedModel(selections=["projects/demo/selections/other"])},
+    ],
+    ids=["cells", "random share"],
+)
+def test_a_selection_of_another_set_of_as_many_candidates_is_refused(
+    suggestion: SuggestionServiceStub, store: ObjectStore, method: dict[str, Any]
+) -> None:
+    other = "projects/demo/candidates/second"
+    create_table(store, f"{other}/table.parquet", read_table(store, f"{SET}/table.parquet"))
+    suggestion.Suggest(wish(selection_id="other", candidates=other))
+
+    code, _, metadata = failure(lambda: suggestion.PropagateLabels(propagation(**method)))
+
+    assert (code, metadata["value"]) == (INVALID, "other")
+    assert metadata["field"] in ("cell_majority.selection", "learned_model.selections")
+
+
 def test_without_a_random_share_everything_is_looked_at(suggestion: SuggestionServiceStub) -> None:
     answer = suggestion.PropagateLabels(propagation(learned_model=learned()))
 
