@@ -100,6 +100,17 @@ def read_box(array: ts.TensorStore, box: Box) -> npt.NDArray[Any]:
         return np.asarray(_at(array, box).read().result())
 
 
+def finish_read(array: ts.TensorStore, reading: ts.Future[Any]) -> npt.NDArray[Any]:
+    """Return what a read that was begun on `array`, or on a part of it, gives.
+
+    Raises:
+        InvalidInput: If the array is damaged (`ERROR_REASON_INVALID_ARTIFACT`).
+        Unavailable: If the store does not answer (`ERROR_REASON_DEPENDENCY_UNAVAILABLE`).
+    """
+    with _translated(_name(array)):
+        return np.asarray(reading.result())
+
+
 def read_points(array: ts.TensorStore, points: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
     """Return the values (N,) at `points` (N, axes), reading no chunk but those they lie in.
 

@@ -8,7 +8,9 @@ import json
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -149,7 +151,8 @@ def write_token(
 ) -> str:
     """Give `name` a fresh token in `tokens_file`, replacing an older entry, and return it.
 
-    The file is made if it is missing; only its owner may read it.
+    The file is made if it is missing; only its owner may read it. Otherwise its mode and owner
+    stay, as do comments, certificates, and entries of others.
 
     Raises:
         ConfigError: If the entry could not be read again, such as one without any role.
@@ -163,18 +166,42 @@ def write_token(
     if not limited:
         entry["limited"] = False
     _account(entry, f"the entry of {name}")
-    kept = [old for old in _lines(path) if json.loads(old)["name"] != name] if path.exists() else []
-    write_secret(path, "\n".join([*kept, json.dumps(entry), ""]))
+    before = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    kept = [line for old in before if (line := _without_token(old, name)) is not None]
+    write_secret(path, "\n".join([*kept, json.dumps(entry), ""]), as_before=True)
     return token
 
 
-def write_secret(path: str | os.PathLike[str], text: str) -> None:
-    """Write `text` to a file that only its owner may read; readers see the old or the new."""
+def _without_token(line: str, name: str) -> str | None:
+    """Return a line of a tokens file without a token of `name`; None if nothing is left of it."""
+    if not line.strip() or line.strip().startswith("#"):
+        return line
+    entry = json.loads(line)
+    if entry.get("name") != name or "sha256" not in entry:
+        return line
+    if "certificate" not in entry:
+        return None
+    return json.dumps({key: value for key, value in entry.items() if key != "sha256"})
+
+
+def write_secret(path: str | os.PathLike[str], text: str, *, as_before: bool = False) -> None:
+    """Write `text` to a file that only its owner may read; readers see the old or the new.
+
+    Args:
+        path: The file.
+        text: What it holds.
+        as_before: Whether a file that is there keeps its mode and its owner.
+    """
     target = Path(path)
+    old = target.stat() if as_before and target.exists() else None
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8") as stream:
         stream.write(text)
+        if old is not None:
+            os.fchmod(handle, stat.S_IMODE(old.st_mode))
+            with suppress(PermissionError):
+                os.fchown(handle, old.st_uid, old.st_gid)
     temporary.replace(target)
 
 

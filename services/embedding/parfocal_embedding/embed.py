@@ -9,7 +9,7 @@ import tensorstore as ts
 
 from parfocal_embedding.embedding_array import CHUNK_ROWS, EmbeddingArray
 from parfocal_embedding.encoder import Encoder, Stream, Vectors
-from parfocal_runtime.arrays import open_array
+from parfocal_runtime.arrays import finish_read, open_array
 from parfocal_runtime.errors import InvalidInput, NotFound
 from parfocal_runtime.models.loaded import LoadedModels
 from parfocal_runtime.store import ObjectStore
@@ -61,8 +61,9 @@ def embed_range(
 
     Raises:
         NotFound: If the set or the encoder is not there.
-        InvalidInput: If the range lies outside the set or off the grid, or the encoder does not
-            read such patches.
+        InvalidInput: If the range lies outside the set or off the grid, the encoder does not read
+            such patches, or a patch is damaged.
+        Unavailable: If the store does not answer.
         AlreadyExists: If the array holds other embeddings (`ERROR_REASON_ARTIFACT_EXISTS`).
         Cancelled: If `cancel` is set.
     """
@@ -169,7 +170,7 @@ def _encode_range(
     slices = list(encoder.batches(start, stop))
     coming = [patches[rows].read() for rows in slices[:1]]
     for number, rows in enumerate(slices):
-        patch = np.asarray(coming.pop().result())
+        patch = finish_read(patches, coming.pop())
         coming = [patches[after].read() for after in slices[number + 1 : number + 2]]
         at = slice(rows.start - start, rows.stop - start)
         vectors[at] = encoder.encode(patch, cancel=cancel)

@@ -1,12 +1,14 @@
 """The array of embeddings of a candidate set, written range by range by many.
 
 The array says in its attributes what is in it. Beside it lies a small file for each range that is
-finished, so that a range is done once and a killed one is done again.
+finished, so that a range is done once and a killed one is done again. These files belong to this
+very array: where it is deleted, they count no more.
 """
 
 from __future__ import annotations
 
 import json
+import uuid
 
 import numpy as np
 import tensorstore as ts
@@ -15,6 +17,8 @@ from parfocal_embedding.encoder import BATCH_ROWS, Vectors
 from parfocal_runtime.arrays import array_attributes, create_array, open_array, write_region
 from parfocal_runtime.errors import AlreadyExists
 from parfocal_runtime.store import ObjectStore
+
+_ID = "id"
 
 CHUNK_ROWS = 4 * BATCH_ROWS
 """Rows of a chunk; ranges begin and end on this grid, so that no two writers share a chunk."""
@@ -33,6 +37,7 @@ class EmbeddingArray:
         self._store = store
         self._path = path
         self._contents = contents
+        self._ranges = ""
 
     def open(self, *, rows: int, dimensions: int) -> ts.TensorStore:
         """Return the array, made if it does not exist.
@@ -40,24 +45,27 @@ class EmbeddingArray:
         Raises:
             AlreadyExists: If it holds something else (`ERROR_REASON_ARTIFACT_EXISTS`).
         """
+        key = uuid.uuid4().hex
         try:
-            return create_array(
+            array = create_array(
                 self._store,
                 self._path,
                 shape=(rows, dimensions),
                 dtype=np.float32,
                 chunks=(CHUNK_ROWS, dimensions),
                 dimension_names=("candidate", "feature"),
-                attributes=self._contents,
+                attributes={**self._contents, _ID: key},
                 fill_value=float("nan"),
             )
         except AlreadyExists:
             array = open_array(self._store, self._path)
-            self._require(array, (rows, dimensions))
-            return array
+            key = self._key(array, (rows, dimensions))
+        # Arrays of earlier releases have no id.
+        self._ranges = f"{self._path}.ranges/{key}".removesuffix("/")
+        return array
 
     def has(self, start: int, stop: int) -> bool:
-        """Return whether the range is finished."""
+        """Return whether the range of the array, which is open, is finished."""
         return self._store.exists(self._mark(start, stop))
 
     def write(self, array: ts.TensorStore, start: int, vectors: Vectors) -> None:
@@ -67,9 +75,10 @@ class EmbeddingArray:
         self._store.create(self._mark(start, stop), json.dumps(self._contents).encode())
 
     def _mark(self, start: int, stop: int) -> str:
-        return f"{self._path}.ranges/{start}-{stop}.json"
+        return f"{self._ranges}/{start}-{stop}.json"
 
-    def _require(self, array: ts.TensorStore, shape: tuple[int, int]) -> None:
+    def _key(self, array: ts.TensorStore, shape: tuple[int, int]) -> str:
+        """Return what tells this array from others of its name, if it holds what it should."""
         found = array_attributes(self._store, self._path)
         same = {key: found.get(key) for key in self._contents} == self._contents
         if not same or tuple(array.shape) != shape:
@@ -78,3 +87,4 @@ class EmbeddingArray:
                 f"the array {self._path!r} holds other embeddings: {found}, {array.shape}",
                 name=self._path,
             )
+        return str(found.get(_ID, ""))

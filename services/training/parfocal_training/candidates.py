@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from parfocal_runtime.arrays import open_array
+from parfocal_runtime.arrays import finish_read, open_array
 from parfocal_runtime.box import Box
 from parfocal_runtime.errors import InvalidInput, NotFound, WrongState
 from parfocal_runtime.store import ObjectStore
@@ -110,7 +110,7 @@ def read_patches(
     """Return the patches of some candidates, (n, side, side): uint8 `image` or int8 `mask`."""
     array = open_array(store, f"{candidates.folder}/patches.zarr/{stream}")
     parts = [
-        np.asarray(array[rows[at : at + PATCH_BATCH]].read().result())
+        finish_read(array, array[rows[at : at + PATCH_BATCH]].read())
         for at in range(0, len(rows), PATCH_BATCH)
     ]
     if not parts:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorstore as ts
 
+from parfocal_runtime.arrays import finish_read
 from parfocal_runtime.errors import InvalidInput, WrongState
 from parfocal_runtime.store import ObjectStore
 from parfocal_training.candidates import open_candidates, read_patches
@@ -81,7 +82,7 @@ def _patches_of(
 ) -> npt.NDArray[np.uint8]:
     patches = np.empty((len(places), side, side), dtype=np.uint8)
     if array.size <= WHOLE_IMAGE_VOXELS:
-        whole = np.asarray(array.read().result())
+        whole = finish_read(array, array.read())
         for row, (z, y, x) in enumerate(places):
             patches[row] = whole[z, y : y + side, x : x + side]
         return patches
@@ -90,7 +91,7 @@ def _patches_of(
             array[int(z), int(y) : int(y) + side, int(x) : int(x) + side].read()
             for z, y, x in places[at : at + READS_AT_ONCE]
         ]
-        patches[at : at + len(reads)] = [read.result() for read in reads]
+        patches[at : at + len(reads)] = [finish_read(array, read) for read in reads]
     return patches
 
 

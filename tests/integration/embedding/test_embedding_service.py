@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -104,7 +105,8 @@ def test_a_range_that_was_cut_off_is_done_again(
     embedding: EmbeddingServiceStub, store: ObjectStore, patches: Patches
 ) -> None:
     embedding.EmbedCandidates(wish())
-    store.delete(f"{ARRAY}.ranges/0-600.json")
+    (mark,) = store.list(f"{ARRAY}.ranges")
+    store.delete(mark)
     open_array(store, ARRAY)[:100].write(np.float32(5)).result()
 
     again = embedding.EmbedCandidates(wish())
@@ -112,6 +114,43 @@ def test_a_range_that_was_cut_off_is_done_again(
     vectors = np.asarray(open_array(store, ARRAY).read().result())
     assert not again.already_done
     np.testing.assert_array_equal(vectors, patches.reshape(600, 16))
+
+
+def test_an_array_that_was_deleted_is_made_anew(
+    embedding: EmbeddingServiceStub, store: ObjectStore, patches: Patches
+) -> None:
+    embedding.EmbedCandidates(wish())
+    store.delete_prefix(ARRAY)
+
+    again = embedding.EmbedCandidates(wish())
+
+    vectors = np.asarray(open_array(store, ARRAY).read().result())
+    assert not again.already_done
+    np.testing.assert_array_equal(vectors, patches.reshape(600, 16))
+
+
+def test_an_array_of_an_earlier_release_keeps_its_ranges(
+    embedding: EmbeddingServiceStub, store: ObjectStore
+) -> None:
+    embedding.EmbedCandidates(wish())
+    (mark,) = store.list(f"{ARRAY}.ranges")
+    head = json.loads(store.read(f"{ARRAY}/zarr.json"))
+    del head["attributes"]["id"]
+    store.write(f"{ARRAY}/zarr.json", json.dumps(head).encode())
+    store.write(f"{ARRAY}.ranges/0-600.json", store.read(mark))
+    store.delete(mark)
+
+    assert embedding.EmbedCandidates(wish()).already_done
+
+
+def test_a_damaged_chunk_of_patches_is_told(
+    embedding: EmbeddingServiceStub, store: ObjectStore
+) -> None:
+    store.write(f"{SET}/patches.zarr/image/c/1/0/0", b"no chunk")
+
+    code, reason, _ = failure(lambda: embedding.EmbedCandidates(wish()))
+
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "ERROR_REASON_INVALID_ARTIFACT")
 
 
 def test_an_array_of_something_else_is_left_alone(embedding: EmbeddingServiceStub) -> None:

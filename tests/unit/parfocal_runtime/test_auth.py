@@ -60,6 +60,27 @@ def test_a_new_token_replaces_only_the_one_of_the_same_name(tmp_path: Path) -> N
     assert owner(file, again) == Account("ann", Role.ADMIN)
 
 
+def test_a_new_token_leaves_comments_certificates_mode_and_owner_as_they_are(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "tokens"
+    certificate = {"name": "ann", "certificate": "URI:spiffe://lab/ann", "role": "curator"}
+    both = {**certificate, "certificate": "URI:spiffe://lab/ann-2", "sha256": "0" * 64}
+    text = "\n".join(["# the lab", json.dumps(certificate), "", json.dumps(both), ""])
+    file.write_text(text)
+    file.chmod(0o640)
+
+    write_token(file, name="ann", role=Role.VIEWER)
+    write_token(file, name="ann", role=Role.VIEWER)
+
+    comment, first, empty, second, token = file.read_text().splitlines()
+    assert (comment, empty) == ("# the lab", "")
+    assert json.loads(first) == certificate
+    assert json.loads(second) == {**certificate, "certificate": "URI:spiffe://lab/ann-2"}
+    assert json.loads(token)["role"] == "viewer"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+
+
 def test_comments_and_empty_lines_are_skipped(tmp_path: Path) -> None:
     file = tmp_path / "tokens"
     digest = hashlib.sha256(b"t").hexdigest()
