@@ -18,6 +18,7 @@ from parfocal_suggestion.pool import Floats, Ids, Mask, Pool
 from parfocal_suggestion.random_share import Draw, RandomWeights, draw_by_weight
 from parfocal_suggestion.selection import Checkpoint, Selection, Strategy, no_checkpoint
 from parfocal_suggestion.single_thread import single_thread
+from parfocal_suggestion.strategies.coverage import check_asked_once
 from parfocal_suggestion.strategies.random_draw import drawn_rows
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -104,9 +105,11 @@ def suggest(
         checkpoint: Called between pieces of work.
 
     Raises:
-        InvalidInput: If budget or share is out of range, or the strategy cannot work here.
+        InvalidInput: If budget or share is out of range, or the strategy cannot work here or under
+            constraints.
     """
     _check(budget, random_share)
+    check_asked_once(strategy, limited=constraints != UNCONSTRAINED)
     gate = Gate(pool, limits_of(constraints, pool, budget))
     admitted = gate.open_part(pool)
     picks = gate.room(admitted, budget)

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from parfocal_runtime.errors import InvalidInput
+from parfocal_suggestion.constraints import UNCONSTRAINED, Constraints, GroupLimit
+from parfocal_suggestion.nesting import Weighted
 from parfocal_suggestion.pool import Pool
 from parfocal_suggestion.strategies.coverage import Coverage
+from parfocal_suggestion.strategies.shares import Shares
+from parfocal_suggestion.suggest import suggest
 
 LINE = np.array([[0], [1], [2], [10], [11], [20]], np.float32)
 
@@ -68,6 +73,50 @@ def test_windows_avoid_what_is_excluded_or_labelled() -> None:
 def test_no_free_window_is_told() -> None:
     with pytest.raises(InvalidInput, match="no window of free patches"):
         replace(ON_GRID, window_z=3).select(grid((2, 2, 2)), 1, seed=0)
+
+
+def test_nothing_is_chosen_where_every_window_will_be_looked_at() -> None:
+    pool = grid((1, 1, 3)).with_pending(np.array([1]))
+
+    selection = replace(ON_GRID, window_x=2).select(pool, 1, seed=0)
+
+    assert not len(selection.candidates)
+
+
+ONE_OF_EACH = Constraints(groups=(GroupLimit(("row",), 1),))
+REMEMBERING = [
+    {"window_x": 2},
+    {"most_overlap": 0.5},
+    {"most_voxels": 9},
+    {"most_minutes": 1.0, "voxels_per_minute": 9.0},
+]
+
+
+@pytest.mark.parametrize("changes", REMEMBERING, ids=lambda changes: next(iter(changes)))
+@pytest.mark.parametrize("nested", [True, False], ids=["inside of shares", "under constraints"])
+def test_what_has_to_remember_its_windows_is_not_asked_twice(
+    changes: dict[str, Any], nested: bool
+) -> None:
+    pool = replace(grid((1, 4, 5)), groups={"row": np.arange(20) // 5})
+    coverage = replace(ON_GRID, **changes)
+    strategy = Shares((Weighted(coverage), Weighted(coverage))) if nested else coverage
+
+    with pytest.raises(InvalidInput) as refused:
+        suggest(pool, strategy, 4, seed=0, constraints=UNCONSTRAINED if nested else ONE_OF_EACH)
+
+    field = next(iter(changes))
+    assert refused.value.metadata["field"] == f"strategy.{field}"
+    assert "inside of shares" in str(refused.value) or "under constraints" in str(refused.value)
+
+
+def test_windows_of_one_patch_obey_constraints_and_share() -> None:
+    pool = replace(grid((1, 4, 5)), groups={"row": np.arange(20) // 5})
+    both = Shares((Weighted(ON_GRID), Weighted(ON_GRID)))
+
+    alone = suggest(pool, ON_GRID, 9, seed=0, constraints=ONE_OF_EACH).candidates
+    shared = suggest(pool, both, 9, seed=0, constraints=ONE_OF_EACH).candidates
+
+    assert sorted(alone // 5) == sorted(shared // 5) == [0, 1, 2, 3]
 
 
 def test_fewer_windows_than_the_budget_are_what_there_is() -> None:

@@ -910,7 +910,8 @@ class CoverageStrategy(_message.Message):
     """Again and again the window of patches on a grid whose patches have the most neighbours that are
     not covered yet. A pick is the first patch of its window, and the budget counts windows; fewer
     come back where no more are free. Fails with INVALID_ARGUMENT (`ERROR_REASON_INVALID_FIELD`) if
-    not one is, or the positions make no grid.
+    not one is of patches without a label, the positions make no grid, or windows of several patches,
+    `most_overlap`, `most_voxels` or `most_minutes` meet constraints or stand inside of a strategy.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

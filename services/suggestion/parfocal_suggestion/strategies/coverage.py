@@ -16,13 +16,15 @@ import numpy as np
 from parfocal_runtime.errors import InvalidInput
 from parfocal_suggestion.covering import cover_greedily
 from parfocal_suggestion.neighbours import nearest_neighbours
+from parfocal_suggestion.nesting import inner_strategies
 from parfocal_suggestion.pool import Floats, Ids, Pool, Rows
-from parfocal_suggestion.selection import Checkpoint, Selection, no_checkpoint
+from parfocal_suggestion.selection import Checkpoint, Selection, Strategy, no_checkpoint
 from parfocal_suggestion.similarity import unit
 from parfocal_suggestion.subvolumes import Triple, Windows
 
 DEFAULT_NEIGHBOURS = 30
 _PLACES_PER_PATCH = 64
+_REMEMBERED = ("window_z", "window_y", "window_x", "most_overlap", "most_voxels", "most_minutes")
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class Coverage:
 
         Raises:
             InvalidInput: If a stream or measure is missing, the positions make no grid, minutes
-                have no speed, or not one window is free.
+                have no speed, or not one window is of patches without a label.
         """
         features = self.space(pool)
         if not np.any(pool.available):
@@ -117,6 +119,8 @@ class Coverage:
         windows = strategy._windows(pool)
         free = windows.whole(pool.available)
         if not np.any(free):
+            if np.any(windows.whole(pool.unlabelled)):
+                return Selection.nothing(pool)
             raise _invalid("window", windows.window, "no window of free patches fits the grid")
         near, _ = nearest_neighbours(features, strategy.neighbours, checkpoint=checkpoint)
         covered = np.zeros(len(pool), np.bool_)
@@ -167,6 +171,30 @@ class Coverage:
             return len(chosen)
         spent = np.cumsum([windows.voxels(int(window)) for window in chosen])
         return int(np.searchsorted(spent, min(limits), side="right"))
+
+
+def check_asked_once(strategy: Strategy, *, limited: bool) -> None:
+    """Refuse a coverage that would be asked more than once where it has to remember its windows.
+
+    Under constraints, and inside of another strategy, it is asked again and told the first patch of
+    each window only: not what else the windows hold, nor what they cost.
+
+    Args:
+        strategy: What is to choose.
+        limited: Whether there are constraints.
+
+    Raises:
+        InvalidInput: If a coverage that is asked again has windows of several patches, or a limit
+            on what all its windows take up together; the field is named.
+    """
+    asked_again = [*inner_strategies(strategy), *([strategy] if limited else [])]
+    where = "under constraints" if limited else f"inside of {strategy.name}"
+    for each in asked_again:
+        if isinstance(each, Coverage):
+            for field in _REMEMBERED:
+                value = getattr(each, field)
+                if value > (1 if field.startswith("window") else 0):
+                    raise _invalid(field, value, f"{field} does not work {where}")
 
 
 def _invalid(field: str, value: object, fault: str) -> InvalidInput:
