@@ -13,14 +13,14 @@ import uuid
 import numpy as np
 import tensorstore as ts
 
-from parfocal_embedding.encoder import BATCH_ROWS, Vectors
+from parfocal_embedding.encoder import LARGEST_BATCH, Vectors
 from parfocal_runtime.arrays import array_attributes, create_array, open_array, write_region
 from parfocal_runtime.errors import AlreadyExists
 from parfocal_runtime.store import ObjectStore
 
 _ID = "id"
 
-CHUNK_ROWS = 4 * BATCH_ROWS
+CHUNK_ROWS = LARGEST_BATCH
 """Rows of a chunk; ranges begin and end on this grid, so that no two writers share a chunk."""
 
 

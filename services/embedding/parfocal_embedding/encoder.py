@@ -16,6 +16,9 @@ from parfocal_runtime.tasks import CancelFlag
 
 BATCH_ROWS = 64
 """Patches that a thread is given at a time; others wait for them no longer than that takes."""
+LARGEST_BATCH = 4 * BATCH_ROWS
+"""Patches of all threads at a time, at most. Batches are this or a half or quarter of it, so that
+patches of a chunk share their runs with the same others whatever range they are embedded with."""
 
 Vectors = NDArray[np.float32]
 
@@ -58,7 +61,8 @@ class Encoder:
         self.dimensions = int(model.card.outputs[0].test.shape[1])
         self._session = model.bulk
         beside = model.bulk.side_by_side
-        self._batch = BATCH_ROWS * (beside.at_once if beside else 1)
+        doubled = (beside.at_once if beside else 1).bit_length() - 1
+        self._batch = min(BATCH_ROWS << doubled, LARGEST_BATCH)
 
     @property
     def label(self) -> str:
