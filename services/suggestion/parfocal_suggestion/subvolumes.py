@@ -83,9 +83,11 @@ class Windows:
 
     def whole(self, usable: Mask) -> Mask:
         """(W,) True where every patch of the window is there and usable (N,)."""
+        if 0 in self.anchors:
+            return np.zeros(0, np.bool_)
         good = np.append(usable, False)[self.rows]
         for axis, wide in enumerate(self.window):
-            kept = max(0, good.shape[axis] - wide + 1)
+            kept = good.shape[axis] - wide + 1
             pieces = (good.take(np.arange(kept) + step, axis=axis) for step in range(wide))
             good = np.logical_and.reduce(list(pieces))
         return good.reshape(-1)

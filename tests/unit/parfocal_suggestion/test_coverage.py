@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -73,6 +74,16 @@ def test_windows_avoid_what_is_excluded_or_labelled() -> None:
 def test_no_free_window_is_told() -> None:
     with pytest.raises(InvalidInput, match="no window of free patches"):
         replace(ON_GRID, window_z=3).select(grid((2, 2, 2)), 1, seed=0)
+
+
+def test_a_window_longer_than_the_grid_costs_nothing() -> None:
+    tracemalloc.start()
+    with pytest.raises(InvalidInput, match="no window of free patches"):
+        replace(ON_GRID, window_x=10_000_000).select(grid((1, 1, 50)), 1, seed=0)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert most < 10 << 20
 
 
 def test_nothing_is_chosen_where_every_window_will_be_looked_at() -> None:
