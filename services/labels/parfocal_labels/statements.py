@@ -201,7 +201,8 @@ class Statements:
 
         They take one of `skills`.
         """
-        return await self._extras(_GOLD, project, annotator, skills, count=count)
+        order = " ORDER BY s.query_id"
+        return await self._extras(_GOLD, order, project, annotator, skills, count=count)
 
     async def repeats(
         self, project: int, annotator: str, skills: Collection[str], *, count: int
@@ -210,15 +211,31 @@ class Statements:
 
         They take one of `skills`.
         """
-        return await self._extras(_REPEATS, project, annotator, skills, count=count)
+        order = " ORDER BY e.sequence"
+        return await self._extras(_REPEATS, order, project, annotator, skills, count=count)
 
     async def _extras(
-        self, wanted: str, project: int, annotator: str, skills: Collection[str], *, count: int
+        self,
+        wanted: str,
+        order: str,
+        project: int,
+        annotator: str,
+        skills: Collection[str],
+        *,
+        count: int,
     ) -> list[Row]:
-        statement = f"{wanted.format(skills=self._any_text('$3'))} LIMIT $4"
+        statement = wanted.format(skills=self._any_text("$3"))
+        given = (project, annotator, self._texts(skills))
         lock = " FOR NO KEY UPDATE OF s SKIP LOCKED"
-        given = (project, annotator, self._texts(skills), count)
-        return list(await self._rows(statement, *given, lock=lock))
+        rows = list(await self._rows(f"{statement}{order} LIMIT $4", *given, count, lock=lock))
+        if not rows or not self._is_postgresql:
+            return rows
+        # Another replica may have handed them out while this one looked. Now that the rows are
+        # locked, what was committed before that is seen.
+        among = f" AND s.query_id {self._any_number('$4')}"
+        numbers = self._numbers([row["id"] for row in rows])
+        free = {row["id"] for row in await self._rows(statement + among, *given, numbers)}
+        return [row for row in rows if row["id"] in free]
 
     async def count_handed(
         self, project: int, handed: Iterable[tuple[str, int, int, int]], *, now: int
@@ -463,7 +480,7 @@ _FREE = (
 _GOLD = (
     f"{_QUERIES} AND s.project_id = $1 AND s.state = 'gold' AND s.skill {{skills}}"
     f" AND {_UNHELD.format(annotator='$2')} AND NOT EXISTS (SELECT 1 FROM label_events e"
-    " WHERE e.query_id = s.query_id AND e.annotator = $2) ORDER BY s.query_id"
+    " WHERE e.query_id = s.query_id AND e.annotator = $2)"
 )
 _REPEATS = (
     f"SELECT {RAW_QUERY} FROM label_events e"
@@ -476,7 +493,6 @@ _REPEATS = (
     " AND NOT EXISTS (SELECT 1 FROM skips k WHERE k.query_id = q.id AND k.annotator = $2)"
     " AND NOT EXISTS (SELECT 1 FROM label_events r WHERE r.query_id = q.id"
     " AND r.annotator = $2 AND r.purpose = 'repeat')"
-    " ORDER BY e.sequence"
 )
 _COUNT_HANDED = (
     "INSERT INTO annotators (project_id, name, skills, suspended, handed_out, gold_out,"

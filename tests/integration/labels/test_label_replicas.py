@@ -10,10 +10,14 @@ import math
 import random
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import asyncpg
 import pytest
 
 from label_crowd import (
@@ -28,13 +32,22 @@ from label_crowd import (
 )
 from label_processes import labels_process
 from parfocal.labels.v1 import labels_service_pb2 as pb
+from parfocal_labels.answers import TRUE
+from parfocal_labels.records import QuerySpec, Role
+from parfocal_labels.statements import Statements
+from parfocal_runtime.transactions import Row, Session
 from proofs import amount, long_running
+
+if TYPE_CHECKING:
+    from tests.integration.labels.conftest import Lab
 
 LEASES = amount(8_000, all=100_000)
 ANNOTATORS = 64
 VOTES = 3
 AT_ONCE = 20
 TTL_SECONDS = 2
+GATE = 20_261_127
+WAITING = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 # Of all leases; the others are given back, or end by themselves.
 ANSWERED, RELEASED = 0.3, 0.5
 
@@ -151,3 +164,61 @@ def test_no_query_is_held_by_more_people_than_votes_are_missing(
     assert book.most_at_once() == VOTES
     assert told.labels == told.last_sequence == book.answers
     assert handed_on > LEASES // 100, "too little was contended"
+
+
+class Halting:
+    """A session whose first look sees the database as it is, and then waits before it locks."""
+
+    is_postgresql = True
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._wait = f"AND pg_advisory_xact_lock_shared({GATE}) IS NOT NULL AND s.skill"
+
+    async def rows(self, statement: str, *parameters: object) -> Sequence[Row]:
+        halting, self._wait = statement.replace("AND s.skill", self._wait), "AND s.skill"
+        return await self._session.rows(halting, *parameters)
+
+    async def run(self, statement: str, *parameters: object) -> None:
+        await self._session.run(statement, *parameters)
+
+    async def run_many(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
+        await self._session.run_many(statement, rows)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("dsn", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("kind", ["gold", "repeats"])
+def test_gold_and_repeats_are_looked_up_again_once_they_are_locked(
+    lab: Lab, dsn: str, kind: str
+) -> None:
+    share = 0.5 if kind == "gold" else 0.0
+    lab.create(gold_share=share, repeat_share=0.5 - share)
+    specs = [QuerySpec("r1", "gold", n, rank=n, role=Role.GOLD, gold=TRUE) for n in range(3)]
+    lab.run(lab.store.add_queries("vnc", specs, caller="loop"))
+    lab.add(40)
+    if kind == "repeats":
+        lab.vote("ada", 6)
+
+    async def look(session: Session) -> set[int]:
+        statements = Statements(Halting(session))
+        rows = await getattr(statements, kind)(1, "ada", ("",), count=6)
+        return {row["id"] for row in rows}
+
+    async def scenario() -> tuple[set[int], set[int]]:
+        other = await asyncpg.connect(dsn)
+        await other.execute(f"SELECT pg_advisory_lock({GATE})")
+        looking = asyncio.create_task(lab.database.transactions.run(look))
+        for _ in range(1000):
+            if await other.fetchval(WAITING):
+                break
+            await asyncio.sleep(0.01)
+        leases = await lab.store.lease_queries("vnc", "ada", count=4, ttl=timedelta(minutes=1))
+        await other.close()
+        return await looking, {lease.query.id for lease in leases}
+
+    found, held = lab.run(scenario())
+
+    extras = {1, 2, 3} if kind == "gold" else {4, 5, 6, 7, 8, 9}
+    assert extras & held
+    assert found == extras - held != set()
