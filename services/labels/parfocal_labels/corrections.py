@@ -9,6 +9,7 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parfocal_labels.answers import Answer, checked_answer
+from parfocal_labels.leases import release_queries
 from parfocal_labels.projects import take_sequences
 from parfocal_labels.queries import lock_queries, require_votable
 from parfocal_labels.records import Label, Project, Purpose, Vote
@@ -49,6 +50,8 @@ async def retract_label(
     """Note that `label`, which stands, is taken back; `project` is held `NUMBERS`."""
     event = _Event(label.query.id, caller, label.purpose, retracts=label.sequence)
     await _note(connection, project, event, now=now)
+    # Whoever was to answer once more may now be handed the query as one that they did not answer.
+    await release_queries(connection, project, label.annotator, [label.query.id])
 
 
 async def revise_label(

@@ -158,6 +158,20 @@ def test_a_repeat_counts_for_nothing_but_constancy_and_comes_once(lab: Lab) -> N
     assert [item.consensus.answer for item in consensus][:2] == [TRUE, TRUE]
 
 
+def test_a_vote_that_is_taken_back_ends_its_repeat(lab: Lab) -> None:
+    create(lab, ordinary=4, repeat_share=0.5)
+    first = lab.vote("ada", 2)
+    assert set(lab.lease("ada", 4)) == {1, 2, 3, 4}
+
+    for label in first:
+        lab.retract(label)
+    leases = handed(lab, "ada", 4)
+
+    assert [lease.query.id for lease in leases] == [1, 2]
+    labels = lab.submit("ada", [1, 2])
+    assert {label.purpose for label in labels} == {Purpose.VOTE}
+
+
 def test_a_query_that_takes_a_skill_is_handed_to_those_who_have_it(lab: Lab) -> None:
     create(lab)
     specs = [
