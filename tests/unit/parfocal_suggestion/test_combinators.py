@@ -25,6 +25,7 @@ from parfocal_suggestion.strategies.random_draw import RandomDraw
 from parfocal_suggestion.strategies.sequence import Sequence
 from parfocal_suggestion.strategies.shares import Shares, shared
 from parfocal_suggestion.strategies.two_stream import TwoStream
+from parfocal_suggestion.strategies.typiclust import TypiClust
 from parfocal_suggestion.suggest import suggest
 
 NESTED = Shares(
@@ -105,6 +106,17 @@ def test_a_sequence_chooses_from_the_shortlist_and_sees_nothing_else() -> None:
     entropies = Entropy().objective(pool, seed=0).scores
     np.testing.assert_array_equal(chosen.parts["entropy"], entropies[chosen.candidates])
     np.testing.assert_array_equal(chosen.parts["core_set"], chosen.scores)
+
+
+@pytest.mark.parametrize("factor", [1e18, 1e308])
+@pytest.mark.parametrize(
+    "shortlist", [TypiClust(stream="image"), Entropy()], ids=["typiclust", "entropy"]
+)
+def test_a_shortlist_longer_than_the_pool_is_the_pool(shortlist: Strategy, factor: float) -> None:
+    pool = pool_of()
+    sequence = Sequence(shortlist=shortlist, choice=CoreSet("image"), factor=factor)
+
+    assert picks(sequence, pool, 5) == picks(CoreSet("image"), pool, 5)
 
 
 def test_cells_of_a_sequence_are_those_of_the_shortlist() -> None:

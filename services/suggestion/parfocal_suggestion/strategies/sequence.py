@@ -28,7 +28,7 @@ class Sequence:
     Attributes:
         shortlist: Makes the shortlist.
         choice: Chooses from it.
-        factor: Size of the shortlist in budgets, at least 1, rounded up.
+        factor: Size of the shortlist in budgets, at least 1, rounded up; at most the pool.
     """
 
     shortlist: Strategy = field(default_factory=Entropy)
@@ -59,7 +59,7 @@ class Sequence:
         """Fill in both, each for what it is asked for."""
         return replace(
             self,
-            shortlist=self.shortlist.resolved(pool, self._length(budget)),
+            shortlist=self.shortlist.resolved(pool, self._length(pool, budget)),
             choice=self.choice.resolved(pool, budget),
         )
 
@@ -72,7 +72,7 @@ class Sequence:
     ) -> Selection:
         """Choose `min(budget, available)` candidates."""
         me = self.resolved(pool, budget)
-        asked = me._length(min(budget, int(np.count_nonzero(pool.available))))
+        asked = me._length(pool, min(budget, int(np.count_nonzero(pool.available))))
         listed = me.shortlist.select(
             pool, asked, seed=derived_seed(seed, "shortlist"), checkpoint=checkpoint
         )
@@ -88,8 +88,8 @@ class Sequence:
             parts={**chosen.parts, names[0]: listed.scores[places], names[1]: chosen.scores},
         )
 
-    def _length(self, budget: int) -> int:
-        return math.ceil(self.factor * budget)
+    def _length(self, pool: Pool, budget: int) -> int:
+        return math.ceil(min(self.factor * budget, max(1, len(pool))))
 
 
 def _spread(chosen: Selection, rows: Rows, count: int) -> Selection:
