@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from parfocal_suggestion.geometry import standardised
 from parfocal_suggestion.pool import Floats, Ids, Mask, Rows
 from parfocal_suggestion.propagation import Decided, Default, Propagated, keep_default
 from parfocal_suggestion.single_thread import single_thread
@@ -27,9 +28,7 @@ def predictors(area: NDArray[np.generic], mean: Floats, greatest: Floats) -> NDA
         greatest: (N,) greatest probability inside the proposal, 0 to 1.
     """
     pixels = np.maximum(area.astype(np.float64), 1)
-    columns = np.stack([np.log(pixels), mean, greatest], axis=1).astype(np.float64)
-    spread = columns.std(axis=0)
-    return np.asarray((columns - columns.mean(axis=0)) / np.where(spread > 0, spread, 1))
+    return standardised(np.stack([np.log(pixels), mean, greatest], axis=1).astype(np.float64))
 
 
 def by_confidence_and_area(

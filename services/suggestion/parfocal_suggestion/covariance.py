@@ -68,6 +68,8 @@ class Smooth:
     @classmethod
     def over(cls, places: Matrix) -> Smooth:
         """Take the median squared distance as the scale, from evenly spread rows."""
+        if not len(places):
+            return cls(places, 1.0)
         rows = np.unique(np.linspace(0, len(places) - 1, _ROWS_OF_THE_SCALE).round().astype(int))
         squared = _squared_distances(places[rows], places[rows])[np.triu_indices(len(rows), 1)]
         apart = squared[squared > 0]

@@ -106,6 +106,8 @@ def standardised(columns: Numbers) -> Numbers:
 
 def _continuation(table: Mapping[str, Column], told: Numbers) -> Numbers:
     """(N, 3): the overlap, and the overlap times what is told of the neighbour, centred."""
+    if not len(told):
+        return np.zeros((0, 1 + told.shape[1]))
     centred = told - told.mean(axis=0)
     found = np.zeros((len(told), 1 + told.shape[1]))
     for overlap, neighbour in (_before(table), _after(table)):

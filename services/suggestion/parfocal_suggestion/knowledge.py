@@ -64,8 +64,10 @@ def reduced(stream: Floats) -> NDArray[np.float64]:
     They are found from at most 20,000 evenly spread rows.
 
     Args:
-        stream: (N, d) float32, N > 0.
+        stream: (N, d) float32.
     """
+    if not len(stream):
+        return np.empty((0, min(COMPONENTS, stream.shape[1])))
     count = min(len(stream), _ROWS_OF_THE_DIRECTIONS)
     rows = np.linspace(0, len(stream) - 1, count).round().astype(np.intp)
     sample = stream[rows].astype(np.float64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,7 @@ from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tables import read_table
 from parfocal_suggestion.constraints import UNCONSTRAINED, Constraints
 from parfocal_suggestion.memory import Memory
-from parfocal_suggestion.pool import Floats, Ids, Mask, Pool
+from parfocal_suggestion.pool import Floats, Ids, Mask, Pool, named
 from parfocal_suggestion.random_share import RandomWeights
 from parfocal_suggestion.selection import Strategy
 from parfocal_suggestion.surroundings import Surroundings, read_surroundings
@@ -137,17 +138,22 @@ class CandidateSet:
     area: Ids
     folder: str
 
-    def columns(self, names: Sequence[str]) -> dict[str, NDArray[np.generic]]:
+    def columns(self, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Return those of the named columns (N,) that the table has.
 
         Raises:
-            InvalidInput: If a value is missing or not finite.
+            InvalidInput: If a column does not hold numbers, or one is missing or not finite.
         """
         there = [name for name in names if name in self.table.column_names]
-        columns = {name: self.table.column(name).to_numpy() for name in there}
+        columns = {name: _numbers(self.table, name, self.folder) for name in there}
         for name, values in columns.items():
-            if not np.all(np.isfinite(values)):
-                raise _wrong_table(self.folder, f"has values of {name} that are not finite")
+            strange = np.flatnonzero(~np.isfinite(values))
+            if len(strange):
+                raise _wrong_table(
+                    self.folder,
+                    f"has values of {name} that are not finite, for the candidates "
+                    f"{named(strange)}",
+                )
         return columns
 
 
@@ -156,14 +162,15 @@ def read_candidates(store: ObjectStore, folder: str) -> CandidateSet:
 
     Raises:
         NotFound: If there is none.
-        InvalidInput: If it lacks a column or its ids are not 0 to N-1.
+        InvalidInput: If it lacks a column or one does not hold numbers, or its ids are not 0 to
+            N-1.
     """
     table = read_table(store, f"{folder}/table.parquet")
     wanted = ("candidate", "mean_probability", "max_probability", "area")
     missing = [name for name in wanted if name not in table.column_names]
     if missing:
         raise _wrong_table(folder, f"has no columns {', '.join(missing)}")
-    ids, mean, greatest, area = (table.column(name).to_numpy() for name in wanted)
+    ids, mean, greatest, area = (_numbers(table, name, folder) for name in wanted)
     if not np.array_equal(ids, np.arange(len(ids))):
         raise _wrong_table(folder, "does not number its candidates 0 to N-1")
     return CandidateSet(table, ids, mean, greatest, area, folder)
@@ -253,6 +260,16 @@ def _read_floats(store: ObjectStore, path: str, *, field: str) -> Floats:
         raise _wrong_dtype(field, dtype, "float32")
     # Converted chunk by chunk, so that there is never a second copy.
     return np.asarray(array.astype(np.float32).read().result())
+
+
+def _numbers(table: pa.Table, name: str, folder: str) -> NDArray[Any]:
+    """Return a column (N,) of numbers; gaps become NaN."""
+    column = table.column(name)
+    if pa.types.is_decimal(column.type):
+        column = column.cast(pa.float64())
+    if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
+        raise _wrong_table(folder, f"has {column.type} in the column {name}, not numbers")
+    return np.asarray(column.to_numpy())
 
 
 def _rows(inputs: list[Floats | None]) -> int:

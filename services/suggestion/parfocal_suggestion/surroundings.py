@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from parfocal_runtime.arrays import open_array, read_points
@@ -20,6 +21,7 @@ from parfocal_suggestion.pool import Column, Ids, Mask, named
 
 _CENTRE = ("cz", "cy", "cx")
 _NANOMETRES = 1e9
+_LARGEST = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,8 @@ def _seconds(table: pa.Table, constraints: Constraints) -> NDArray[np.float64] |
 
 def _words_or_numbers(table: pa.Table, name: str) -> Column:
     column = _column(table, name)
+    if column.type == pa.uint64() and len(column) and pc.max(column).as_py() > _LARGEST:
+        column = column.cast(pa.string())
     if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
         return np.asarray(column.cast(pa.int64()).to_numpy())
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
@@ -160,7 +164,7 @@ def _numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
     column = _column(table, name)
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         raise _invalid("constraints", name, f"is {column.type}, not numbers")
-    return np.asarray(column.cast(pa.float64()).to_numpy())
+    return np.asarray(column.to_numpy(), np.float64)
 
 
 def _column(table: pa.Table, name: str) -> pa.ChunkedArray:

@@ -15,7 +15,7 @@ from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tables import read_table
 from parfocal_suggestion.archive import Stored, load
 from parfocal_suggestion.confidence import by_confidence_and_area, predictors
-from parfocal_suggestion.geometry import COLUMNS
+from parfocal_suggestion.geometry import COLUMNS, REQUIRED
 from parfocal_suggestion.knowledge import knowledge
 from parfocal_suggestion.learned_propagation import Labels, by_learned_model
 from parfocal_suggestion.order import (
@@ -103,7 +103,8 @@ def propagate(store: ObjectStore, wish: Wish) -> Propagated:
 
     Raises:
         NotFound: If the set or the selection is not there.
-        InvalidInput: If labels name unknown candidates, or the selection is of another set.
+        InvalidInput: If labels name unknown candidates, the selection is of another set, or the
+            method goes by numbers that are missing or not finite.
     """
     table = read_candidates(store, wish.candidates)
     pool = Pool.of(table.candidates, labelled=wish.labelled, verdicts=wish.verdicts)
@@ -121,7 +122,8 @@ def _carried(
         carried = by_cell_majority(cells, pool.labelled, pool.verdicts, default=default)
         return Propagated(carried.verdicts, carried.decided_by, carried.probabilities, notes)
     if isinstance(method, ConfidenceAndArea):
-        features = predictors(table.area, table.mean_probability, table.max_probability)
+        known = table.columns(REQUIRED)
+        features = predictors(*(known[name] for name in REQUIRED))
         return by_confidence_and_area(features, pool.labelled, pool.verdicts, default=default)
     if isinstance(method, LearnedModel):
         return _learned(store, table, method, pool, default)

@@ -141,6 +141,32 @@ def test_too_few_come_back_with_the_reason(suggestion: SuggestionServiceStub) ->
     assert selection.notes[1] == "at most 3 of each source: stands against 54 candidates"
 
 
+def test_numbers_of_64_bits_are_groups(
+    suggestion: SuggestionServiceStub, store: ObjectStore
+) -> None:
+    segments = 2**63 + np.repeat(np.arange(30, dtype=np.uint64), 2)
+    write_table(store, segment=segments)
+
+    selection = suggestion.Suggest(
+        wish(budget=60, groups=[constraints_pb2.GroupLimit(columns=["segment"], maximum=1)])
+    )
+
+    chosen = segments[[pick.candidate for pick in selection.picks]]
+    assert len(chosen) == len(set(chosen.tolist())) == 30
+
+
+def test_seconds_beyond_the_exact_numbers_are_only_long(
+    suggestion: SuggestionServiceStub, store: ObjectStore
+) -> None:
+    write_table(store, seconds=np.array([2**62 + 1, *[10] * 59]))
+    limit = constraints_pb2.TimeBudget(minutes=1, seconds_column="seconds")
+
+    selection = suggestion.Suggest(wish(time=limit))
+
+    assert len(selection.picks) <= 6
+    assert 0 not in [pick.candidate for pick in selection.picks]
+
+
 def test_minutes_end_a_selection(suggestion: SuggestionServiceStub) -> None:
     selection = suggestion.Suggest(wish(time=SAME_SECONDS))
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from parfocal._strategies import STRATEGIES, strategy_to_pb
@@ -843,6 +844,72 @@ def test_propagation_names_the_field_at_fault(
     code, _, metadata = failure(lambda: suggestion.PropagateLabels(propagation(**changes)))
 
     assert (code, metadata["field"]) == (INVALID, field)
+
+
+def rewritten(store: ObjectStore, **columns: Any) -> str:
+    """Put a set with other columns beside the first one, and return its folder."""
+    table = read_table(store, f"{SET}/table.parquet")
+    for name, values in columns.items():
+        at = table.column_names.index(name) if name in table.column_names else -1
+        table = (
+            table.append_column(name, [values]) if at < 0 else table.set_column(at, name, [values])
+        )
+    folder = "projects/demo/candidates/rewritten"
+    create_table(store, f"{folder}/table.parquet", table)
+    return folder
+
+
+GAP = [None, *[0.5] * 59]
+CONFIDENCE = {"confidence_and_area": pb.ConfidenceAndArea()}
+LEARNED = {"learned_model": pb.LearnedModel()}
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "method"),
+    [
+        ("mean_probability", pa.array([float("nan"), *[0.5] * 59]), CONFIDENCE),
+        ("mean_probability", pa.array(["high"] * 60), CONFIDENCE),
+        ("max_probability", pa.array(GAP), CONFIDENCE),
+        ("area", pa.array([None, *[5] * 59], pa.int32()), CONFIDENCE),
+        ("area", pa.array([None, *[5] * 59], pa.int32()), LEARNED),
+        ("source", pa.array(["stack"] * 60), LEARNED),
+    ],
+    ids=["no number", "a word", "a gap", "no area", "no area to learn from", "a word as source"],
+)
+def test_a_column_that_cannot_be_used_is_named(
+    suggestion: SuggestionServiceStub,
+    store: ObjectStore,
+    column: str,
+    values: pa.Array,
+    method: dict[str, Any],
+) -> None:
+    folder = rewritten(store, **{column: values})
+
+    with pytest.raises(grpc.RpcError) as caught:
+        suggestion.PropagateLabels(propagation(candidates=folder, **method))
+
+    assert caught.value.code() == INVALID
+    assert column in str(caught.value.details())
+
+
+@pytest.mark.parametrize("method", [CONFIDENCE, LEARNED], ids=["confidence", "learned model"])
+def test_a_set_without_candidates_has_no_verdicts(
+    suggestion: SuggestionServiceStub, store: ObjectStore, method: dict[str, Any]
+) -> None:
+    empty = read_table(store, f"{SET}/table.parquet").slice(0, 0)
+    for name in ("source", "z0", "z1", "y0", "x0", "y1", "x1"):
+        empty = empty.append_column(name, [pa.array([], pa.int64())])
+    create_table(store, "projects/demo/candidates/empty/table.parquet", empty)
+    if "learned_model" in method:
+        inline = artifact_pb2.FloatMatrix(rows=0, columns=3)
+        streams = [pb.FeatureStream(name="mask", inline=inline)]
+        method = {"learned_model": pb.LearnedModel(features=streams, error_rate=0.1)}
+
+    answer = suggestion.PropagateLabels(
+        propagation(candidates="projects/demo/candidates/empty", labels=[], **method)
+    )
+
+    assert not answer.verdicts
 
 
 def test_explaining_a_stranger_is_refused(suggestion: SuggestionServiceStub) -> None:
