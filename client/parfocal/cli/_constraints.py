@@ -8,13 +8,20 @@ from typing import Annotated, TypeVar
 import typer
 
 from parfocal._constraints import constraints
+from parfocal.cli._options import LARGEST_INTEGER
 from parfocal.suggestion.v1.constraints_pb2 import Constraints
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 PerImageOption = Annotated[
-    int, typer.Option("--per-image", min=0, help="At most so many of one image. 0: no limit.")
+    int,
+    typer.Option(
+        "--per-image",
+        min=0,
+        max=LARGEST_INTEGER,
+        help="At most so many of one image. 0: no limit.",
+    ),
 ]
 PerGroupOption = Annotated[
     list[str] | None,
@@ -67,10 +74,10 @@ def constraints_of(
     """
     limits = constraints(
         per_image=per_image,
-        groups=_pairs(per_group, "--per-group", lambda text: tuple(text.split(",")), int),
+        groups=_pairs(per_group, "--per-group", lambda text: tuple(text.split(",")), _count),
         apart_nm=apart,
-        quotas=_pairs(quota, "--quota", int, _number_or_share),
-        regions=_pairs(mask, "--mask", int, str),
+        quotas=_pairs(quota, "--quota", _count, _number_or_share),
+        regions=_pairs(mask, "--mask", _count, str),
         minutes=minutes,
         seconds=_number_or_column(seconds),
     )
@@ -86,16 +93,26 @@ def _pairs(
         try:
             if not (left and right):
                 raise ValueError
-            found[key(left)] = value(right)
+            name, limit = key(left), value(right)
         except ValueError:
             raise typer.BadParameter(f"cannot read {one!r}", param_hint=option) from None
+        if name in found:
+            raise typer.BadParameter(f"{left!r} is named twice", param_hint=option)
+        found[name] = limit
     return found
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= LARGEST_INTEGER:
+        raise ValueError
+    return number
 
 
 def _number_or_share(text: str) -> int | float:
     if text.endswith("%"):
         return float(text.removesuffix("%")) / 100
-    return float(text) if "." in text else int(text)
+    return float(text) if "." in text else _count(text)
 
 
 def _number_or_column(text: str) -> float | str:

@@ -12,6 +12,7 @@ from parfocal._client import Client
 from parfocal._errors import ConflictError
 from parfocal._names import last_part
 from parfocal.cli._options import (
+    LARGEST_SEED,
     DataDirOption,
     JsonOption,
     ProjectArgument,
@@ -50,7 +51,9 @@ def propagate(
             help="Wrong share to allow of what is accepted unseen, and of what is rejected.",
         ),
     ] = 0.05,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Seed of everything random.")
+    ] = 0,
     out: Annotated[
         Path | None, typer.Option("--out", help="Write all verdicts to a .csv or .jsonl file.")
     ] = None,

@@ -9,6 +9,11 @@ import typer
 
 from parfocal._client import Client
 
+LARGEST_INTEGER = 2**31 - 1
+"""Largest number of a message's int32."""
+LARGEST_SEED = 2**64 - 1
+"""Largest number of a message's uint64."""
+
 ServerOption = Annotated[
     str | None,
     typer.Option("--server", help="Address of the server. Default: PARFOCAL_SERVER, or `up`."),

@@ -22,6 +22,8 @@ from parfocal.cli._constraints import (
 )
 from parfocal.cli._lift import accuracy, lift_cell, measure_lines
 from parfocal.cli._options import (
+    LARGEST_INTEGER,
+    LARGEST_SEED,
     DataDirOption,
     JsonOption,
     ProjectArgument,
@@ -48,7 +50,9 @@ def create(
     base_model: Annotated[
         str, typer.Option("--base-model", help="Model that predicts: NAME or NAME/VERSION.")
     ],
-    budget: Annotated[int, typer.Option("--budget", min=1, help="Queries to put to people.")],
+    budget: Annotated[
+        int, typer.Option("--budget", min=1, max=LARGEST_INTEGER, help="Queries to put to people.")
+    ],
     strategy: Annotated[
         str, typer.Option("--strategy", help=f"One of {', '.join(STRATEGIES)}.")
     ] = "two-stream",
@@ -72,7 +76,9 @@ def create(
             "random share.",
         ),
     ] = "",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Seed of everything random.")
+    ] = 0,
     history: Annotated[
         list[str] | None,
         typer.Option("--history", help="Earlier round whose labels are known. Repeatable."),
