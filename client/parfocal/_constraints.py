@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import SupportsFloat, TypeAlias
+
+import numpy as np
 
 from parfocal._errors import InvalidRequestError
 from parfocal.common.v1.geometry_pb2 import VoxelSize
@@ -25,7 +27,7 @@ def constraints(
     groups: Mapping[Columns, int] | None = None,
     apart_nm: float = 0.0,
     voxel_size_nm: tuple[float, float, float] | None = None,
-    quotas: Mapping[int, int | float] | None = None,
+    quotas: Mapping[int, SupportsFloat] | None = None,
     regions: Mapping[int, str] | None = None,
     minutes: float = 0.0,
     seconds: float | str = 0.0,
@@ -79,10 +81,10 @@ def constraints(
     return message
 
 
-def _quota(own: int, most: int | float) -> ClassQuota:
-    if isinstance(most, float):
-        return ClassQuota(predicted_class=own, share=most)
-    return ClassQuota(predicted_class=own, maximum=most)
+def _quota(own: int, most: SupportsFloat) -> ClassQuota:
+    if isinstance(most, int | np.integer):
+        return ClassQuota(predicted_class=own, maximum=int(most))
+    return ClassQuota(predicted_class=own, share=float(most))
 
 
 def _time(minutes: float, seconds: float | str) -> TimeBudget:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parfocal._connection import Connection
+from parfocal._errors import InvalidRequestError
 from parfocal._matrix import matrix_to_pb
 from parfocal._names import child_name, last_part, project_name
 from parfocal._strategies import strategy_to_pb
@@ -19,6 +20,7 @@ from parfocal.suggestion.v1.strategy_pb2 import Strategy, StrategyDescription
 from parfocal.suggestion.v1.suggestion_service_pb2_grpc import SuggestionServiceStub
 
 _LONG_SECONDS = 3600.0
+_RULES = ("cell-majority", "confidence-and-area", "keep-default")
 
 
 class Suggestions:
@@ -72,6 +74,10 @@ class Suggestions:
             random_measure: One of the measures: half of the chance to be drawn follows it. Each
                 pick keeps its chance, `inclusion_probability`.
             timeout_seconds: How long it may take.
+
+        Raises:
+            InvalidRequestError: If features, predictions or measures are of another shape, or
+                anything else can never work; the metadata name the field.
 
         Example:
             >>> chosen = client.suggestions.suggest(  # doctest: +SKIP
@@ -153,12 +159,21 @@ class Suggestions:
             method: How they are carried.
             selection: The selection whose cells are meant, for `cell-majority`.
 
+        Raises:
+            InvalidRequestError: If there is no such method, or anything else can never work.
+
         Example:
             >>> carried = client.suggestions.propagate(  # doctest: +SKIP
             ...     "vnc", folder, labels={3: True, 9: False}, selection="try-1"
             ... )
             >>> sum(each.verdict for each in carried.verdicts)  # doctest: +SKIP
         """
+        if method not in _RULES:
+            raise InvalidRequestError(
+                f"there is no method {method!r}; there are {', '.join(_RULES)}",
+                reason="ERROR_REASON_INVALID_FIELD",
+                metadata={"field": "method", "known": ", ".join(_RULES)},
+            )
         request = messages.PropagateLabelsRequest(
             parent=project_name(project), candidates=candidates, labels=_labelled(labels)
         )
@@ -235,13 +250,19 @@ class Suggestions:
 def _stream(name: str, source: str | npt.ArrayLike) -> messages.FeatureStream:
     if isinstance(source, str):
         return messages.FeatureStream(name=name, array=source)
-    return messages.FeatureStream(name=name, inline=matrix_to_pb(source))
+    field = f"features[{name}]"
+    matrix = _numbers(source, field)
+    if matrix.ndim != 2:
+        raise _wrong_shape(field, matrix, "(N, d)")
+    return messages.FeatureStream(name=name, inline=matrix_to_pb(matrix))
 
 
 def _predictions(source: str | npt.ArrayLike | None) -> messages.Predictions | None:
     if source is None or isinstance(source, str):
         return None if source is None else messages.Predictions(array=source)
-    values = np.asarray(source, np.float32)
+    values = _numbers(source, "predictions")
+    if values.ndim != 3:
+        raise _wrong_shape("predictions", values, "(N, views, classes)")
     rows, views, classes = values.shape
     flat = values.reshape(rows, views * classes)
     return messages.Predictions(inline=matrix_to_pb(flat), classes=classes)
@@ -250,7 +271,30 @@ def _predictions(source: str | npt.ArrayLike | None) -> messages.Predictions | N
 def _measure(name: str, source: str | npt.ArrayLike) -> messages.Measure:
     if isinstance(source, str):
         return messages.Measure(name=name, column=source)
-    return messages.Measure(name=name, inline=matrix_to_pb(np.reshape(source, (-1, 1))))
+    field = f"measures[{name}]"
+    values = _numbers(source, field)
+    if values.ndim != 1 and values.shape[1:] != (1,):
+        raise _wrong_shape(field, values, "(N,) or (N, 1)")
+    return messages.Measure(name=name, inline=matrix_to_pb(values.reshape(-1, 1)))
+
+
+def _numbers(source: npt.ArrayLike, field: str) -> npt.NDArray[np.float32]:
+    try:
+        return np.asarray(source, np.float32)
+    except (TypeError, ValueError) as error:
+        raise InvalidRequestError(
+            f"{field} must be an array of numbers: {error}",
+            reason="ERROR_REASON_INVALID_FIELD",
+            metadata={"field": field},
+        ) from error
+
+
+def _wrong_shape(field: str, values: npt.NDArray[np.float32], expected: str) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"{field} must have the shape {expected}, got {values.shape}",
+        reason="ERROR_REASON_SHAPE_MISMATCH",
+        metadata={"field": field, "shape": str(values.shape), "expected": expected},
+    )
 
 
 def _labelled(verdicts: Mapping[int, bool]) -> list[messages.LabelledCandidate]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -237,6 +238,52 @@ def test_a_selection_from_predictions_and_measures_is_kept_and_replayed(client: 
     assert [pick.candidate for pick in by_loss.picks] == [39, 38, 37, 36, 35]
     assert client.suggestions.replay("doubts", "views").identical
     assert client.suggestions.replay("doubts", "loss").identical
+
+
+@pytest.mark.parametrize(
+    ("inputs", "field", "reason"),
+    [
+        ({"measures": {"predicted_loss": np.ones((9, 2))}}, "measures[predicted_loss]", "SHAPE"),
+        ({"measures": {"predicted_loss": ["high"] * 9}}, "measures[predicted_loss]", "FIELD"),
+        ({"features": {"image": np.ones(9)}}, "features[image]", "SHAPE"),
+        ({"features": {"image": np.ones((9, 1, 4))}}, "features[image]", "SHAPE"),
+        ({"predictions": np.ones((9, 2))}, "predictions", "SHAPE"),
+        ({"predictions": [[[0.5, 0.5]], [[1]]]}, "predictions", "FIELD"),
+    ],
+    ids=["measures", "words", "one column", "sections", "no views", "ragged"],
+)
+def test_arrays_of_another_shape_are_refused_by_their_field(
+    client: Client, inputs: dict[str, Any], field: str, reason: str
+) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        client.suggestions.suggest("shapes", "s", budget=3, strategy="learning-loss", **inputs)
+
+    assert caught.value.metadata["field"] == field
+    assert reason in caught.value.reason
+
+
+def test_measures_may_stand_in_one_column(client: Client) -> None:
+    client.projects.create("column")
+    losses = np.arange(9.0)
+
+    picks = [
+        [
+            pick.candidate
+            for pick in client.suggestions.suggest(
+                "column", name, budget=3, strategy="learning-loss", measures={"predicted_loss": one}
+            ).picks
+        ]
+        for name, one in (("flat", losses), ("column", losses[:, None]))
+    ]
+
+    assert picks[0] == picks[1]
+
+
+def test_an_unknown_way_to_carry_labels_is_refused_with_the_known_ones(client: Client) -> None:
+    with pytest.raises(InvalidRequestError, match="keep-default") as caught:
+        client.suggestions.propagate("p", "set", labels={}, method="majority")  # type: ignore[arg-type]
+
+    assert caught.value.metadata["field"] == "method"
 
 
 def test_strategies_describe_themselves(client: Client) -> None:

@@ -124,6 +124,13 @@ def test_constraints_are_given_in_short() -> None:
     assert constraints(minutes=1, seconds=12).time.seconds_per_item == 12
 
 
+def test_numbers_of_numpy_are_quotas() -> None:
+    limits = constraints(quotas={0: np.int64(10), 1: np.float32(0.5), 2: np.float64(0.25)})
+
+    assert [quota.maximum for quota in limits.quotas] == [10, 0, 0]
+    assert [quota.share for quota in limits.quotas] == [0, 0.5, 0.25]
+
+
 def test_minutes_without_seconds_are_refused() -> None:
     with pytest.raises(InvalidRequestError, match="needs minutes and the seconds"):
         constraints(minutes=5)
