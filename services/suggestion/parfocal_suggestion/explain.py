@@ -66,10 +66,7 @@ def explain(store: ObjectStore, project: str, selection: str, candidates: Ids) -
 def _chosen(record: Record, pick: dict[str, object]) -> Explanation:
     reason = json.loads(str(pick["reason"]))
     if pick["role"] == "random":
-        text = (
-            f"Drawn at random before {record.strategy} chose, as part of the unbiased sample of "
-            f"{record.pool} candidates."
-        )
+        text = _drawn(record)
     elif "chosen_by" in reason:
         text = f"Rank {pick['rank']}, chosen by its part {reason['chosen_by']}."
         if "score" in reason:
@@ -85,6 +82,17 @@ def _chosen(record: Record, pick: dict[str, object]) -> Explanation:
             text += f" Its {STRATEGIES[record.strategy].score} is {reason['score']:g}."
     text += _parts(reason) + _neighbour(reason)
     return Explanation(_candidate(pick), True, text, str(pick["reason"]))
+
+
+def _drawn(record: Record) -> str:
+    text = f"Drawn at random before {record.strategy} chose"
+    if record.random_weights:
+        text += f", with a chance that goes by {record.random_weights['measure']}"
+    if record.constraints:
+        text += ", as far as the constraints admit"
+    if record.random_weights or record.constraints:
+        return f"{text}, from {record.pool} candidates."
+    return f"{text}, as part of the unbiased sample of {record.pool} candidates."
 
 
 def _parts(reason: dict[str, dict[str, float]]) -> str:

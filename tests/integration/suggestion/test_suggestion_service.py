@@ -11,7 +11,7 @@ import pytest
 
 from parfocal._strategies import STRATEGIES, strategy_to_pb
 from parfocal.common.v1 import artifact_pb2
-from parfocal.suggestion.v1 import selection_pb2, strategy_pb2
+from parfocal.suggestion.v1 import constraints_pb2, selection_pb2, strategy_pb2
 from parfocal.suggestion.v1 import suggestion_service_pb2 as pb
 from parfocal.suggestion.v1.suggestion_service_pb2_grpc import SuggestionServiceStub
 from parfocal_runtime.arrays import create_array, open_array
@@ -276,6 +276,40 @@ def test_explanations_cover_chosen_labelled_excluded_and_others(
     assert "labelled True" in texts[1]
     assert "excluded" in texts[2]
     assert "is represented by" in texts[3]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sample"),
+    [
+        ({}, "as part of the unbiased sample of 57 candidates"),
+        (
+            {
+                "random_weights": selection_pb2.RandomWeights(measure="foreground"),
+                "labelled": [],
+            },
+            "with a chance that goes by foreground, from 59 candidates",
+        ),
+        (
+            {
+                "constraints": constraints_pb2.Constraints(
+                    quotas=[constraints_pb2.ClassQuota(predicted_class=1, maximum=2)]
+                )
+            },
+            "as far as the constraints admit, from 57 candidates",
+        ),
+    ],
+    ids=["uniform", "by weight", "under constraints"],
+)
+def test_only_a_uniform_draw_is_called_an_unbiased_sample(
+    suggestion: SuggestionServiceStub, changes: dict[str, Any], sample: str
+) -> None:
+    selection = suggestion.Suggest(wish(**changes))
+
+    answer = suggestion.ExplainSelection(pb.ExplainSelectionRequest(name=selection.name))
+
+    drawn = [each.text for each in answer.explanations if each.text.startswith("Drawn at random")]
+    assert len(drawn) == sum(p.role == selection_pb2.PICK_ROLE_RANDOM for p in selection.picks) > 0
+    assert all(sample in text for text in drawn)
 
 
 def test_without_names_all_picks_are_explained(suggestion: SuggestionServiceStub) -> None:
