@@ -37,9 +37,21 @@ TRUE, FALSE, UNSURE = (Answer(verdict) for verdict in Verdict)
 
 
 def checked_answer(
-    answer: Answer, *, task_kind: TaskKind, classes: tuple[str, ...], field: str
+    answer: Answer,
+    *,
+    task_kind: TaskKind,
+    classes: tuple[str, ...],
+    field: str,
+    class_field: str = "",
 ) -> Answer:
     """Return `answer` if the project asks for answers of this kind.
+
+    Args:
+        answer: The answer.
+        task_kind: What the project asks.
+        classes: Its classes.
+        field: What the request calls the answer.
+        class_field: What it calls the class; empty is `class_name` of `field`.
 
     Raises:
         InvalidInput: If it does not (`ERROR_REASON_INVALID_FIELD`), or if the class is none
@@ -54,11 +66,12 @@ def checked_answer(
     elif answer.verdict is not None:
         raise _misfit(answer, field=field, wanted="a class or the verdict unsure, not both")
     elif answer.class_name not in classes:
+        named = class_field or f"{field}.class_name"
         # `class` is no name for an argument.
-        metadata: dict[str, Any] = {"field": f"{field}.class_name", "class": answer.class_name}
+        metadata: dict[str, Any] = {"field": named, "class": answer.class_name}
         raise InvalidInput(
             "ERROR_REASON_UNKNOWN_CLASS",
-            f"{field}.class_name must be one of {list(classes)}, got {answer.class_name!r}",
+            f"{named} must be one of {list(classes)}, got {answer.class_name!r}",
             **metadata,
         )
     return answer

@@ -9,6 +9,7 @@ from itertools import groupby, islice
 from sqlalchemy import and_, case, delete, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from parfocal_labels.answers import checked_answer
 from parfocal_labels.paging import Page, PageRequest, page_of
 from parfocal_labels.records import Project, Query, QuerySpec, QueryState, Role
 from parfocal_labels.rows import query_from_row, spec_to_row
@@ -27,7 +28,11 @@ async def add_queries(
     """Add the queries of `specs` that `project`, held `NUMBERS`, lacks; return how many.
 
     A candidate of a set is asked once in a round; the first of several specs counts.
+
+    Raises:
+        InvalidInput: If the answer of a gold query is not what the project asks for.
     """
+    _require_fitting(project, specs)
     new = {_identity(spec): spec for spec in reversed(specs)}
     for identity in await _present(connection, project, new):
         del new[identity]
@@ -44,6 +49,19 @@ async def add_queries(
         insert(standings), [{**common, **_first_standing(*each)} for each in numbered]
     )
     return len(specs)
+
+
+def _require_fitting(project: Project, specs: Sequence[QuerySpec]) -> None:
+    rules = project.rules
+    for number, spec in enumerate(specs):
+        if spec.gold is not None:
+            checked_answer(
+                spec.gold,
+                task_kind=rules.task_kind,
+                classes=rules.classes,
+                field=f"queries[{number}].gold_verdict",
+                class_field=f"queries[{number}].gold_class_name",
+            )
 
 
 def _first_standing(query: int, spec: QuerySpec) -> dict[str, object]:

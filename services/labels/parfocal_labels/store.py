@@ -153,6 +153,7 @@ class LabelStore:
         Raises:
             AlreadyExists: If `caller` used `request_id` for something else
                 (`ERROR_REASON_REQUEST_ID_REUSED`).
+            InvalidInput: If the answer of a gold query is not what the project asks for.
         """
         content, now = submissions.content_sha256("AddQueries", tuple(specs)), self._clock()
         async with self._database.write() as connection:

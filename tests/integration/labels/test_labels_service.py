@@ -305,6 +305,36 @@ def test_a_class_is_answered_by_its_name(served: Served, curator: Stub) -> None:
     assert [each.class_name for each in listed] == ["glia", ""]
 
 
+@pytest.mark.parametrize(
+    ("gold", "reason", "field"),
+    [
+        ({"gold_class_name": "gila"}, "ERROR_REASON_UNKNOWN_CLASS", "gold_class_name"),
+        ({"gold_verdict": TRUE}, "ERROR_REASON_INVALID_FIELD", "gold_verdict"),
+        (
+            {"gold_verdict": UNSURE, "gold_class_name": "glia"},
+            "ERROR_REASON_INVALID_FIELD",
+            "gold_verdict",
+        ),
+    ],
+)
+def test_gold_is_answered_as_the_project_asks(
+    curator: Stub, gold: dict[str, Any], reason: str, field: str
+) -> None:
+    create(curator, task_kind=project_pb2.TASK_KIND_CLASSIFY, classes=["axon", "glia"])
+    role = query_pb2.QUERY_ROLE_GOLD
+    right = query(0, role=role, gold_class_name="glia")
+    wrong = query(1, role=role, **gold)
+
+    code, error = failure(
+        lambda: curator.AddQueries(pb.AddQueriesRequest(parent=VNC, queries=[right, wrong]))
+    )
+    added = curator.AddQueries(pb.AddQueriesRequest(parent=VNC, queries=[right])).added
+
+    assert (code, error.reason) == (INVALID, reason)
+    assert error.metadata["field"] == f"queries[1].{field}"
+    assert added == 1
+
+
 @pytest.mark.parametrize("metrics_port", [0], indirect=True)
 def test_the_metrics_show_the_projects(ada: Stub, served: Served) -> None:
     ada.SubmitLabels(submission(lease(ada, 1), seconds=2))

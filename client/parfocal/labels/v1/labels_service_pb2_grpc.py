@@ -207,6 +207,9 @@ class LabelsServiceServicer(object):
         """Adds queries to a project's queue, all or none. Role: curator.
 
         A candidate of the same set and round is added once, however often it is sent.
+
+        Fails with INVALID_ARGUMENT if the answer of a gold query is not what the project asks for
+        (`ERROR_REASON_INVALID_FIELD`), or none of its classes (`ERROR_REASON_UNKNOWN_CLASS`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -57,6 +57,9 @@ class LabelsServiceStub:
     """Adds queries to a project's queue, all or none. Role: curator.
 
     A candidate of the same set and round is added once, however often it is sent.
+
+    Fails with INVALID_ARGUMENT if the answer of a gold query is not what the project asks for
+    (`ERROR_REASON_INVALID_FIELD`), or none of its classes (`ERROR_REASON_UNKNOWN_CLASS`).
     """
     WithdrawQueries: _grpc.UnaryUnaryMultiCallable[_labels_service_pb2.WithdrawQueriesRequest, _labels_service_pb2.WithdrawQueriesResponse]
     """Withdraws the open queries of a round. Decided ones stay. Role: curator."""
@@ -171,6 +174,9 @@ class LabelsServiceAsyncStub(LabelsServiceStub):
     """Adds queries to a project's queue, all or none. Role: curator.
 
     A candidate of the same set and round is added once, however often it is sent.
+
+    Fails with INVALID_ARGUMENT if the answer of a gold query is not what the project asks for
+    (`ERROR_REASON_INVALID_FIELD`), or none of its classes (`ERROR_REASON_UNKNOWN_CLASS`).
     """
     WithdrawQueries: _aio.UnaryUnaryMultiCallable[_labels_service_pb2.WithdrawQueriesRequest, _labels_service_pb2.WithdrawQueriesResponse]  # type: ignore[assignment]
     """Withdraws the open queries of a round. Decided ones stay. Role: curator."""
@@ -312,6 +318,9 @@ class LabelsServiceServicer(metaclass=_abc_1.ABCMeta):
         """Adds queries to a project's queue, all or none. Role: curator.
 
         A candidate of the same set and round is added once, however often it is sent.
+
+        Fails with INVALID_ARGUMENT if the answer of a gold query is not what the project asks for
+        (`ERROR_REASON_INVALID_FIELD`), or none of its classes (`ERROR_REASON_UNKNOWN_CLASS`).
         """
 
     @_abc_1.abstractmethod

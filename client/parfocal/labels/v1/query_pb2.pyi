@@ -150,7 +150,9 @@ class Query(_message.Message):
     gold_verdict: _label_pb2.Verdict.ValueType
     """The right answer of a gold query in a `VERIFY` project. Shown to curators only."""
     gold_class_name: _builtins.str
-    """The right answer of a gold query in a `CLASSIFY` project. Shown to curators only."""
+    """The right answer of a gold query in a `CLASSIFY` project: one of its classes. Shown to
+    curators only.
+    """
     skips: _builtins.int
     """Output only. How often annotators skipped it."""
     @_builtins.property
