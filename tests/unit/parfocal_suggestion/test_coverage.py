@@ -151,6 +151,15 @@ def test_a_budget_in_voxels_or_minutes(limited: Coverage, windows: int) -> None:
     assert len(selection.candidates) == windows
 
 
+def test_minutes_times_a_speed_are_not_rounded_down() -> None:
+    # 0.29 x 100 is a little less than 29 in floating point.
+    limited = replace(ON_GRID, most_minutes=0.29, voxels_per_minute=100)
+
+    selection = limited.select(grid((1, 6, 6)), 36, seed=0)
+
+    assert len(selection.candidates) == 29
+
+
 def test_minutes_need_a_speed() -> None:
     with pytest.raises(InvalidInput, match="needs voxels_per_minute"):
         Coverage(most_minutes=3).select(grid((1, 1, 3)), 1, seed=0)

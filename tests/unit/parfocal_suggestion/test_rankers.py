@@ -199,6 +199,15 @@ def test_clasp_pe_takes_the_largest_of_each_class_where_chance_has_faded() -> No
         left.discard(candidate)
 
 
+def test_the_share_of_classes_is_not_rounded_down() -> None:
+    pool = Pool.of(range(200), probabilities=np.random.default_rng(0).random(200))
+
+    selection = ClaspPe(class_share=0.29).select(pool, 100, seed=1)
+
+    # 0.29 x 100 is a little less than 29 in floating point.
+    assert np.count_nonzero(np.isfinite(selection.parts["drawn_for_class"])) == 29
+
+
 def test_the_chance_of_clasp_pe_fades_by_the_same_factor_each_step() -> None:
     strengths = [ClaspPe(step=step, steps=5).strength for step in (0, 1, 2, 3, 4, 9)]
 

@@ -7,6 +7,7 @@ for Active Learning in 3D Biomedical Imaging, TMLR 2026.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -18,6 +19,9 @@ from parfocal_suggestion.ranking import chosen
 from parfocal_suggestion.selection import Checkpoint, Selection, no_checkpoint
 from parfocal_suggestion.uncertainty import entropy
 from parfocal_suggestion.weighted_draw import power_order, uniforms
+
+# The room that products of decimal fractions need.
+_SLACK = 1e-9
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class ClaspPe:
     last_strength: float = 100.0
 
     name: ClassVar[str] = "clasp-pe"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     summary: ClassVar[str] = "drawn by entropy, a share evenly for each class, with fading chance"
     reference: ClassVar[str] = "Lueth et al., TMLR 2026"
     score: ClassVar[str] = "entropy in nats, times the probability of the class it was drawn for"
@@ -98,13 +102,14 @@ class ClaspPe:
         doubt = entropy(probabilities)
         left = pool.available
         picks = min(budget, int(np.count_nonzero(left)))
-        shares = class_shares(int(self.class_share * picks), probabilities.shape[1], seed=seed)
+        by_class = math.floor(self.class_share * picks + _SLACK)
+        shares = class_shares(by_class, probabilities.shape[1], seed=seed)
         scores, classes = doubt.copy(), np.full(len(pool), -1, np.float32)
         rows = [np.empty(0, np.intp)]
         for index, (of_class, share) in enumerate(shares):
-            by_class = (doubt * probabilities[:, of_class]).astype(np.float32)
-            drawn = self._draw(by_class, left, share, seed=seed, index=index + 1)
-            scores[drawn], classes[drawn], left[drawn] = by_class[drawn], of_class, False
+            weighed = (doubt * probabilities[:, of_class]).astype(np.float32)
+            drawn = self._draw(weighed, left, share, seed=seed, index=index + 1)
+            scores[drawn], classes[drawn], left[drawn] = weighed[drawn], of_class, False
             rows.append(drawn)
         rest = picks - sum(map(len, rows))
         rows.append(self._draw(doubt, left, rest, seed=seed, index=0))

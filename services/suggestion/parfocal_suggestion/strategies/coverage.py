@@ -24,6 +24,8 @@ from parfocal_suggestion.subvolumes import Triple, Windows
 
 DEFAULT_NEIGHBOURS = 30
 _PLACES_PER_PATCH = 64
+# The room that products of decimal fractions need.
+_SLACK = 1e-9
 _REMEMBERED = ("window_z", "window_y", "window_x", "most_overlap", "most_voxels", "most_minutes")
 
 
@@ -75,7 +77,7 @@ class Coverage:
     last_of_equals: bool = False
 
     name: ClassVar[str] = "coverage"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     summary: ClassVar[str] = "windows of patches that cover the most others, greedily"
     reference: ClassVar[str] = "Nemhauser, Wolsey and Fisher, 1978"
     score: ClassVar[str] = "patches newly covered"
@@ -170,7 +172,7 @@ class Coverage:
         if not limits:
             return len(chosen)
         spent = np.cumsum([windows.voxels(int(window)) for window in chosen])
-        return int(np.searchsorted(spent, min(limits), side="right"))
+        return int(np.searchsorted(spent, min(limits) * (1 + _SLACK), side="right"))
 
 
 def check_asked_once(strategy: Strategy, *, limited: bool) -> None:
