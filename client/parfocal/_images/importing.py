@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,8 @@ def import_image(
     It is written as `projects/<project>/images/<image>.ome.zarr`: OME-Zarr 0.5, uint8, sharded,
     with coarser levels that halve rows and columns (means; for truth the greatest number). The
     group's metadata comes last, so an image is seen when it is complete; memory does not grow
-    with the image.
+    with the image. What replaces an image is written beside it and takes its place when it is
+    complete: an import that fails leaves the image that was there.
 
     Args:
         path: What `open_source` reads.
@@ -86,15 +88,34 @@ def import_image(
                 reason="ERROR_REASON_ARTIFACT_EXISTS",
                 metadata={"name": path_of_group},
             )
-        group.clear()
-        record = _write_image(source, group, progress)
         shape = source.shape
-    if truth is not None:
-        _write_truth(truth, truth_key, truth_kind, group, shape, size, progress)
-    levels = len(level_shapes(shape))
-    ome = ngff.image_attributes(name=image, levels=levels, voxel_size_nm=size, downscaling="mean")
-    _write_group(group, {"ome": ome, "parfocal": record})
+        levels = len(level_shapes(shape))
+        ome = ngff.image_attributes(
+            name=image, levels=levels, voxel_size_nm=size, downscaling="mean"
+        )
+        with _replaced(group) as target:
+            record = _write_image(source, target, progress)
+            if truth is not None:
+                _write_truth(truth, truth_key, truth_kind, target, shape, size, progress)
+            _write_group(target, {"ome": ome, "parfocal": record})
     return describe_image(root, project=project, image=image)
+
+
+@contextmanager
+def _replaced(group: Place) -> Iterator[Place]:
+    """Yield where to write: the folder itself, or one that takes its place at the end."""
+    if group.read("zarr.json") is None:
+        group.clear()
+        yield group
+        return
+    beside = group.beside(".new")
+    beside.clear()
+    try:
+        yield beside
+    except BaseException:
+        beside.clear()
+        raise
+    beside.replace(group)
 
 
 def _write_image(source: ImageSource, group: Place, progress: Progress | None) -> dict[str, Any]:

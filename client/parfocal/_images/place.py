@@ -6,6 +6,7 @@ import atexit
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,6 +38,12 @@ class Place:
         """Return the folder `path` below this one."""
         return Place(
             f"{self.uri}/{path}", {**self.spec, "path": f"{self.spec['path']}{path.strip('/')}/"}
+        )
+
+    def beside(self, suffix: str) -> Place:
+        """Return the folder next to this one whose name ends in `suffix` as well."""
+        return Place(
+            f"{self.uri}{suffix}", {**self.spec, "path": f"{self.spec['path'][:-1]}{suffix}/"}
         )
 
     def read(self, name: str) -> bytes | None:
@@ -72,6 +79,20 @@ class Place:
         store.write("zarr.json", None).result()
         for deletion in [store.write(key, None) for key in store.list().result()]:
             deletion.result()
+
+    def replace(self, other: Place) -> None:
+        """Put this folder, which is then gone, where `other` is.
+
+        On a disk it is renamed. In a bucket each file is copied, the folder's own metadata last.
+        """
+        if self.spec["driver"] == "file":
+            _rename(Path(self.spec["path"]), Path(other.spec["path"]))
+            return
+        other.clear()
+        source, target = self._opened(), other._opened()
+        for name in sorted(self.names(), key="zarr.json".__eq__):
+            target.write(name, source.read(name).result().value).result()
+        self.clear()
 
     def _opened(self) -> ts.KvStore:
         try:
@@ -110,6 +131,15 @@ def place(uri: str | os.PathLike[str], *, environment: Mapping[str, str] | None 
 def _folder(path: Path) -> Place:
     real = path.absolute()
     return Place(real.as_uri(), {"driver": "file", "path": f"{real}/"})
+
+
+def _rename(folder: Path, target: Path) -> None:
+    # A folder that is not empty cannot be replaced in one step.
+    old = target.with_name(f"{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    target.rename(old)
+    folder.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _bucket(bucket: str, prefix: str, environment: Mapping[str, str]) -> Place:

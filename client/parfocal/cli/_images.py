@@ -65,7 +65,10 @@ def import_images(
     ] = None,
     voxel_size: VoxelSizeOption = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an image of that name.")
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace an image of that name, once the new one is complete."
+        ),
     ] = False,
     store: StoreOption = None,
     data_dir: DataDirOption = None,

@@ -240,6 +240,49 @@ def test_what_an_import_left_when_it_broke_is_not_an_image_and_gives_way(
     assert imported.shape == (17, 40, 40)
 
 
+@pytest.mark.parametrize("broken", ["section", "truth", "interrupted"])
+def test_an_import_that_fails_leaves_the_image_that_was_there(
+    tmp_path: Path, store: Path, broken: str
+) -> None:
+    data = volume((17, 40, 40))
+    old = write(tmp_path / "old.tif", data)
+    imported = import_image(old, truth=old, store=store, **NAMES)
+    sections = tmp_path / "sections"
+    sections.mkdir()
+    for z in range(17):
+        write(sections / f"{z}.tif", volume((1, 40, 40), seed=z)[0])
+    truth = write(tmp_path / "t.tif", np.full(data.shape, -1 if broken == "truth" else 1, np.int16))
+    if broken == "section":
+        os.truncate(sections / "16.tif", 1600)
+
+    def interrupt(stage: str, done: int, total: int) -> None:
+        if broken == "interrupted" and stage == "writing truth":
+            raise KeyboardInterrupt
+
+    with pytest.raises((ImageError, KeyboardInterrupt)):
+        import_image(
+            sections, truth=truth, store=store, overwrite=True, progress=interrupt, **NAMES
+        )
+
+    assert describe_image(store, **NAMES) == imported
+    np.testing.assert_array_equal(group_of(store, imported)["0"][:], data)
+    np.testing.assert_array_equal(group_of(store, imported)["labels/truth/0"][:], data)
+
+
+def test_an_image_that_replaces_another_leaves_nothing_beside_it(
+    tmp_path: Path, store: Path
+) -> None:
+    old = write(tmp_path / "a.tif", volume((2, 8, 8)))
+    import_image(old, truth=old, store=store, **NAMES)
+
+    imported = import_image(
+        write(tmp_path / "b.tif", volume((3, 9, 9))), store=store, overwrite=True, **NAMES
+    )
+
+    assert imported.truth == ""
+    assert [each.name for each in (store / imported.group).parent.iterdir()] == ["i.ome.zarr"]
+
+
 def test_an_imported_image_can_be_imported_again(tmp_path: Path, store: Path) -> None:
     data = volume((2, 300, 20))
     first = import_image(
