@@ -31,7 +31,7 @@ class LocalData:
 
     def store_uri(self) -> str:
         """Return the root of the object store: the running server's, else the folder's own."""
-        return self._announced("store") or (self.folder.absolute() / "store").as_uri()
+        return self._announced("store") or Path(os.path.abspath(self.folder), "store").as_uri()
 
     def address(self) -> str | None:
         """Return where the server answers, or None where none is running."""

@@ -129,7 +129,8 @@ def place(uri: str | os.PathLike[str], *, environment: Mapping[str, str] | None 
 
 
 def _folder(path: Path) -> Place:
-    real = path.absolute()
+    # tensorstore takes no path with `..` in it.
+    real = Path(os.path.abspath(path))
     return Place(real.as_uri(), {"driver": "file", "path": f"{real}/"})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +32,7 @@ def store_uri(store: str | None, data_dir: Path | None, *, server: str | None = 
         InvalidRequestError: If the store of a server elsewhere is not known here.
     """
     if store is not None:
-        return store if "://" in store else Path(store).absolute().as_uri()
+        return store if "://" in store else Path(os.path.abspath(store)).as_uri()
     local = local_data(data_dir)
     if server is not None and local.address() != server.rpartition("://")[2].rstrip("/"):
         raise InvalidRequestError(

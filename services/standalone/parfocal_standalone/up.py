@@ -54,7 +54,7 @@ def up(
         DataFolderInUse: If another server serves the folder.
         ConfigError: If a setting or the port cannot be used.
     """
-    data = DataFolder(Path(data_dir).absolute())
+    data = DataFolder(Path(os.path.abspath(data_dir)))
     variables = {"PARFOCAL_LOG_LEVEL": "WARNING", **(os.environ if settings is None else settings)}
     with data.locked():
         token = data.fresh_tokens()

@@ -102,6 +102,12 @@ def test_a_second_server_on_the_folder_is_refused_and_a_killed_one_gives_way(
     assert told.startswith("Parfocal is ready")
 
 
+def test_the_data_folder_may_be_a_path_that_goes_up(up: Up, tmp_path: Path) -> None:
+    process = up("--port", "0", "--data-dir", f"{tmp_path}/inside/../data")
+
+    assert first_line(process).endswith(f"data in {tmp_path}/data\n")
+
+
 def test_a_port_that_is_taken_is_one_readable_line(up: Up, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -180,6 +180,28 @@ def test_the_store_is_the_one_given_or_that_of_the_data_folder(tmp_path: Path) -
     assert store_uri(None, tmp_path) == (tmp_path / "store").as_uri()
 
 
+def test_a_path_may_go_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", [[1, 2], [3, 4]], dtype="uint8")
+    (tmp_path / "inside").mkdir()
+    monkeypatch.chdir(tmp_path / "inside")
+
+    def imported(*words: str) -> str:
+        done = CliRunner().invoke(
+            app, ["images", "import", *words, "--project", "p", "--overwrite", "--json"]
+        )
+        assert done.exit_code == 0, done.output
+        return str(json.loads(done.stdout)["group"])
+
+    group = imported("../a.tif", "--store", "../store")
+    imported("../a.tif", "--data-dir", "../data")
+    imported(f"../store/{group}", "--store", f"file://{tmp_path}/inside/../copies")
+
+    for root in ("store", "data/store", "copies"):
+        assert list((tmp_path / root).rglob("images/*/zarr.json"))
+    assert store_uri("../store", None) == (tmp_path / "store").as_uri()
+    assert store_uri(None, Path("../data")) == (tmp_path / "data" / "store").as_uri()
+
+
 def test_the_store_of_a_running_server_is_the_one_it_announced(tmp_path: Path) -> None:
     about = {"address": "127.0.0.1:4711", "store": "s3://bucket/x"}
     (tmp_path / "server.json").write_text(json.dumps(about))
