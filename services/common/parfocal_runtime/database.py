@@ -27,6 +27,7 @@ from parfocal_runtime.errors import InvalidInput, Unavailable
 from parfocal_runtime.sqlite_settings import BUSY_SECONDS, set_up
 from parfocal_runtime.tasks import finished
 from parfocal_runtime.transactions import (
+    CONNECT_SECONDS,
     DRIVER_ERRORS,
     PASSING_STATES,
     PostgresqlTransactions,
@@ -59,7 +60,11 @@ class Database:
         self._writing = asyncio.Lock()
         if self.is_postgresql:
             self._writer = self._reader = create_async_engine(
-                self.url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True
+                self.url,
+                pool_size=pool_size,
+                max_overflow=0,
+                pool_pre_ping=True,
+                connect_args={"timeout": CONNECT_SECONDS},
             )
             self.transactions: Transactions = PostgresqlTransactions(self.url)
         else:

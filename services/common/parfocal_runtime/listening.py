@@ -10,7 +10,7 @@ import asyncpg
 from sqlalchemy.engine import URL
 
 from parfocal_runtime.logs import get_logger
-from parfocal_runtime.transactions import DRIVER_ERRORS
+from parfocal_runtime.transactions import CONNECT_SECONDS, DRIVER_ERRORS
 
 _AGAIN_SECONDS = 1.0
 
@@ -41,7 +41,7 @@ async def _listen_once(
     options: dict[str, object], channel: str, heard: Callable[[str], None]
 ) -> None:
     ended = asyncio.Event()
-    connection = await asyncpg.connect(**options)
+    connection = await asyncpg.connect(**options, timeout=CONNECT_SECONDS)
     try:
         connection.add_termination_listener(lambda _: ended.set())
         await connection.add_listener(channel, lambda *event: heard(str(event[-1])))

@@ -45,6 +45,9 @@ DRIVER_ERRORS = (
     asyncpg.InternalClientError,
 )
 
+CONNECT_SECONDS = 5.0
+"""How long a PostgreSQL may take to let a connection in."""
+
 _CONNECTIONS = 4
 _ATTEMPTS = 3
 # No statement here takes a second; one that takes this long has lost its server.
@@ -133,7 +136,7 @@ class PostgresqlTransactions:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 pool = await self._opened()
-                async with pool.acquire() as connection, _transaction(connection):
+                async with _acquired(pool) as connection, _transaction(connection):
                     return await work(_PostgresqlSession(connection))
             except DRIVER_ERRORS as error:
                 if not may_pass(error):
@@ -152,6 +155,7 @@ class PostgresqlTransactions:
                     min_size=0,
                     max_size=_CONNECTIONS,
                     server_settings=_SETTINGS,
+                    timeout=CONNECT_SECONDS,
                     command_timeout=_PATIENCE_SECONDS,
                     # There is nothing to reset: a session leaves nothing behind.
                     reset=_nothing,
@@ -163,6 +167,19 @@ class PostgresqlTransactions:
         if self._pool is not None:
             await self._pool.close()
             self._pool = None
+
+
+@asynccontextmanager
+async def _acquired(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]:
+    try:
+        connection = await pool.acquire()
+    except TimeoutError as error:
+        # Whoever takes a connection and stays silent does so again.
+        raise _unavailable() from error
+    try:
+        yield connection
+    finally:
+        await pool.release(connection)
 
 
 @asynccontextmanager

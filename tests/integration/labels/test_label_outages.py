@@ -21,7 +21,7 @@ from parfocal_labels.store import LabelStore
 from parfocal_runtime.database import Database
 from parfocal_runtime.errors import Unavailable
 from parfocal_runtime.store import open_store
-from parfocal_runtime.transactions import Session
+from parfocal_runtime.transactions import CONNECT_SECONDS, Session
 
 if TYPE_CHECKING:
     from tests.integration.labels.conftest import Lab, Run
@@ -96,9 +96,6 @@ def test_a_server_that_lets_nobody_in_is_unavailable(
     server = postgres_dsn.rpartition("@")[2].partition("/")[0]
     database = Database(f"postgresql://{user}@{server}/{name}")
 
-    async def nothing(_session: Session) -> None:
-        return None
-
     async def read() -> None:
         async with database.read():
             pass
@@ -108,6 +105,32 @@ def test_a_server_that_lets_nobody_in_is_unavailable(
     with pytest.raises(Unavailable):
         run(read())
     run(database.close())
+
+
+def test_a_server_that_accepts_and_stays_silent_is_unavailable_soon(run: Run[Any]) -> None:
+    async def stay_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Until the other side gives up.
+        while await reader.read(1024):
+            pass
+        writer.close()
+
+    async def lease(database: Database) -> None:
+        await database.transactions.run(nothing)
+
+    async def read(database: Database) -> None:
+        async with database.read():
+            pass
+
+    async def scenario() -> list[object]:
+        server = await asyncio.start_server(stay_silent, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        database = Database(f"postgresql://postgres@127.0.0.1:{port}/labels")
+        async with server, asyncio.timeout(2 * CONNECT_SECONDS):
+            outcomes = await asyncio.gather(lease(database), read(database), return_exceptions=True)
+            await database.close()
+        return [type(each) for each in outcomes]
+
+    assert run(scenario()) == [Unavailable, Unavailable]
 
 
 @pytest.mark.postgres
@@ -140,6 +163,10 @@ def test_counting_goes_on_once_a_login_is_no_longer_refused(
         return seen
 
     assert run(scenario()) == [True, False, True]
+
+
+async def nothing(_session: Session) -> None:
+    return None
 
 
 async def _becomes(ask: Callable[[], bool], wanted: bool, *, seconds: float = 10) -> bool:
