@@ -217,10 +217,12 @@ def _given(value: str | None, variable: str, variables: Mapping[str, str]) -> st
 def _target(address: str) -> tuple[str, bool, str]:
     """Return the gRPC target of an address, whether it asks for TLS, and the token in it."""
     parts = urlsplit(address)
-    if parts.scheme not in _SCHEMES or not parts.netloc:
-        # gRPC's own names, such as `dns:///labels:50051` or `unix:/run/parfocal`.
-        return address, False, ""
     token = parse_qs(parts.query).get("token", [""])[0]
+    if parts.scheme not in _SCHEMES or not parts.netloc:
+        # gRPC's own names, such as `dns:///labels:50051` or `unix:/run/parfocal`, and a link
+        # without its `grpc://`, whose token must not become part of a name in messages.
+        bare, query, _ = address.partition("?")
+        return bare.rstrip("/") if query else bare, False, token
     return parts.netloc, _SCHEMES[parts.scheme], token
 
 

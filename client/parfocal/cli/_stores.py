@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from parfocal._connection import endpoint
 from parfocal._errors import InvalidRequestError
 from parfocal._local import local_data
 
@@ -26,7 +27,7 @@ def store_uri(store: str | None, data_dir: Path | None, *, server: str | None = 
     Args:
         store: URI or folder that was given.
         data_dir: Data folder that was given; else the usual one.
-        server: Address that was given instead; it must be that of the data folder's `up`.
+        server: Address or link that was given instead; it must be the data folder's `up`.
 
     Raises:
         InvalidRequestError: If the store of a server elsewhere is not known here.
@@ -34,9 +35,9 @@ def store_uri(store: str | None, data_dir: Path | None, *, server: str | None = 
     if store is not None:
         return store if "://" in store else Path(os.path.abspath(store)).as_uri()
     local = local_data(data_dir)
-    if server is not None and local.address() != server.rpartition("://")[2].rstrip("/"):
+    if server and (address := endpoint(server).address) != local.address():
         raise InvalidRequestError(
-            f"the object store of {server} is not known on this machine; name it by --store, "
+            f"the object store of {address} is not known on this machine; name it by --store, "
             "such as s3://bucket/prefix"
         )
     return local.store_uri()

@@ -211,6 +211,18 @@ def test_the_store_of_a_running_server_is_the_one_it_announced(tmp_path: Path) -
         store_uri(None, tmp_path, server="lab:4711")
 
 
+def test_the_link_of_a_server_stands_for_its_address_and_is_not_printed(tmp_path: Path) -> None:
+    about = {"address": "127.0.0.1:4711", "store": "s3://bucket/x"}
+    (tmp_path / "server.json").write_text(json.dumps(about))
+
+    here = store_uri(None, tmp_path, server="grpc://127.0.0.1:4711/?token=secret")
+    with pytest.raises(InvalidRequestError, match="store of lab:4711 is not known") as caught:
+        store_uri(None, tmp_path, server="grpc://lab:4711/?token=secret")
+
+    assert here == "s3://bucket/x"
+    assert "secret" not in str(caught.value)
+
+
 def test_the_data_folder_is_given_named_by_the_environment_or_in_the_home(tmp_path: Path) -> None:
     assert local_data(tmp_path, environment={"PARFOCAL_DATA_DIR": "x"}).folder == tmp_path
     assert local_data(environment={"PARFOCAL_DATA_DIR": "x"}).folder == Path("x")

@@ -69,6 +69,13 @@ def test_the_link_that_a_server_prints_is_an_address_with_its_token() -> None:
     assert (found.address, found.token, found.tls) == ("127.0.0.1:4711", "a-b_c", False)
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "lab"])
+def test_a_link_without_its_scheme_does_not_show_its_token(host: str) -> None:
+    found = endpoint(f"{host}:4711/?token=a-b_c", environment={})
+
+    assert (found.address, found.token, found.tls) == (f"{host}:4711", "a-b_c", False)
+
+
 @pytest.mark.parametrize("target", ["dns:///labels:50051", "unix:/run/parfocal", "lab:50051"])
 def test_names_of_grpc_pass_as_they_are(target: str) -> None:
     assert endpoint(target, environment={}).address == target
