@@ -60,8 +60,8 @@ def publish(
     The pre- and post-processing of a package become part of its graph, and its test tensors
     the model's self-test.
 
-    It goes straight to the object store: that of --data-dir, or --store. --server is for a
-    `parfocal up` of this machine, whose store is known.
+    It goes straight to the object store: that of --data-dir, or --store. --server and
+    PARFOCAL_SERVER are for a `parfocal up` of this machine, whose store is known.
     """
     root = store_uri(store, data_dir, server=server)
     with working(f"Checking and publishing {file.name}"):

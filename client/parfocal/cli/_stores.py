@@ -16,7 +16,7 @@ StoreOption = Annotated[
     str | None,
     typer.Option(
         "--store",
-        help="Object store: file:///folder or s3://bucket/prefix. Default: that of --data-dir.",
+        help="Object store: file:///folder or s3://bucket/prefix. Default: that of this machine.",
     ),
 ]
 
@@ -27,7 +27,8 @@ def store_uri(store: str | None, data_dir: Path | None, *, server: str | None = 
     Args:
         store: URI or folder that was given.
         data_dir: Data folder that was given; else the usual one.
-        server: Address or link that was given instead; it must be the data folder's `up`.
+        server: Address or link that was given instead, or else, without a data folder, that of
+            `PARFOCAL_SERVER`; it must be the data folder's `up`.
 
     Raises:
         InvalidRequestError: If the store of a server elsewhere is not known here.
@@ -35,7 +36,8 @@ def store_uri(store: str | None, data_dir: Path | None, *, server: str | None = 
     if store is not None:
         return store if "://" in store else Path(os.path.abspath(store)).as_uri()
     local = local_data(data_dir)
-    if server and (address := endpoint(server).address) != local.address():
+    named = server or (os.environ.get("PARFOCAL_SERVER") if data_dir is None else None)
+    if named and (address := endpoint(named).address) != local.address():
         raise InvalidRequestError(
             f"the object store of {address} is not known on this machine; name it by --store, "
             "such as s3://bucket/prefix"

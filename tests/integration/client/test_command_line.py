@@ -261,6 +261,22 @@ def test_publishing_to_the_server_of_this_machine_finds_its_store(
     assert "name it by --store" in elsewhere.stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["publish", "there", "grey.onnx"], ["variant", "there", "fp16"], ["list"]],
+    ids=lambda words: words[0],
+)
+def test_the_models_of_a_server_elsewhere_are_not_those_of_this_machine(
+    parfocal: Any, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.setenv("PARFOCAL_SERVER", "grpc://lab:50051/?token=secret")
+
+    done = parfocal("models", *words)
+
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: the object store of lab:50051 is not known")
+
+
 def test_a_package_of_bioimage_io_is_published(
     parfocal: Any, server: Standalone, tmp_path: Path
 ) -> None:

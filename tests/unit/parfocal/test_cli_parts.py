@@ -223,6 +223,24 @@ def test_the_link_of_a_server_stands_for_its_address_and_is_not_printed(tmp_path
     assert "secret" not in str(caught.value)
 
 
+def test_the_store_of_the_server_that_the_environment_names_is_known_on_its_machine_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = {"address": "127.0.0.1:4711", "store": "s3://bucket/x"}
+    (tmp_path / "server.json").write_text(json.dumps(about))
+    monkeypatch.setenv("PARFOCAL_DATA_DIR", str(tmp_path))
+
+    monkeypatch.setenv("PARFOCAL_SERVER", "grpc://127.0.0.1:4711/?token=secret")
+    here = store_uri(None, None)
+    monkeypatch.setenv("PARFOCAL_SERVER", "lab:4711")
+    with pytest.raises(InvalidRequestError, match=r"store of lab:4711 .* name it by --store"):
+        store_uri(None, None)
+
+    assert here == "s3://bucket/x"
+    assert store_uri(None, tmp_path) == "s3://bucket/x"
+    assert store_uri(None, None, server="127.0.0.1:4711") == "s3://bucket/x"
+
+
 def test_the_data_folder_is_given_named_by_the_environment_or_in_the_home(tmp_path: Path) -> None:
     assert local_data(tmp_path, environment={"PARFOCAL_DATA_DIR": "x"}).folder == tmp_path
     assert local_data(environment={"PARFOCAL_DATA_DIR": "x"}).folder == Path("x")
