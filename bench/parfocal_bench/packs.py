@@ -39,16 +39,21 @@ class Pack:
     classes: int
 
 
+class LeakingPack(ValueError):
+    """A data set whose border between training and test divides a group."""
+
+
 def open_pack(packs: Path, name: str) -> Pack:
     """Read a data set by its name.
 
     Raises:
-        ValueError: If there is none of that name, or a group is on both sides of the border.
+        LeakingPack: If a group is on both sides of the border.
+        ValueError: If there is none of that name.
     """
     pack = _READERS[_known(name)](packs / FOLDERS[name])
     shared = np.intersect1d(pack.train.groups, pack.test.groups)
     if len(shared):
-        raise ValueError(f"{name}: {', '.join(shared[:5])} are in training and in test")
+        raise LeakingPack(f"{name}: {', '.join(shared[:5])} are in training and in test")
     return pack
 
 

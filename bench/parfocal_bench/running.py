@@ -10,7 +10,7 @@ from parfocal_bench.campaigns import CAMPAIGNS, on_device
 from parfocal_bench.cells import Finished
 from parfocal_bench.engine import run_cells
 from parfocal_bench.findings import Findings, findings_of, warnings_of
-from parfocal_bench.packs import FOLDERS
+from parfocal_bench.packs import FOLDERS, LeakingPack
 from parfocal_bench.protocol import RANDOM, Protocol
 from parfocal_bench.report import write_report
 
@@ -45,7 +45,8 @@ def run(
         What was found, and the path of the page.
 
     Raises:
-        InvalidRequestError: If there is no such campaign, arm, pack or device.
+        InvalidRequestError: If there is no such campaign, arm, pack or device, or a group of the
+            pack is in training and in test.
     """
     if campaign not in CAMPAIGNS:
         raise InvalidRequestError(
@@ -61,6 +62,8 @@ def run(
             f"{error.filename} is not there; the folder of the data packs holds "
             f"{', '.join(sorted(FOLDERS.values()))}"
         ) from error
+    except LeakingPack as error:
+        raise InvalidRequestError(f"the data pack cannot be used: {error}") from error
 
 
 def run_protocol(

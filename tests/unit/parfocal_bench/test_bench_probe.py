@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
+from typer.testing import CliRunner
 
+from parfocal.cli._app import app
 from parfocal_bench.classification import Schedule, draw_pool, scores
 from parfocal_bench.drawn import DrawnTwoStream
 from parfocal_bench.hog import Description, describe, hog
@@ -67,6 +69,27 @@ def test_a_patient_on_both_sides_of_the_border_is_refused(
 
     with pytest.raises(ValueError, match="C1, C2, C3 are in training and in test"):
         open_pack(tmp_path, "malaria")
+
+
+def test_the_command_line_says_which_patients_are_on_both_sides(
+    small_packs: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "D_malaria_cells"
+    shutil.copytree(small_packs / "D_malaria_cells", folder)
+    shutil.copy(folder / "train.npz", folder / "test.npz")
+
+    done = CliRunner().invoke(
+        app,
+        [
+            "bench", "selection", "malaria-probe", "--data-packs", str(tmp_path),
+            "--out", str(tmp_path / "out"), "--seeds", "2", "--workers", "0",
+        ],
+    )  # fmt: skip
+
+    assert done.exit_code == 2
+    assert done.stderr == (
+        "error: the data pack cannot be used: malaria: C1, C2, C3 are in training and in test\n"
+    )
 
 
 def test_other_data_are_other_cells(probe: LinearProbe, tmp_path: Path) -> None:
