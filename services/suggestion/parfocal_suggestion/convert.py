@@ -158,6 +158,10 @@ def propagation_from_pb(request: pb.PropagateLabelsRequest, resolve: Resolve) ->
     """
     project = _project_from_pb(request.parent)
     labelled, verdicts = _labels_from_pb(request.labels)
+    if not request.candidates:
+        raise InvalidInput(
+            "ERROR_REASON_MISSING_FIELD", "a candidate set must be given", field="candidates"
+        )
     return Wish(
         candidates=resolve(request.candidates),
         method=_method_from_pb(request, project, resolve),

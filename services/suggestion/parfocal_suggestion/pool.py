@@ -114,7 +114,7 @@ class Pool:
         memory = memory or Memory()
         ids = _unique_ids(candidates, field="candidates")
         keep, out = _rows_kept(ids, excluded)
-        chosen, answers = _labels(ids[keep], labelled, verdicts)
+        chosen, answers = labels_in_order(ids[keep], labelled, verdicts, field="labelled")
         return cls(
             candidates=ids[keep],
             streams={
@@ -274,6 +274,27 @@ def named(ids: Sequence[int] | Ids) -> str:
     return f"{listed} and {more} more" if more > 0 else listed
 
 
+def labels_in_order(
+    ids: Ids, labelled: ArrayLike, verdicts: ArrayLike, *, field: str
+) -> tuple[Ids, Mask]:
+    """Return labels in the order of their ids: (L,) ids and (L,) answers.
+
+    Args:
+        ids: (N,) the candidates there are.
+        labelled: (L,) ids that have an answer.
+        verdicts: (L,) answers, in the order of `labelled`.
+        field: Field of the request that they came in, for the error.
+
+    Raises:
+        InvalidInput: If ids repeat or are unknown.
+    """
+    chosen = _known_ids(labelled, ids, field=field)
+    answers = np.asarray(verdicts, np.bool_).reshape(-1)
+    _check_rows("verdicts", len(answers), len(chosen))
+    order = np.argsort(chosen)
+    return chosen[order], answers[order]
+
+
 def _missing(field: str, what: str) -> InvalidInput:
     return InvalidInput("ERROR_REASON_MISSING_FIELD", f"this needs {what}", field=field)
 
@@ -324,14 +345,6 @@ def _rows_kept(ids: Ids, excluded: ArrayLike) -> tuple[Rows | slice, Ids]:
         return slice(None), out
     order = np.argsort(ids)
     return order[~np.isin(ids[order], out)], out
-
-
-def _labels(ids: Ids, labelled: ArrayLike, verdicts: ArrayLike) -> tuple[Ids, Mask]:
-    chosen = _known_ids(labelled, ids, field="labelled")
-    answers = np.asarray(verdicts, np.bool_).reshape(-1)
-    _check_rows("verdicts", len(answers), len(chosen))
-    order = np.argsort(chosen)
-    return chosen[order], answers[order]
 
 
 def _features(name: str, values: ArrayLike, ids: Ids, keep: Rows | slice, memory: Memory) -> Floats:

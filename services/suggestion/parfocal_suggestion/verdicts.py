@@ -24,7 +24,7 @@ from parfocal_suggestion.order import (
     read_candidates,
     read_stream,
 )
-from parfocal_suggestion.pool import Ids, Mask, Pool, named
+from parfocal_suggestion.pool import Ids, Mask, Pool, labels_in_order, named
 from parfocal_suggestion.propagation import (
     Default,
     Propagated,
@@ -107,7 +107,10 @@ def propagate(store: ObjectStore, wish: Wish) -> Propagated:
             method goes by numbers that are missing or not finite.
     """
     table = read_candidates(store, wish.candidates)
-    pool = Pool.of(table.candidates, labelled=wish.labelled, verdicts=wish.verdicts)
+    labelled, verdicts = labels_in_order(
+        table.candidates, wish.labelled, wish.verdicts, field="labels"
+    )
+    pool = Pool.of(table.candidates, labelled=labelled, verdicts=verdicts)
     propagated = _carried(store, table, wish.method, pool, wish.default)
     if wish.overrule_own:
         return propagated
