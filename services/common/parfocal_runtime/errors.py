@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,25 @@ class DomainError(Exception):
         self.violations = tuple(violations)
         self.metadata = {key: str(value) for key, value in metadata.items()}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let it pass from one process to another."""
+        kept = (self.reason, self.message, self.violations, self.metadata)
+        return _again, (type(self), *kept), {"retry_seconds": self.retry_seconds}
+
     def retry_after(self, seconds: float) -> Self:
         """Say when the same call may work, and return the error."""
         self.retry_seconds = seconds
         return self
+
+
+def _again(
+    kind: type[DomainError],
+    reason: str,
+    message: str,
+    violations: tuple[Violation, ...],
+    metadata: dict[str, str],
+) -> DomainError:
+    return kind(reason, message, violations, **metadata)
 
 
 class InvalidInput(DomainError):

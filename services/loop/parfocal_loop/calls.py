@@ -98,9 +98,18 @@ def segment_block(call: Call) -> BlockAnswer:
 
 
 def embed_range(call: Call) -> embedding.EmbedCandidatesResponse:
-    """Embed one range of a candidate set."""
+    """Embed one range of a candidate set.
+
+    Raises:
+        DomainError: What the service says.
+    """
     stub = EmbeddingServiceStub(_channel(call.address))
-    return stub.EmbedCandidates(embedding.EmbedCandidatesRequest.FromString(call.request))
+    try:
+        return stub.EmbedCandidates(embedding.EmbedCandidatesRequest.FromString(call.request))
+    except grpc.RpcError as error:
+        refusal = domain_error(error)
+    # Not from inside: the failed call would go along, which cannot pass between processes.
+    raise refusal
 
 
 def trouble_of(error: Any) -> Trouble:

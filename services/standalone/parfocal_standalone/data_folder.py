@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from parfocal_runtime.auth import Role, write_secret, write_token
 
@@ -57,7 +58,8 @@ class DataFolder:
 
     def database(self, service: str) -> str:
         """Return the address of a service's database."""
-        return f"sqlite:///{self.folder / service}.sqlite"
+        # A question mark in it would begin what is no part of the path.
+        return f"sqlite:///{quote(f'{self.folder / service}.sqlite')}"
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -108,6 +108,18 @@ def test_the_data_folder_may_be_a_path_that_goes_up(up: Up, tmp_path: Path) -> N
     assert first_line(process).endswith(f"data in {tmp_path}/data\n")
 
 
+@pytest.mark.parametrize("name", ["what?", "a%20b", "ä #;&"])
+def test_databases_lie_in_the_data_folder_whatever_it_is_called(
+    up: Up, tmp_path: Path, name: str
+) -> None:
+    first_line(up("--port", "0", "--data-dir", str(tmp_path / name)))
+
+    databases = [file for file in tmp_path.rglob("*") if file.name.endswith(".sqlite")]
+    assert sorted(file.name for file in databases) == ["labels.sqlite", "loop.sqlite"]
+    assert {file.parent for file in databases} == {tmp_path / name}
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+
+
 def test_a_port_that_is_taken_is_one_readable_line(up: Up, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
