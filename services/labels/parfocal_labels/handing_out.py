@@ -16,14 +16,14 @@ class Wish:
         annotator: Who asks.
         count: Queries at most.
         round: Only this round's; empty for all.
-        until: When the leases are to end, microseconds since 1970 UTC.
+        ttl: How long the leases are to last, microseconds.
         reader: What they may see.
     """
 
     annotator: str
     count: int
     round: str
-    until: int
+    ttl: int
     reader: Reader = SEES_ALL
 
 

@@ -89,13 +89,13 @@ class Lanes:
     async def _hand_out(
         self, project: str, wishes: Sequence[Wish]
     ) -> Iterable[list[Lease] | Exception]:
-        now = time_to_raw(self._clock())
+        now = self._present()
         sweep = now - self._swept.get(project, 0) >= _SWEEP_MICROSECONDS
 
         async def work(session: Session) -> Iterable[list[Lease] | Exception] | None:
             statements = Statements(session)
             handed = await hand_out(
-                statements, project, wishes, now=now, sweep=sweep, specs=self._specs
+                statements, project, wishes, clock=self._present, sweep=sweep, specs=self._specs
             )
             return None if handed is None else _made_out(handed, session)
 
@@ -109,7 +109,7 @@ class Lanes:
     async def _answer(
         self, project: str, submissions: Sequence[Submission]
     ) -> Iterable[Answered | Exception]:
-        now = time_to_raw(self._clock())
+        now = self._present()
 
         async def work(session: Session) -> tuple[int, Iterable[Answered | Exception]] | None:
             statements = Statements(session)
@@ -125,6 +125,9 @@ class Lanes:
         number, outcomes = answered
         self._written(number)
         return outcomes
+
+    def _present(self) -> int:
+        return time_to_raw(self._clock())
 
 
 def _made_out(answers: Iterator[R], session: Session) -> Iterable[R]:

@@ -6,7 +6,7 @@ import heapq
 import json
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from parfocal_labels.handing_out import Hand, Table, Wish
@@ -42,7 +42,7 @@ async def hand_out(
     name: str,
     wishes: Sequence[Wish],
     *,
-    now: int,
+    clock: Callable[[], int],
     sweep: bool,
     specs: RecentSpecs,
 ) -> HandedOut | None:
@@ -52,7 +52,8 @@ async def hand_out(
         statements: Of an open transaction.
         name: The project.
         wishes: Who asks for how many.
-        now: The present time, microseconds since 1970 UTC.
+        clock: Gives the present time, microseconds since 1970 UTC. It is read once nothing has
+            to be waited for any more, lest leases be short before they arrive.
         sweep: Whether to put leases that are over back first. Where somebody would come away
             with less than they asked for it is done in any case, until none are left.
         specs: Where what the queries ask is kept at hand.
@@ -67,7 +68,7 @@ async def hand_out(
     row = await statements.project(name, numbers=False)
     if row is None:
         return None
-    work = _HandingOut(statements, project_from_raw(row), now, specs)
+    work = _HandingOut(statements, project_from_raw(row), clock(), specs)
     return await work.run(wishes, sweep=sweep)
 
 
@@ -196,7 +197,7 @@ class _HandingOut:
             return
         project = self._project
         await self._statements.hold(
-            project.id, wishes, held, votes_needed=project.rules.votes_needed
+            project.id, wishes, held, now=self._now, votes_needed=project.rules.votes_needed
         )
         if project.rules.gold_share or project.rules.repeat_share:
             counts: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
@@ -223,7 +224,7 @@ class _HandingOut:
         return bool(ids)
 
     def _leases(self, hand: Hand, extra: list[tuple[int, Purpose]]) -> list[Lease]:
-        until = time_from_raw(hand.wish.until)
+        until = time_from_raw(self._now + hand.wish.ttl)
         queries = [self._query(query, Purpose.VOTE) for query in hand.queries]
         queries.sort(key=lambda query: (-query.spec.priority, query.spec.rank, query.id))
         if extra:

@@ -250,16 +250,19 @@ class Statements:
         wishes: Sequence[Wish],
         held: Sequence[tuple[int, int, Purpose]],
         *,
+        now: int,
         votes_needed: int,
     ) -> None:
         """Lease locked queries, and count the leases that take up a place.
 
         Args:
             project: Whose queries.
-            wishes: For whom, and until when.
+            wishes: For whom, and for how long.
             held: A query, the number of the wish that it answers, from 0, and what for.
+            now: The present time, microseconds since 1970 UTC.
             votes_needed: Where all places of a query are taken.
         """
+        ends = [now + wish.ttl for wish in wishes]
         if self._is_postgresql:
             purposes = [purpose.value for _, _, purpose in held]
             await self._session.run(
@@ -268,13 +271,13 @@ class Statements:
                 _literal([number + 1 for _, number, _ in held]),
                 _literal(_unless_all(purposes, Purpose.VOTE.value)),
                 [wish.annotator for wish in wishes],
-                [wish.until for wish in wishes],
+                ends,
                 project,
                 votes_needed,
             )
             return
         rows = [
-            (query, wishes[number].annotator, project, wishes[number].until, purpose.value)
+            (query, wishes[number].annotator, project, ends[number], purpose.value)
             for query, number, purpose in held
         ]
         await self._session.run_many(_INSERT_LEASE, rows)

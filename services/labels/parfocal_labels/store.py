@@ -42,7 +42,6 @@ from parfocal_labels.records import (
     Vote,
 )
 from parfocal_labels.reviews import Reviews
-from parfocal_labels.rows import time_to_raw
 from parfocal_labels.schema import CHANNEL
 from parfocal_labels.settling import settle_project, settles_differently
 from parfocal_labels.skips import skip_queries
@@ -213,17 +212,18 @@ class LabelStore:
         Raises:
             PermissionDenied: If the annotator is suspended (`ERROR_REASON_ANNOTATOR_SUSPENDED`).
         """
-        until = time_to_raw(self._clock() + ttl)
-        return await self._lanes.leases.ask(name, Wish(annotator, count, round_, until, reader))
+        wish = Wish(annotator, count, round_, ttl // timedelta(microseconds=1), reader)
+        return await self._lanes.leases.ask(name, wish)
 
     async def renew_leases(
         self, name: str, annotator: str, ids: Collection[int], *, ttl: timedelta
     ) -> tuple[set[int], datetime]:
         """Prolong leases; return the queries that `annotator` still holds, and until when."""
-        now = self._clock()
         async with self._database.write() as connection:
             project = await find_project(connection, name, hold=Hold.RULES)
             locked = await queries.lock_queries(connection, project, ids)
+            # Read now, when nothing has to be waited for any more.
+            now = self._clock()
             held = await leases.renew_leases(
                 connection, project, annotator, locked, now=now, until=now + ttl
             )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ import pytest
 
 from parfocal_labels.answers import FALSE, TRUE
 from parfocal_labels.paging import PageRequest
+from parfocal_labels.projects import Hold, find_project
 from parfocal_labels.records import (
     ModelVersion,
     ProjectChange,
@@ -219,6 +220,31 @@ def test_many_leases_that_ended_elsewhere_do_not_stand_before_those_of_a_round(l
     lab.clock.advance(120)
 
     assert len(lab.lease("cyd", 5, round_="r2")) == 5
+
+
+def test_a_lease_lasts_from_when_it_is_given_not_from_when_it_is_asked_for(lab: Lab) -> None:
+    lab.create().add(4)
+    first = lab.lease("ada", 2, seconds=60)
+    lease, renew = lab.store.lease_queries, lab.store.renew_leases
+    ttl = timedelta(seconds=10)
+
+    async def scenario() -> tuple[datetime, datetime]:
+        async with lab.database.write() as connection:
+            await find_project(connection, "vnc", hold=Hold.ALL)
+            leasing = asyncio.create_task(lease("vnc", "bob", count=2, ttl=ttl))
+            renewing = asyncio.create_task(renew("vnc", "ada", first, ttl=ttl))
+            # Long enough for both to wait.
+            await asyncio.sleep(0.2)
+            lab.clock.advance(30)
+        leases, (held, until) = await leasing, await renewing
+        assert held == set(first)
+        return max(each.expire_time for each in leases), until
+
+    ends = lab.run(scenario())
+
+    assert ends == (lab.clock.now + ttl, lab.clock.now + ttl)
+    lab.clock.advance(9)
+    assert len(lab.submit("bob", [3, 4])) == len(lab.submit("ada", first)) == 2
 
 
 def test_a_heartbeat_prolongs_a_lease(lab: Lab) -> None:
