@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from parfocal._client import Client
+from parfocal._exchange.answers import meaning
 from parfocal._labels import Answer
 from parfocal._names import child_name, last_part
 from parfocal.cli._options import (
@@ -22,10 +24,12 @@ from parfocal.cli._records import label_record
 from parfocal.labels.v1.label_pb2 import Label, Verdict
 from parfocal.labels.v1.labels_service_pb2 import GetAgreementResponse, Interval
 
-_VERDICTS: dict[str, Answer] = {"true": True, "false": False, "unsure": None}
-
 AnswerArgument = Annotated[
-    str, typer.Argument(help="true, false, unsure, or a class.", metavar="ANSWER")
+    str,
+    typer.Argument(
+        help="true, false or unsure; in a project that classifies, a class or unsure.",
+        metavar="ANSWER",
+    ),
 ]
 
 
@@ -40,7 +44,8 @@ def revise(
     """Put another answer in the place of a label of one's own."""
     with connect(server, data_dir) as client:
         name = child_name(project, "labels", label)
-        _show(client.labels.revise(name, _VERDICTS.get(answer, answer)), as_json=as_json)
+        given = _meant(client, project, answer)
+        _show(client.labels.revise(name, given), as_json=as_json)
 
 
 def adjudicate(
@@ -54,7 +59,8 @@ def adjudicate(
     """Decide a query as a curator, whatever its votes say."""
     with connect(server, data_dir) as client:
         name = child_name(project, "queries", query)
-        _show(client.labels.adjudicate(name, _VERDICTS.get(answer, answer)), as_json=as_json)
+        given = _meant(client, project, answer)
+        _show(client.labels.adjudicate(name, given), as_json=as_json)
 
 
 def disputed(
@@ -95,6 +101,11 @@ def agreement(
     print_table(["agreement", "of", "", "95 %"], _figures(found))
     if found.undefined_reason:
         typer.echo(found.undefined_reason)
+
+
+def _meant(client: Client, project: str, word: str) -> Answer:
+    """Return what a word answers in a project: where it classifies, `true` may be a class."""
+    return meaning(client.projects.get(project)).written(word)
 
 
 def _figures(found: GetAgreementResponse) -> list[tuple[str, str, str, str]]:

@@ -33,7 +33,7 @@ def add_queries(client: Client, project: str, count: int, **rules: Any) -> None:
     )
 
 
-def answer(client: Client, project: str, *answers: bool | None) -> None:
+def answer(client: Client, project: str, *answers: bool | str | None) -> None:
     leased = client.labels.lease(project, count=len(answers))
     client.labels.submit(
         project, {each.query.name: one for each, one in zip(leased, answers, strict=True)}
@@ -153,6 +153,23 @@ def test_a_curator_decides_a_query_and_no_dispute_is_left(parfocal: Any, client:
     assert json_lines(disputed.stdout) == []
     (outcome,) = client.labels.consensus("ties")
     assert outcome.adjudicated
+
+
+def test_a_class_may_be_named_as_a_verdict_is(parfocal: Any, client: Client) -> None:
+    add_queries(client, "words", 2, task="classify", classes=["true", "false", "glia"])
+    answer(client, "words", "glia", "glia")
+    numbers = [last_part(query.name) for query in client.labels.queries("words")]
+
+    decided = parfocal("labels", "adjudicate", "words", numbers[0], "true")
+    revised = parfocal("labels", "revise", "words", 2, "false", "--json")
+    unsure = parfocal("labels", "adjudicate", "words", numbers[1], "unsure", "--json")
+    unknown = parfocal("labels", "adjudicate", "words", numbers[1], "gila")
+
+    assert f"projects/words/labels/3: true to query {numbers[0]}" in decided.output
+    assert json_lines(revised.stdout)[0]["class_name"] == "false"
+    assert json_lines(unsure.stdout)[0]["verdict"] == "VERDICT_UNSURE"
+    assert unknown.exit_code == 2
+    assert "ERROR_REASON_UNKNOWN_CLASS" in unknown.output
 
 
 def test_a_label_is_revised(parfocal: Any, client: Client) -> None:
