@@ -10,5 +10,11 @@ with Client() as client:
     for _ in client.rounds.watch("vnc", "round-1"):  # yields whenever the round changes
         for leased in client.labels.lease("vnc"):
             client.labels.submit("vnc", {leased.query.name: True})  # False, or None for unsure
-    found = client.rounds.get("vnc", "round-1").status.accuracy
-    print(f"{found.accuracy:.0%} of the proposals are right, by {found.labels} random ones")
+    status = client.rounds.get("vnc", "round-1").status
+    if status.HasField("failure"):
+        raise SystemExit(status.failure.message)
+    found = status.accuracy
+    if found.labels:
+        print(f"{found.accuracy:.0%} of the proposals are right, by {found.labels} random ones")
+    else:
+        print(found.undefined_reason or "nothing was measured")
