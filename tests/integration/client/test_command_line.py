@@ -454,10 +454,6 @@ def test_a_round_without_its_model_fails_with_the_reason(parfocal: Any, tmp_path
         ["round", "create", "p", "r", "--image", "i", "--base-model", "m", "--budget", "1",
          "--quota", "1=-5"],
         ["round", "create", "p", "r", "--image", "i", "--base-model", "m", "--budget", "1",
-         "--quota", "1=50%", "--quota", "1=3"],
-        ["round", "create", "p", "r", "--image", "i", "--base-model", "m", "--budget", "1",
-         "--per-group", "patient=3", "--per-group", "patient=5"],
-        ["round", "create", "p", "r", "--image", "i", "--base-model", "m", "--budget", "1",
          "--per-group", "patient=99999999999"],
         ["round", "create", "p", "r", "--image", "i", "--base-model", "m", "--budget", "1",
          "--per-image", "99999999999"],
@@ -466,6 +462,11 @@ def test_a_round_without_its_model_fails_with_the_reason(parfocal: Any, tmp_path
         ["round", "create", "p", "r", "--image", "i", "--base-model", "m",
          "--budget", str(2**40)],
         ["labels", "propagate", "p", "--round", "r", "--seed", str(2**64)],
+        ["round", "create", "p", "r", "--image", "i", "--budget", "1", "--base-model", "mito/abc"],
+        ["round", "create", "p", "r", "--image", "i", "--base-model", "m", "--budget", "1",
+         "--encoder", "image=mito/abc"],
+        ["project", "create", "p", "--votes", "99999999999"],
+        ["project", "create", "p", "--votes-to-agree", "99999999999"],
         ["round", "create", "p", "r", "--image", "i", "--base-model", "m", "--budget", "1",
          "--minutes", "2"],
         ["round", "create", "p", "r", "--image", "i", "--base-model", "m", "--budget", "1",
@@ -484,6 +485,24 @@ def test_wrong_options_are_refused(parfocal: Any, words: list[str]) -> None:
 
     assert done.exit_code == 2
     assert "error" in done.stderr.lower()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--quota", "1=50%", "--quota", "1=3"],
+        ["--per-group", "patient=3", "--per-group", "patient=5"],
+        ["--mask", "0=a.zarr", "--mask", "0=b.zarr"],
+    ],
+    ids=["quota", "group", "mask"],
+)
+def test_a_limit_that_is_named_twice_is_refused(parfocal: Any, words: list[str]) -> None:
+    done = parfocal(
+        "round", "create", "p", "r", "--image", "i", "--base-model", "m", "--budget", 1, *words
+    )
+
+    assert done.exit_code == 2
+    assert "is named twice" in done.stderr
 
 
 def test_an_unknown_strategy_is_refused_with_the_known_ones(parfocal: Any) -> None:
