@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from parfocal._errors import InvalidRequestError
 from parfocal.common.v1.artifact_pb2 import ModelVersion
 from parfocal.common.v1.geometry_pb2 import Box, Index3
 
@@ -24,8 +25,19 @@ def index_to_pb(index: Sequence[int]) -> Index3:
 
 
 def model_to_pb(model: str | ModelVersion) -> ModelVersion:
-    """Return the message of `name` (its latest version) or `name/version`."""
+    """Return the message of `name` (its latest version) or `name/version`.
+
+    Raises:
+        InvalidRequestError: If the version is no number (`ERROR_REASON_INVALID_FIELD`).
+    """
     if isinstance(model, ModelVersion):
         return model
     name, _, version = model.partition("/")
-    return ModelVersion(name=name, version=int(version or 0))
+    try:
+        return ModelVersion(name=name, version=int(version or 0))
+    except ValueError:
+        raise InvalidRequestError(
+            f"a model is NAME or NAME/VERSION with a number as its version, got {model!r}",
+            reason="ERROR_REASON_INVALID_FIELD",
+            metadata={"field": "model", "value": model},
+        ) from None

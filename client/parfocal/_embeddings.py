@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parfocal._boxes import model_to_pb
+from parfocal._choices import chosen
 from parfocal._connection import Connection
 from parfocal._errors import InvalidRequestError
 from parfocal._matrix import matrix_from_pb
@@ -65,7 +66,7 @@ class Embeddings:
         request = messages.EmbedCandidatesRequest(
             candidates=candidates,
             embeddings=embeddings,
-            stream=_STREAMS[stream],
+            stream=chosen("stream", stream, _STREAMS),
             encoder=model_to_pb(encoder),
             start=start,
             stop=stop,

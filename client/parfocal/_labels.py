@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from google.protobuf.duration_pb2 import Duration
 
+from parfocal._choices import chosen
 from parfocal._connection import Connection
 from parfocal._names import last_part, project_name
 from parfocal._paging import PAGE_SIZE, every_item
@@ -268,16 +269,20 @@ class Labels:
     ) -> Iterator[Query]:
         """Yield queries in rank order, in any state or in one.
 
+        Raises:
+            InvalidRequestError: If there is no such state (`ERROR_REASON_INVALID_FIELD`).
+
         Example:
             >>> next(client.labels.queries("vnc", round="round-1")).candidate  # doctest: +SKIP
             310
         """
+        wanted = chosen("state", state, _STATES)
 
         def fetch(token: str) -> tuple[Iterable[Query], str]:
             request = messages.ListQueriesRequest(
                 parent=project_name(project),
                 round=last_part(round),
-                state=_STATES[state],
+                state=wanted,
                 page_size=PAGE_SIZE,
                 page_token=token,
             )
@@ -375,7 +380,7 @@ class Labels:
         """
         request = messages.ExportSnapshotRequest(
             name=snapshot if isinstance(snapshot, str) else snapshot.name,
-            format=_FORMATS[format],
+            format=chosen("format", format, _FORMATS),
             candidate_set=candidate_set,
         )
         return self._connection.call(

@@ -7,6 +7,7 @@ from typing import Literal
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from parfocal._choices import chosen
 from parfocal._connection import Connection
 from parfocal._names import last_part, project_name
 from parfocal._paging import PAGE_SIZE, every_item
@@ -87,6 +88,7 @@ class Projects:
             display_name: What people call it.
 
         Raises:
+            InvalidRequestError: If a word is none of those above (`ERROR_REASON_INVALID_FIELD`).
             ConflictError: If a project of that name has other rules.
 
         Example:
@@ -96,12 +98,12 @@ class Projects:
             project_id=last_part(project),
             project=Project(
                 display_name=display_name,
-                task_kind=_TASKS[task],
+                task_kind=chosen("task", task, _TASKS),
                 classes=classes,
                 votes_needed=votes_needed,
-                consensus_rule=_RULES[consensus],
+                consensus_rule=chosen("consensus", consensus, _RULES),
                 votes_to_agree=votes_to_agree,
-                tie_rule=_TIES[ties],
+                tie_rule=chosen("ties", ties, _TIES),
                 gold_share=gold_share,
                 repeat_share=repeat_share,
                 blind=blind,

@@ -9,6 +9,7 @@ import typer
 
 from parfocal._names import last_part
 from parfocal.cli._options import (
+    LARGEST_INTEGER,
     DataDirOption,
     JsonOption,
     ProjectArgument,
@@ -54,12 +55,21 @@ def create(
     classes: Annotated[
         str, typer.Option("--classes", help="Classes of a classify project, comma between.")
     ] = "",
-    votes: Annotated[int, typer.Option("--votes", min=1, help="Votes that decide a query.")] = 1,
+    votes: Annotated[
+        int,
+        typer.Option("--votes", min=1, max=LARGEST_INTEGER, help="Votes that decide a query."),
+    ] = 1,
     consensus: Annotated[
         Rule | None, typer.Option("--consensus", help="Default: majority of several votes.")
     ] = None,
     to_agree: Annotated[
-        int, typer.Option("--votes-to-agree", help="Equal votes that decide, under n-of-m.")
+        int,
+        typer.Option(
+            "--votes-to-agree",
+            min=0,
+            max=LARGEST_INTEGER,
+            help="Equal votes that decide, under n-of-m.",
+        ),
     ] = 0,
     ties: Annotated[Tie, typer.Option("--ties", help="What a tie becomes.")] = Tie.unsure,
     gold: Annotated[

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from parfocal import InvalidRequestError, constraints, round_spec
+from parfocal import Client, InvalidRequestError, constraints, round_spec
 from parfocal._boxes import box_to_pb, model_to_pb
 from parfocal._matrix import matrix_from_pb, matrix_to_pb
 from parfocal._names import child_name, last_part, project_name
@@ -30,6 +32,43 @@ def test_a_project_may_be_named_with_or_without_its_collection() -> None:
 def test_a_model_without_a_version_means_the_latest() -> None:
     assert (model_to_pb("mito").name, model_to_pb("mito").version) == ("mito", 0)
     assert model_to_pb("mito/3").version == 3
+
+
+@pytest.mark.parametrize("model", ["mito/abc", "mito/1/2", "mito/1.5", f"mito/{2**64}"])
+def test_a_version_of_a_model_is_a_number(model: str) -> None:
+    with pytest.raises(InvalidRequestError, match="NAME/VERSION") as caught:
+        model_to_pb(model)
+
+    assert caught.value.reason == "ERROR_REASON_INVALID_FIELD"
+
+
+@pytest.mark.parametrize(
+    ("field", "call"),
+    [
+        ("task", lambda client: client.projects.create("p", task="nope")),
+        ("consensus", lambda client: client.projects.create("p", consensus="nope")),
+        ("ties", lambda client: client.projects.create("p", ties="nope")),
+        ("state", lambda client: client.labels.queries("p", state="nope")),
+        ("format", lambda client: client.labels.export("projects/p/snapshots/0", "nope")),
+        (
+            "stream",
+            lambda client: client.embeddings.embed_candidates(
+                "c", "e", stream="nope", encoder="vae"
+            ),
+        ),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_a_word_that_is_not_known_is_refused_with_the_known_ones(
+    field: str, call: Callable[[Client], object]
+) -> None:
+    with (
+        Client("127.0.0.1:1") as client,
+        pytest.raises(InvalidRequestError, match=f"{field} must be one of [a-z]") as caught,
+    ):
+        call(client)
+
+    assert caught.value.metadata == {"field": field, "value": "nope"}
 
 
 def test_a_box_is_two_corners() -> None:
