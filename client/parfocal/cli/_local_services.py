@@ -35,21 +35,20 @@ _KINDS: dict[str, type[ParfocalError]] = {
 def serve(data_dir: Path, *, port: int, tell: Callable[[Any], None]) -> None:
     """Serve everything until told to stop; `tell` gets the announcement when it is ready."""
     with _extra("all"):
-        from parfocal_runtime.config import ConfigError
         from parfocal_standalone import DataFolderInUse, up
-    try:
-        up(data_dir, port=port, tell=tell)
-    except DataFolderInUse as error:
-        raise ConflictError(str(error)) from error
-    except ConfigError as error:
-        raise InvalidRequestError(str(error)) from error
+    with _named_failures(data_dir):
+        try:
+            up(data_dir, port=port, tell=tell)
+        except DataFolderInUse as error:
+            raise ConflictError(str(error)) from error
 
 
-def run_demo(**parameters: Any) -> None:
+def run_demo(out: Path, **parameters: Any) -> None:
     """Run the demonstration; the parameters are those of `parfocal_demo.run`."""
     with _extra("all"):
         from parfocal_demo import run
-    run(**parameters)
+    with _named_failures(out):
+        run(out=out, **parameters)
 
 
 def bench_campaigns() -> list[str]:
@@ -59,11 +58,12 @@ def bench_campaigns() -> list[str]:
     return sorted(CAMPAIGNS)
 
 
-def run_bench(campaign: str, **parameters: Any) -> tuple[Any, Path]:
+def run_bench(campaign: str, out: Path, **parameters: Any) -> tuple[Any, Path]:
     """Run a simulated campaign; the parameters are those of `parfocal_bench.run`."""
     with _extra("all"):
         from parfocal_bench import run
-    return run(campaign, **parameters)
+    with _named_failures(out):
+        return run(campaign, out=out, **parameters)
 
 
 def publish_model(store_uri: str, name: str, file: Path) -> int:
@@ -149,7 +149,7 @@ def _extra(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _named_failures() -> Iterator[None]:
+def _named_failures(folder: Path | None = None) -> Iterator[None]:
     from parfocal_runtime.config import ConfigError
     from parfocal_runtime.errors import DomainError
 
@@ -164,4 +164,7 @@ def _named_failures() -> Iterator[None]:
         )
         raise kind(error.message, reason=error.reason, metadata=error.metadata) from error
     except OSError as error:
-        raise InvalidRequestError(f"{error.filename}: {error.strerror}") from error
+        # A write to an open file that fails, as on a full disk, does not say which.
+        place = error.filename or folder
+        what = error.strerror or str(error)
+        raise InvalidRequestError(f"{place}: {what}" if place else what) from error

@@ -5,7 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -28,12 +28,14 @@ def up(tmp_path: Path) -> Iterator[Up]:
     }
     with ExitStack() as stack:
 
-        def start(*options: str) -> subprocess.Popen[str]:
+        def start(
+            *options: str, settings: Mapping[str, str] | None = None
+        ) -> subprocess.Popen[str]:
             command = [sys.executable, "-m", "parfocal.cli", "up", "--no-browser", *options]
             process = stack.enter_context(
                 subprocess.Popen(
                     command,
-                    env=environment,
+                    env={**environment, **(settings or {})},
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
                     text=True,
@@ -118,6 +120,62 @@ def test_databases_lie_in_the_data_folder_whatever_it_is_called(
     assert sorted(file.name for file in databases) == ["labels.sqlite", "loop.sqlite"]
     assert {file.parent for file in databases} == {tmp_path / name}
     assert [each.name for each in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/none"])
+def test_a_data_folder_that_cannot_be_made_is_one_readable_line(
+    up: Up, tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "file").touch()
+
+    process = up("--port", "0", "--data-dir", str(tmp_path / place))
+    _, complaint = process.communicate(timeout=60)
+
+    assert process.returncode == 2
+    assert complaint.startswith(f"error: {tmp_path / place}: ")
+    assert complaint.count("\n") == 1
+
+
+def test_a_disk_that_takes_no_more_is_one_readable_line(tmp_path: Path) -> None:
+    # Beyond a limit on the size of files, a write fails as it does on a full disk.
+    command = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0));"
+        f"from parfocal.cli._app import app; app(['up', '--port', '0', '--data-dir', '{tmp_path}'])"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.returncode == 2
+    assert done.stderr == f"error: {tmp_path}: File too large\n"
+
+
+@pytest.mark.parametrize(
+    ("service", "database", "code"),
+    [
+        ("LABELS", "postgresql://nobody@127.0.0.1:1/none", 6),
+        ("LABELS", "sqlite:////proc/none/labels.sqlite", 6),
+        ("LABELS", "mysql://none", 2),
+        ("LOOP", "postgresql://nobody@127.0.0.1:1/none", 6),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_named_last_and_without_a_trace(
+    up: Up, tmp_path: Path, service: str, database: str, code: int
+) -> None:
+    settings = {f"PARFOCAL_{service}_DATABASE": database}
+
+    process = up("--port", "0", "--data-dir", str(tmp_path), settings=settings)
+    _, complaint = process.communicate(timeout=60)
+
+    assert process.returncode == code
+    assert complaint.splitlines()[-1].startswith("error: the database ")
+    assert "Traceback" not in complaint
 
 
 def test_a_port_that_is_taken_is_one_readable_line(up: Up, tmp_path: Path) -> None:

@@ -79,6 +79,17 @@ def test_a_simulated_campaign_needs_the_folder_of_its_data(monkeypatch: pytest.M
     assert "--data-packs" in done.output
 
 
+@pytest.mark.parametrize("place", ["notes.txt", "notes.txt/below"])
+def test_a_report_that_cannot_be_written_is_one_line(tmp_path: Path, place: str) -> None:
+    (tmp_path / "notes.txt").touch()
+
+    done = CliRunner().invoke(app, ["demo", "--out", str(tmp_path / place)])
+
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"error: {tmp_path / place}: ")
+    assert done.stderr.count("\n") == 1
+
+
 def test_where_its_libraries_are_missing_the_command_says_how_to_get_them() -> None:
     code = (
         "import importlib.util as u; real = u.find_spec\n"
