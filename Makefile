@@ -18,12 +18,12 @@ WHOLE := tests/e2e $(PROOFS)
 RUN := -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=15
 # Options may choose tests of one run only; pytest then says 5 of the other.
 OR_NONE := $(if $(PYTEST),|| [ $$? -eq 5 ])
-DEMO := $(if $(IMAGES),--images $(IMAGES)) $(if $(TRUTH),--truth $(TRUTH)) $(if $(SPLIT),--split $(SPLIT))
+DEMO := $(if $(IMAGES),--images "$(IMAGES)") $(if $(TRUTH),--truth "$(TRUTH)") $(if $(SPLIT),--split "$(SPLIT)")
 
 .PHONY: demo test checks install install-check clients fmt lint type protos protos-check test-unit test-integration proofs images k8s-check clean
 
 demo: $(VENV)/all ## one campaign on generated images, or: make demo IMAGES=folder TRUTH=folder
-	$(BIN)/parfocal demo --out $(OUT) $(DEMO)
+	$(BIN)/parfocal demo --out "$(OUT)" $(DEMO)
 
 test: install ## everything that is checked
 	$(MAKE) --no-print-directory --jobs=2 checks
