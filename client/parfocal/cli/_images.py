@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Images in the object store.")
 
+# What `open_source` reads; the readers themselves are not there in every installation.
+_SUFFIXES = (
+    ".zarr",
+    *(".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp"),
+    *(".h5", ".hdf5", ".hdf", ".he5"),
+)
+
 ProjectOption = Annotated[str, typer.Option("--project", help="Name of the project.")]
 
 
@@ -117,7 +124,7 @@ def show(
 def name_from(path: str) -> str:
     """Return a name for the image at `path`: its last part, as far as names may have it."""
     stem = Path(path.rstrip("/")).name.lower()
-    for suffix in (".zarr", ".tif", ".tiff", ".png", ".h5", ".hdf5", ".ome"):
+    for suffix in (*_SUFFIXES, ".ome"):
         stem = stem.removesuffix(suffix)
     return re.sub(r"[^a-z0-9]+", "-", stem).strip("-")[:63] or "image"
 
