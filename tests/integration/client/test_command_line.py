@@ -254,6 +254,7 @@ def test_a_variant_is_published_with_how_much_it_differs(parfocal: Any, tmp_path
     said = parfocal("models", "variant", "halved", "fp16")
     told = parfocal("models", "variant", "halved", "fp16", "--json")
     refused = parfocal("models", "variant", "halved", "fp16", "--limit", "0.000001")
+    again = parfocal("models", "variant", "halved-fp16", "fp16")
 
     assert said.output.startswith("The fp16 variant of halved/1: on 2 rows it differs by at most ")
     (made,) = json_lines(told.stdout)
@@ -261,6 +262,8 @@ def test_a_variant_is_published_with_how_much_it_differs(parfocal: Any, tmp_path
     assert 0 < made["max_difference"] < 0.01
     assert refused.exit_code != 0
     assert "ERROR_REASON_VARIANT_INACCURATE" in refused.stderr
+    assert again.exit_code == 2
+    assert "halved-fp16/1 is the fp16 variant of halved/1 already" in again.stderr
 
 
 def test_publishing_to_the_server_of_this_machine_finds_its_store(
