@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -45,7 +46,8 @@ def import_image(
     with coarser levels that halve rows and columns (means; for truth the greatest number). The
     group's metadata comes last, so an image is seen when it is complete; memory does not grow
     with the image. What replaces an image is written beside it and takes its place when it is
-    complete: an import that fails leaves the image that was there.
+    complete: an import that fails leaves the image that was there. It has an `edition`, by which
+    rounds tell that what was predicted before is not of this image.
 
     Args:
         path: What `open_source` reads.
@@ -95,6 +97,8 @@ def import_image(
         )
         with _replaced(group) as target:
             record = _write_image(source, target, progress)
+            if target is not group:
+                record["edition"] = uuid4().hex[:8]
             if truth is not None:
                 _write_truth(truth, truth_key, truth_kind, target, shape, size, progress)
             _write_group(target, {"ome": ome, "parfocal": record})

@@ -6,6 +6,7 @@ Every action can be repeated: the services find what is there and do only what i
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,10 +25,10 @@ from parfocal_loop.history import PlacedBoxes
 from parfocal_loop.messages import box_to_pb
 from parfocal_loop.peers import Peers
 from parfocal_loop.progress import Counter, Report
-from parfocal_runtime.arrays import open_array
+from parfocal_runtime.arrays import array_attributes, open_array
 from parfocal_runtime.box import Box, Triple, require_inside
 from parfocal_runtime.channels import domain_error
-from parfocal_runtime.errors import DomainError, InvalidInput, WrongState
+from parfocal_runtime.errors import DomainError, InvalidInput, NotFound, WrongState
 from parfocal_runtime.layout import checked_name
 from parfocal_runtime.models.versions import complete_versions
 from parfocal_runtime.store import ObjectStore
@@ -39,6 +40,8 @@ BLOCK: Triple = (64, 1024, 1024)
 block runs once more, so they are as large as memory allows."""
 
 _ROWS_PER_CALL = 2048
+# It becomes part of a path.
+_EDITION = re.compile("[A-Za-z0-9]{1,16}")
 _NOTHING_TO_STOP = {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION}
 
 
@@ -69,6 +72,23 @@ async def newest(means: Means, model: artifacts.ModelVersion) -> artifacts.Model
             cause="none is published",
         )
     return artifacts.ModelVersion(name=model.name, version=versions[-1])
+
+
+async def image_edition(means: Means, image: str) -> str:
+    """Return what tells an image from those that had its name before; empty for the first.
+
+    Args:
+        means: What to work with.
+        image: Path of the image array; the import writes the edition into its group.
+    """
+    group = means.store.resolve(image).rpartition("/")[0]
+    try:
+        attributes = await in_thread(array_attributes, means.store, group)
+    except (NotFound, InvalidInput):
+        return ""
+    record = attributes.get("parfocal")
+    edition = str(record.get("edition", "")) if isinstance(record, dict) else ""
+    return edition if _EDITION.fullmatch(edition) else ""
 
 
 async def image_box(means: Means, image: str) -> Box:

@@ -31,7 +31,19 @@ def image_and_level(path: str) -> tuple[str, str]:
     return (name, array.name) if name else (array.name, "0")
 
 
-def prediction_array(project: str, image: str, model: str, version: int) -> str:
-    """Return where the probability map of the image array at path `image` belongs."""
+def prediction_array(
+    project: str, image: str, model: str, version: int, *, edition: str = ""
+) -> str:
+    """Return where the probability map of the image array at path `image` belongs.
+
+    Args:
+        project: The project.
+        image: Path of the image array.
+        model: Name of the base model.
+        version: Its version.
+        edition: What tells the image from others that had its name before; empty is the first.
+    """
     name, level = image_and_level(image)
+    if edition:
+        name = f"{name}-{edition}"
     return f"{prediction_group(project, name, model, version)}/{level}"

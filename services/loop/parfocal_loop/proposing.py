@@ -17,6 +17,7 @@ from parfocal_loop.actions import (
     candidate_set_name,
     embed,
     image_box,
+    image_edition,
     newest,
     placed_candidates,
     segment,
@@ -46,10 +47,13 @@ async def fix_versions(turn: Turn) -> None:
             turn.status.encoders.add(stream=choice.stream, encoder=encoder)
 
 
-def prediction_of(turn: Turn, image: str) -> str:
-    """Return the path of the probability map of an image in this round."""
-    model = turn.status.base_model
-    return prediction_array(turn.project, image, model.name, model.version)
+async def prediction_of(turn: Turn, image: str) -> str:
+    """Return the path of the probability map of an image in this round.
+
+    An image that took the place of another has maps of its own.
+    """
+    model, edition = turn.status.base_model, await image_edition(turn.means, image)
+    return prediction_array(turn.project, image, model.name, model.version, edition=edition)
 
 
 async def segment_images(turn: Turn) -> str:
@@ -65,11 +69,11 @@ async def segment_images(turn: Turn) -> str:
     for source in turn.spec.images:
         whole = await image_box(turn.means, source.image)
         region = box_from_pb(source.region) if source.HasField("region") else None
-        prediction = prediction_of(turn, source.image)
+        prediction = await prediction_of(turn, source.image)
         boxes = blocks(whole, region, shape)
         requests += block_requests(source.image, prediction, turn.status.base_model, boxes, like)
     await segment(turn.means, requests, partial(turn.report, rounds.ROUND_STAGE_SEGMENT))
-    return prediction_of(turn, turn.spec.images[0].image)
+    return await prediction_of(turn, turn.spec.images[0].image)
 
 
 async def propose_candidates(turn: Turn) -> str:
@@ -78,7 +82,7 @@ async def propose_candidates(turn: Turn) -> str:
         turn.status.candidates = turn.spec.candidates
         turn.status.candidate_count = await candidate_count(turn.means, turn.spec.candidates)
         return turn.status.candidates
-    request = _proposal_request(turn)
+    request = await _proposal_request(turn)
     content = request.SerializeToString(deterministic=True)
     model = turn.status.base_model
     name = derived(f"{model.name}-{model.version}", content)
@@ -89,7 +93,7 @@ async def propose_candidates(turn: Turn) -> str:
     return response.candidates
 
 
-def _proposal_request(turn: Turn) -> inference.ProposeCandidatesRequest:
+async def _proposal_request(turn: Turn) -> inference.ProposeCandidatesRequest:
     proposal = turn.spec.proposal
     request = inference.ProposeCandidatesRequest(
         threshold=proposal.threshold,
@@ -100,7 +104,7 @@ def _proposal_request(turn: Turn) -> inference.ProposeCandidatesRequest:
     for source in turn.spec.images:
         sent = request.sources.add(
             image=source.image,
-            prediction=prediction_of(turn, source.image),
+            prediction=await prediction_of(turn, source.image),
             exclude=source.exclude,
         )
         if source.HasField("region"):

@@ -5,12 +5,15 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+import tifffile
 
 from loop_lab import (
     FALSE,
     IMAGE,
     PARENT,
+    PROJECT,
     TRUE,
     UNSURE,
     LoopLab,
@@ -19,6 +22,7 @@ from loop_lab import (
     spec_of,
 )
 from onnx_graphs import base_model, base_model_card
+from parfocal import import_image
 from parfocal.common.v1 import artifact_pb2 as artifacts
 from parfocal.common.v1 import geometry_pb2 as geometry
 from parfocal.labels.v1 import labels_service_pb2 as labels
@@ -169,6 +173,39 @@ def test_only_the_region_of_an_image_is_predicted_and_proposed_from(tmp_path: Pa
         assert folder.startswith(f"{PARENT}/candidates/grey-1-")
         assert turn.status.candidate_count == 2
         np.testing.assert_array_equal(predicted[..., :32], bright[..., :32])
+
+    run(tmp_path, test, inference=True)
+
+
+def test_an_image_that_was_replaced_is_predicted_and_proposed_from_anew(tmp_path: Path) -> None:
+    async def test(lab: LoopLab) -> None:
+        shape = (4, 16, 32)
+        ModelRepository(lab.store).publish("grey", base_model(), card=base_model_card(), lineage={})
+        spec = spec_of(
+            "",
+            images=[rounds.ImageSource(image=f"{PARENT}/images/stack.ome.zarr/0")],
+            base_model=artifacts.ModelVersion(name="grey"),
+            proposal=rounds.ProposalSpec(minimum_voxels=4, patch_side=16, overlap=0),
+        )
+
+        async def round_on(picture: npt.NDArray[np.uint8], name: str) -> Turn:
+            file = tmp_path / "stack.tif"
+            tifffile.imwrite(file, picture, photometric="minisblack")
+            import_image(file, project=PROJECT, image="stack", store=lab.store.root, overwrite=True)
+            turn = lab.turn(spec, name)
+            await fix_versions(turn)
+            await segment_images(turn)
+            await propose_candidates(turn)
+            return turn
+
+        bright = np.zeros(shape, np.uint8)
+        bright[0, 4:12, 4:12] = 255
+        first = await round_on(bright, "first")
+        again = await round_on(np.zeros(shape, np.uint8), "again")
+
+        assert first.status.candidate_count == 1
+        assert again.status.candidate_count == 0
+        assert first.status.candidates != again.status.candidates
 
     run(tmp_path, test, inference=True)
 

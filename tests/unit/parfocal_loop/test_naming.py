@@ -33,6 +33,9 @@ def test_an_image_and_its_level_are_read_from_the_path(path: str, image: str, le
 
 
 def test_a_prediction_lies_under_its_image_and_model() -> None:
-    path = prediction_array("p", "projects/p/images/cortex.ome.zarr/1", "mito", 3)
+    image = "projects/p/images/cortex.ome.zarr/1"
+    path = prediction_array("p", image, "mito", 3)
+    replaced = prediction_array("p", image, "mito", 3, edition="1a2b")
 
+    assert replaced == path.replace("/cortex/", "/cortex-1a2b/")
     assert path == "projects/p/predictions/cortex/mito-3.ome.zarr/1"
