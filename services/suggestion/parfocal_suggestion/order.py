@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from parfocal_runtime.arrays import open_array
+from parfocal_runtime.arrays import finish_read, open_array
 from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tables import read_table
@@ -217,7 +217,8 @@ def read_stream(store: ObjectStore, stream: Stream, memory: Memory | None = None
 
     Raises:
         NotFound: If there is no such array.
-        InvalidInput: If it does not hold floating-point numbers.
+        InvalidInput: If it does not hold floating-point numbers, or is damaged.
+        Unavailable: If the store does not answer.
     """
     if stream.inline is not None:
         return stream.inline
@@ -259,7 +260,7 @@ def _read_floats(store: ObjectStore, path: str, *, field: str) -> Floats:
     if dtype.kind != "f":
         raise _wrong_dtype(field, dtype, "float32")
     # Converted chunk by chunk, so that there is never a second copy.
-    return np.asarray(array.astype(np.float32).read().result())
+    return finish_read(array, array.astype(np.float32).read())
 
 
 def _numbers(table: pa.Table, name: str, folder: str) -> NDArray[Any]:

@@ -825,6 +825,16 @@ def test_what_does_not_exist_is_not_found(suggestion: SuggestionServiceStub) -> 
     assert codes == {grpc.StatusCode.NOT_FOUND}
 
 
+def test_damaged_features_are_told(suggestion: SuggestionServiceStub, store: ObjectStore) -> None:
+    for chunk in [path for path in store.list(IMAGE) if "/c/" in path]:
+        store.write(chunk, b"no chunk")
+
+    code, reason, metadata = failure(lambda: suggestion.Suggest(wish()))
+
+    assert (code, reason) == (INVALID, "ERROR_REASON_INVALID_ARTIFACT")
+    assert metadata["path"] == IMAGE
+
+
 def test_the_file_of_the_cells_is_no_selection(suggestion: SuggestionServiceStub) -> None:
     cells = suggestion.Suggest(wish()).cells_path.removesuffix(".parquet")
     request = pb.GetSelectionRequest(name=cells)
