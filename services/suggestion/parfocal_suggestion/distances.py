@@ -36,7 +36,10 @@ def nearest(points: Floats, others: Floats) -> tuple[Rows, Floats]:
     step = max(1, _ENTRIES // len(others))
     for start in range(0, len(points), step):
         block = points[start : start + step] - origin
-        rows[start : start + step] = np.argmin(norms - 2 * (block @ centred.T), axis=1)
+        # BLAS may look past the end of few columns, and complain of what lies there: numpy#24067.
+        with np.errstate(invalid="ignore"):
+            products = block @ centred.T
+        rows[start : start + step] = np.argmin(norms - 2 * products, axis=1)
         difference = block - centred[rows[start : start + step]]
         distances[start : start + step] = np.sqrt(squared_norms(difference))
     return rows, distances
