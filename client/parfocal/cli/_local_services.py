@@ -84,19 +84,9 @@ def publish_variant(
     """Publish a variant of a model; return its name and version, and how much it differs."""
     with _extra("inference"):
         from parfocal_runtime.models import variants
-        from parfocal_runtime.models.repository import ModelRepository
     with _named_failures():
-        store = _store(store_uri)
-        known = ModelRepository(store).read(name, version)
-        if known.card.variant is not None:
-            raise InvalidRequestError(
-                f"{name}/{known.version} is the {known.card.variant.precision} variant of "
-                f"{known.card.variant.of} already; name that model",
-                reason="ERROR_REASON_INVALID_FIELD",
-                metadata={"field": "name", "value": name},
-            )
         made = variants.publish_variant(
-            store,
+            _store(store_uri),
             name,
             variants.checked_precision(precision),
             version=version,

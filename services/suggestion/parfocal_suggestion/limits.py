@@ -19,8 +19,8 @@ from parfocal_suggestion.constraints import IMAGE, ClassQuota, Constraints, Grou
 from parfocal_suggestion.pool import Mask, Pool, Rows
 
 _SECONDS_PER_MINUTE = 60
-# The room that sums of decimal fractions need.
-_SLACK = 1e-9
+SLACK = 1e-9
+"""The room that sums and products of decimal fractions need."""
 
 
 class Limit(Protocol):
@@ -118,7 +118,7 @@ class _Group:
 class _Quotas:
     def __init__(self, quotas: Sequence[ClassQuota], classes: Rows, budget: int) -> None:
         most = {
-            each.predicted_class: each.maximum or math.ceil(each.share * budget - _SLACK)
+            each.predicted_class: each.maximum or math.ceil(each.share * budget - SLACK)
             for each in quotas
         }
         named = ", ".join(f"{number} of class {one}" for one, number in most.items())
@@ -158,7 +158,7 @@ class _Distance:
         rows, tree = self._of_image(row)
         own = self._positions[row]
         # The tree rounds as it likes; the measure that counts is this one.
-        around = rows[tree.query_ball_point(own, self._least * (1 + _SLACK))]
+        around = rows[tree.query_ball_point(own, self._least * (1 + SLACK))]
         gaps = np.sqrt(np.square(self._positions[around] - own).sum(axis=1))
         self._near[around[gaps < self._least]] = True
         self._near[row] = True
@@ -179,7 +179,7 @@ class TimeLimit:
 
     def __init__(self, minutes: float, seconds: NDArray[np.float64]) -> None:
         self.text = f"{minutes:g} minutes"
-        self._total = minutes * _SECONDS_PER_MINUTE * (1 + _SLACK)
+        self._total = minutes * _SECONDS_PER_MINUTE * (1 + SLACK)
         self._seconds, self._spent = seconds, 0.0
 
     def refuses(self, rows: Rows) -> Mask:

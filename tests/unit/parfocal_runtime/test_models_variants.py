@@ -159,6 +159,15 @@ def test_what_is_held_out_counts_too(store: ObjectStore) -> None:
     assert report.rows == 12
 
 
+def test_a_variant_has_no_variants(store: ObjectStore) -> None:
+    made = publish_variant(store, "dense", "fp16")
+
+    with pytest.raises(InvalidInput, match="is the fp16 variant of dense/1 already") as caught:
+        publish_variant(store, made.name, "fp16")
+
+    assert caught.value.metadata["field"] == "name"
+
+
 def test_publishing_a_variant_again_is_no_error(store: ObjectStore) -> None:
     first, again = (publish_variant(store, "dense", "fp16") for _ in range(2))
 

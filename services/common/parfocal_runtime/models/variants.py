@@ -93,13 +93,22 @@ def publish_variant(
 
     Raises:
         NotFound: If there is no such version (`ERROR_REASON_MODEL_NOT_FOUND`).
-        InvalidInput: If it cannot be converted (`ERROR_REASON_INVALID_MODEL`).
+        InvalidInput: If it is a variant itself (`ERROR_REASON_INVALID_FIELD`), or cannot be
+            converted (`ERROR_REASON_INVALID_MODEL`).
         WrongState: If the variant differs too much (`ERROR_REASON_VARIANT_INACCURATE`).
         AlreadyExists: If the variant's version is something else
             (`ERROR_REASON_ARTIFACT_EXISTS`).
     """
     repository = ModelRepository(store)
     stored = repository.read(name, version)
+    if stored.card.variant is not None:
+        raise InvalidInput(
+            "ERROR_REASON_INVALID_FIELD",
+            f"{name}/{stored.version} is the {stored.card.variant.precision} variant of "
+            f"{stored.card.variant.of} already; name that model",
+            field="name",
+            value=name,
+        )
     original = open_session(stored.model)
     model = converted(stored.model, precision)
     variant = (

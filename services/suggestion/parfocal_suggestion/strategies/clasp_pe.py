@@ -14,14 +14,12 @@ from typing import ClassVar, Self
 import numpy as np
 
 from parfocal_runtime.errors import InvalidInput
+from parfocal_suggestion.limits import SLACK
 from parfocal_suggestion.pool import Floats, Mask, Pool, Rows
 from parfocal_suggestion.ranking import chosen
 from parfocal_suggestion.selection import Checkpoint, Selection, no_checkpoint
 from parfocal_suggestion.uncertainty import entropy
 from parfocal_suggestion.weighted_draw import power_order, uniforms
-
-# The room that products of decimal fractions need.
-_SLACK = 1e-9
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ class ClaspPe:
         doubt = entropy(probabilities)
         left = pool.available
         picks = min(budget, int(np.count_nonzero(left)))
-        by_class = math.floor(self.class_share * picks + _SLACK)
+        by_class = math.floor(self.class_share * picks + SLACK)
         shares = class_shares(by_class, probabilities.shape[1], seed=seed)
         scores, classes = doubt.copy(), np.full(len(pool), -1, np.float32)
         rows = [np.empty(0, np.intp)]

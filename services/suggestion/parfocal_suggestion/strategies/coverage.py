@@ -15,6 +15,7 @@ import numpy as np
 
 from parfocal_runtime.errors import InvalidInput
 from parfocal_suggestion.covering import cover_greedily
+from parfocal_suggestion.limits import SLACK
 from parfocal_suggestion.neighbours import nearest_neighbours
 from parfocal_suggestion.nesting import inner_strategies
 from parfocal_suggestion.pool import Floats, Ids, Pool, Rows
@@ -24,8 +25,6 @@ from parfocal_suggestion.subvolumes import Triple, Windows
 
 DEFAULT_NEIGHBOURS = 30
 _PLACES_PER_PATCH = 64
-# The room that products of decimal fractions need.
-_SLACK = 1e-9
 _REMEMBERED = ("window_z", "window_y", "window_x", "most_overlap", "most_voxels", "most_minutes")
 
 
@@ -172,7 +171,7 @@ class Coverage:
         if not limits:
             return len(chosen)
         spent = np.cumsum([windows.voxels(int(window)) for window in chosen])
-        return int(np.searchsorted(spent, min(limits) * (1 + _SLACK), side="right"))
+        return int(np.searchsorted(spent, min(limits) * (1 + SLACK), side="right"))
 
 
 def check_asked_once(strategy: Strategy, *, limited: bool) -> None:
