@@ -2,11 +2,13 @@
 
 A base model is trained on four small crops, the whole image is segmented, what it proposes outside
 the crops' columns becomes the candidate set, and both streams are embedded: the first half of a
-campaign, through the loop.
+campaign, through the loop. What stands in the crops' columns can be kept, to compare with figures
+that were found so: the base model was trained on sections of the same objects.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,7 +69,7 @@ class Proposals:
         streams: Embeddings by stream, (N, d) float32.
         objects: (N,) int64, equal where proposals of neighbouring sections touch.
         correct: (N,) bool, whether each covers more than half of the truth in its box.
-        recall: Share of the truth's profiles outside the crops' columns that the proposals cover.
+        recall: Share of the truth's profiles that the proposals cover, of those where any may be.
     """
 
     table: dict[str, NDArray[Any]]
@@ -103,13 +105,16 @@ class Proposals:
             )
 
 
-def make_proposals(settings: Settings, folder: Path, console: Console) -> Proposals:
+def make_proposals(
+    settings: Settings, folder: Path, console: Console, *, keep_columns: bool = False
+) -> Proposals:
     """Make the proposals of an image, or go on where a run that was stopped was.
 
     Args:
         settings: Image, truth, split, crops, threshold, least area, steps and seed.
         folder: Where the services keep their data.
         console: Where progress goes.
+        keep_columns: Keep what stands in other sections of the crops' columns.
     """
     with (
         Standalone(folder / "data") as server,
@@ -120,7 +125,9 @@ def make_proposals(settings: Settings, folder: Path, console: Console) -> Propos
         import_volume(settings, store, folder / "volume", follower)
         client.projects.create(PROJECT)
         specs = _specs(settings, store)
-        return _read(store, specs, *_made(specs, follower))
+        nowhere = specs.crops if keep_columns else specs.columns
+        folder_of_set, paths = _made(specs, follower, nowhere)
+        return _read(store, specs, folder_of_set, paths, nowhere)
 
 
 def _specs(settings: Settings, store: ObjectStore) -> Specs:
@@ -134,7 +141,9 @@ def _specs(settings: Settings, store: ObjectStore) -> Specs:
     return Specs(settings, artifacts, crops, everything, everything, facts.voxel_size_nm)
 
 
-def _made(specs: Specs, follower: Follower) -> tuple[str, dict[str, str]]:
+def _made(
+    specs: Specs, follower: Follower, nowhere: Sequence[CropBox]
+) -> tuple[str, dict[str, str]]:
     """Return the folder of the candidate set and the paths of the embeddings by stream."""
 
     def job(name: str, spec: Job, title: str) -> ModelVersion:
@@ -143,7 +152,7 @@ def _made(specs: Specs, follower: Follower) -> tuple[str, dict[str, str]]:
     model = model_name(job("train-base", specs.train_base(), "Train the base model"))
     job("segment", specs.segment(model, specs.train), "Segment")
     folder = candidate_folder(PROJECT, _SET)
-    job("propose", specs.propose(folder, model, specs.train, exclude_crops=True), "Propose")
+    job("propose", specs.propose(folder, model, specs.train, exclude=nowhere), "Propose")
     paths = {}
     for stream, training, patches in (
         ("mask", specs.train_mask_encoder(folder), PATCH_STREAM_MASK),
@@ -156,13 +165,18 @@ def _made(specs: Specs, follower: Follower) -> tuple[str, dict[str, str]]:
     return folder, paths
 
 
-def _read(store: ObjectStore, specs: Specs, folder: str, paths: dict[str, str]) -> Proposals:
+def _read(
+    store: ObjectStore,
+    specs: Specs,
+    folder: str,
+    paths: dict[str, str],
+    nowhere: Sequence[CropBox],
+) -> Proposals:
     table = read_table(store, f"{folder}/table.parquet")
     found = specs.artifacts.candidates(folder)
-    # Nothing is proposed in the columns of the crops.
     elsewhere = specs.artifacts.truth.copy()
-    for column in specs.columns:
-        elsewhere[column.slices] = False
+    for box in nowhere:
+        elsewhere[box.slices] = False
     recall = profile_coverage(elsewhere, found.objects > 0, min_pixels=_PROFILE_PIXELS)
     return Proposals(
         table={name: table[name].to_numpy() for name in COLUMNS},

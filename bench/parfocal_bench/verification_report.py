@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from parfocal import ConflictError
 from parfocal_bench.proposals import Proposals, make_proposals
 from parfocal_bench.verification import (
     CONTROL,
@@ -24,7 +25,7 @@ from parfocal_bench.verification import (
     verify,
 )
 from parfocal_demo.intervals import Measure, mean_over_seeds, paired_difference
-from parfocal_demo.settings import Settings
+from parfocal_demo.settings import Folder, Settings
 
 PACK = "A_em_drosophila_vnc"
 LEAST_PIXELS = (100, 150, 200, 250, 300)
@@ -74,11 +75,18 @@ def settings(pack: Path, *, seed: int, sections: int, iterations: tuple[int, int
     )
 
 
-def proposals_of(asked: Settings, folder: Path, console: Console) -> Proposals:
-    """Read the proposals of a base model, or make them; ten minutes of one core."""
+def proposals_of(
+    asked: Settings, folder: Path, console: Console, *, keep_columns: bool
+) -> Proposals:
+    """Read the proposals of a base model, or make them; ten minutes of one core.
+
+    Raises:
+        ConflictError: If the folder has those of other settings, whole or begun.
+    """
+    Folder(folder).claim(asked)
     kept = folder / "proposals.npz"
     if not kept.exists():
-        make_proposals(asked, folder, console).save(kept)
+        make_proposals(asked, folder, console, keep_columns=keep_columns).save(kept)
     return Proposals.load(kept)
 
 
@@ -214,6 +222,12 @@ def main() -> None:
     parser.add_argument(
         "--iterations", type=int, nargs=2, default=[1500, 600], help="of base model and encoders"
     )
+    parser.add_argument(
+        "--keep-columns",
+        action="store_true",
+        help="keep proposals in other sections of the crops' columns, whose objects the base "
+        "model was trained on: only to compare with figures that were found so",
+    )
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)
@@ -225,7 +239,11 @@ def main() -> None:
             sections=asked.sections,
             iterations=(asked.iterations[0], asked.iterations[1]),
         )
-        proposals = proposals_of(how, asked.out / f"base-{seed}", console)
+        folder = asked.out / f"base-{seed}{'-columns' if asked.keep_columns else ''}"
+        try:
+            proposals = proposals_of(how, folder, console, keep_columns=asked.keep_columns)
+        except ConflictError as error:
+            raise SystemExit(str(error)) from None
         bases.append(measure(proposals, seed=seed, seeds=asked.seeds))
     text = "\n".join(tables(bases))
     (asked.out / "tables.md").write_text(text + "\n", encoding="utf-8")

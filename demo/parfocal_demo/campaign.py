@@ -183,7 +183,7 @@ def _base_and_mask_encoder(
     )
     follower.job(
         "propose-first",
-        specs.propose(folder, model_name(base), specs.train, exclude_crops=True),
+        specs.propose(folder, model_name(base), specs.train, exclude=specs.columns),
         stage="Propose candidates",
         title="Propose candidates",
     )

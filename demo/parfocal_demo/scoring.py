@@ -54,7 +54,7 @@ def score_model(specs: Specs, follower: Follower, model: str, *, title: str) -> 
     folder = f"projects/{PROJECT}/candidates/test-{name}"
     follower.job(
         f"propose-test-{name}",
-        specs.propose(folder, model, specs.test, exclude_crops=False),
+        specs.propose(folder, model, specs.test),
         stage="Propose candidates",
         title=f"Propose in the test part, {title}",
     )

@@ -93,13 +93,15 @@ class Specs:
         )
         return Job(segment=job)
 
-    def propose(self, folder: str, model: str, part: CropBox, *, exclude_crops: bool) -> Job:
-        """Propose candidates in a part of the image."""
+    def propose(
+        self, folder: str, model: str, part: CropBox, *, exclude: Sequence[CropBox] = ()
+    ) -> Job:
+        """Propose candidates in a part of the image, none with its centroid in `exclude`."""
         source = CandidateSource(
             image=self.artifacts.image_path,
             prediction=self.artifacts.prediction_path(model),
             region=box_to_pb(part),
-            exclude=[box_to_pb(column) for column in self.columns] if exclude_crops else [],
+            exclude=[box_to_pb(box) for box in exclude],
         )
         request = ProposeCandidatesRequest(
             candidates=folder,

@@ -4,10 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from parfocal import ConflictError
 from parfocal_bench.proposals import COLUMNS, Proposals, touching
 from parfocal_bench.verification import CONTROL, METHODS, SHARES, at_least, known_to, verify
-from parfocal_bench.verification_report import measure, plot, tables
+from parfocal_bench.verification_report import measure, plot, proposals_of, settings, tables
+from parfocal_demo.settings import Folder, Settings
 
 COUNT = 120
 
@@ -102,3 +105,17 @@ def test_the_page_has_a_row_for_every_method(proposals: Proposals, tmp_path: Pat
         assert text.count(f"\n| {method} |") == 3
     assert len(base.curve(CONTROL, SHARES[0])) == 2
     assert (tmp_path / "accuracy.svg").stat().st_size > 10_000
+
+
+def test_proposals_of_other_settings_are_not_taken_for_those_asked_for(
+    proposals: Proposals, tmp_path: Path
+) -> None:
+    def asked(iterations: int) -> Settings:
+        return settings(tmp_path / "pack", seed=0, sections=1, iterations=(iterations, 2))
+
+    Folder(tmp_path).claim(asked(1))
+    proposals.save(tmp_path / "proposals.npz")
+
+    assert len(proposals_of(asked(1), tmp_path, Console(), keep_columns=False)) == COUNT
+    with pytest.raises(ConflictError, match="base_iterations"):
+        proposals_of(asked(5), tmp_path, Console(), keep_columns=False)
