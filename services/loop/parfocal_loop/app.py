@@ -15,6 +15,7 @@ from parfocal_loop.controller import Controller, Pace
 from parfocal_loop.live_rounds import LiveRounds
 from parfocal_loop.metrics import LoopMetrics
 from parfocal_loop.peers import Address, Addresses, Peers
+from parfocal_loop.references import References
 from parfocal_loop.schema import VERSION_TABLE
 from parfocal_loop.servicer import LoopServicer
 from parfocal_loop.works import WorkStore
@@ -66,6 +67,7 @@ class _Loop:
             self._controller,
             self._store,
             LiveRounds(self._works, self._peers),
+            References(self._works, self._peers),
             poll_seconds=self._config.poll_seconds,
         )
         service_grpc.add_LoopServiceServicer_to_server(servicer, server)

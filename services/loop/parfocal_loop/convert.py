@@ -89,6 +89,8 @@ def round_spec_from_pb(
         store.resolve(region.mask)
     for name in spec.history:
         checked_name(name, field="round.spec.history")
+    if len(set(spec.history)) != len(spec.history):
+        raise _invalid("round.spec.history", ",".join(spec.history), "must name each round once")
     _check_share("round.spec.stopping.minimum_gain", spec.stopping.minimum_gain)
     if not 0 <= spec.stopping.patience <= _LONGEST_PATIENCE:
         raise _invalid(

@@ -13,6 +13,7 @@ from parfocal.loop.v1 import round_pb2 as rounds
 from parfocal_loop import convert
 from parfocal_loop.controller import Controller
 from parfocal_loop.live_rounds import LiveRounds
+from parfocal_loop.references import References
 from parfocal_loop.turn import fresh_status
 from parfocal_loop.works import Work, WorkKey, WorkStore
 from parfocal_runtime.store import ObjectStore
@@ -29,11 +30,13 @@ class LoopServicer(service_grpc.LoopServiceServicer):
         controller: Controller,
         store: ObjectStore,
         live: LiveRounds,
+        references: References,
         *,
         poll_seconds: float,
     ) -> None:
         self._works = works
         self._live = live
+        self._references = references
         self._controller = controller
         self._store = store
         self._poll_seconds = poll_seconds
@@ -44,6 +47,8 @@ class LoopServicer(service_grpc.LoopServiceServicer):
         """Create a round."""
         key = convert.round_key(request)
         spec = convert.round_spec_from_pb(request.round.spec, key.project, self._store)
+        if not await self._works.exists(key):
+            await self._references.require(key, spec)
         work = await self._create(key, spec, fresh_status())
         return convert.round_to_pb(work)
 

@@ -122,6 +122,11 @@ class WorkStore:
             raise NotFound("ERROR_REASON_WORK_NOT_FOUND", f"there is no {key.name}", name=key.name)
         return _work(row)
 
+    async def exists(self, key: WorkKey) -> bool:
+        """Return whether there is such a row."""
+        async with self._database.read() as connection:
+            return (await connection.execute(select(WORK.c.id).where(_is(key)))).first() is not None
+
     async def page(
         self, project: str, kind: str, *, limit: int, before: tuple[float, str] | None = None
     ) -> list[Work]:

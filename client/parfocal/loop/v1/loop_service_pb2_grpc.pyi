@@ -40,6 +40,10 @@ class LoopServiceStub:
 
     The same round again is returned as it is; another under the same name fails with
     ALREADY_EXISTS (`ERROR_REASON_ARTIFACT_EXISTS`).
+
+    Fails with NOT_FOUND if there is no such project (`ERROR_REASON_PROJECT_NOT_FOUND`), or if
+    neither rounds nor labels are known of a round of the history
+    (`ERROR_REASON_WORK_NOT_FOUND`). While the labels service does not answer neither is looked for.
     """
     GetRound: _grpc.UnaryUnaryMultiCallable[_loop_service_pb2.GetRoundRequest, _round_pb2.Round]
     """Gets a round. Role: viewer.
@@ -101,6 +105,10 @@ class LoopServiceAsyncStub(LoopServiceStub):
 
     The same round again is returned as it is; another under the same name fails with
     ALREADY_EXISTS (`ERROR_REASON_ARTIFACT_EXISTS`).
+
+    Fails with NOT_FOUND if there is no such project (`ERROR_REASON_PROJECT_NOT_FOUND`), or if
+    neither rounds nor labels are known of a round of the history
+    (`ERROR_REASON_WORK_NOT_FOUND`). While the labels service does not answer neither is looked for.
     """
     GetRound: _aio.UnaryUnaryMultiCallable[_loop_service_pb2.GetRoundRequest, _round_pb2.Round]  # type: ignore[assignment]
     """Gets a round. Role: viewer.
@@ -165,6 +173,10 @@ class LoopServiceServicer(metaclass=_abc_1.ABCMeta):
 
         The same round again is returned as it is; another under the same name fails with
         ALREADY_EXISTS (`ERROR_REASON_ARTIFACT_EXISTS`).
+
+        Fails with NOT_FOUND if there is no such project (`ERROR_REASON_PROJECT_NOT_FOUND`), or if
+        neither rounds nor labels are known of a round of the history
+        (`ERROR_REASON_WORK_NOT_FOUND`). While the labels service does not answer neither is looked for.
         """
 
     @_abc_1.abstractmethod

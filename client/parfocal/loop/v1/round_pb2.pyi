@@ -210,7 +210,8 @@ class RoundSpec(_message.Message):
     @_builtins.property
     def history(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Earlier rounds whose labels are known: their candidates are not asked again where the
-        candidate set is the same, and training learns from them too. Names of rounds.
+        candidate set is the same, and training learns from them too. Names of rounds of the same
+        project, each once.
         """
 
     @_builtins.property
