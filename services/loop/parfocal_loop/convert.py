@@ -13,7 +13,14 @@ from parfocal.loop.v1 import loop_service_pb2 as service
 from parfocal.loop.v1 import round_pb2 as rounds
 from parfocal_loop.actions import candidate_set_name
 from parfocal_loop.block_runs import MOST_SET_ASIDE
-from parfocal_loop.messages import box_from_pb, index_from_pb, time_to_pb
+from parfocal_loop.later_steps import (
+    check_constraints,
+    check_model,
+    check_proposal,
+    check_training,
+)
+from parfocal_loop.messages import box_from_pb, time_to_pb
+from parfocal_loop.refusals import invalid, missing
 from parfocal_loop.strategies import with_inner
 from parfocal_loop.works import Work, WorkKey
 from parfocal_runtime.errors import InvalidInput, WrongState
@@ -34,7 +41,7 @@ def project_from_parent(parent: str) -> str:
     """Return the project of `projects/{project}`."""
     collection, _, project = parent.partition("/")
     if collection != "projects":
-        raise _invalid("parent", parent, "must be projects/{project}")
+        raise invalid("parent", parent, "must be projects/{project}")
     return checked_name(project, field="parent")
 
 
@@ -42,7 +49,7 @@ def key_from_name(name: str, kind: str) -> WorkKey:
     """Return the key of `projects/{project}/rounds/{round}`, or of a job."""
     parts = name.split("/")
     if len(parts) != 4 or (parts[0], parts[2]) != ("projects", f"{kind}s"):
-        raise _invalid("name", name, f"must be projects/{{project}}/{kind}s/{{{kind}}}")
+        raise invalid("name", name, f"must be projects/{{project}}/{kind}s/{{{kind}}}")
     return WorkKey(checked_name(parts[1], field="name"), kind, checked_name(parts[3], field="name"))
 
 
@@ -68,12 +75,12 @@ def round_spec_from_pb(
         PermissionDenied: If a path leads outside the store.
     """
     if not spec.images and not spec.candidates:
-        raise _missing("round.spec.images")
+        raise missing("round.spec.images")
     for index, source in enumerate(spec.images):
         _check_source(source, f"round.spec.images[{index}]", store)
     if spec.candidates:
         candidate_set_name(project, store.resolve(spec.candidates))
-    checked_name(spec.base_model.name, field="round.spec.base_model.name")
+    check_model("round.spec.base_model", spec.base_model)
     if not 1 <= spec.budget <= _LARGEST_BUDGET:
         raise InvalidInput(
             "ERROR_REASON_INVALID_BUDGET",
@@ -84,16 +91,14 @@ def round_spec_from_pb(
     _check_share("round.spec.random_share", spec.random_share)
     level = spec.confidence_level
     if not (level == 0 or 0 < level < 1):
-        raise _invalid("round.spec.confidence_level", level, "must be above 0 and below 1")
-    for region in spec.constraints.regions:
-        store.resolve(region.mask)
+        raise invalid("round.spec.confidence_level", level, "must be above 0 and below 1")
     for name in spec.history:
         checked_name(name, field="round.spec.history")
     if len(set(spec.history)) != len(spec.history):
-        raise _invalid("round.spec.history", ",".join(spec.history), "must name each round once")
+        raise invalid("round.spec.history", ",".join(spec.history), "must name each round once")
     _check_share("round.spec.stopping.minimum_gain", spec.stopping.minimum_gain)
     if not 0 <= spec.stopping.patience <= _LONGEST_PATIENCE:
-        raise _invalid(
+        raise invalid(
             "round.spec.stopping.patience",
             spec.stopping.patience,
             f"must be 1 to {_LONGEST_PATIENCE}",
@@ -101,19 +106,21 @@ def round_spec_from_pb(
     if spec.HasField("random_weights"):
         checked_name(spec.random_weights.measure, field="round.spec.random_weights.measure")
         if not 0 <= spec.random_weights.strength <= _LARGEST_STRENGTH:
-            raise _invalid(
+            raise invalid(
                 "round.spec.random_weights.strength",
                 spec.random_weights.strength,
                 f"must be above 0 and at most {_LARGEST_STRENGTH}",
             )
     _check_strategy(spec)
-    _check_proposal(spec.proposal)
+    check_proposal(spec.proposal)
+    check_constraints(spec, store)
+    check_training(spec.training, store)
     return spec
 
 
 def _check_source(source: rounds.ImageSource, field: str, store: ObjectStore) -> None:
     if not source.image:
-        raise _missing(f"{field}.image")
+        raise missing(f"{field}.image")
     store.resolve(source.image)
     for box in source.exclude:
         box_from_pb(box)
@@ -135,34 +142,26 @@ def _check_strategy(spec: rounds.RoundSpec) -> None:
     for kind, parameters in chosen_by:
         if kind in _NEEDS_PREDICTIONS:
             fault = "needs predictions of several views of each candidate, which no round makes"
-            raise _invalid("round.spec.strategy", kind, fault)
+            raise invalid("round.spec.strategy", kind, fault)
         if "measure" in parameters.DESCRIPTOR.fields_by_name and not parameters.measure:
-            raise _missing(f"round.spec.strategy.{kind}.measure")
+            raise missing(f"round.spec.strategy.{kind}.measure")
+        for field, value in parameters.ListFields():
+            if isinstance(value, int | float) and not 0 <= value < math.inf:
+                raise invalid(
+                    f"round.spec.strategy.{kind}.{field.name}", value, "must be 0 or more"
+                )
     streams = [choice.stream for choice in spec.encoders]
     for choice in spec.encoders:
         if choice.stream not in ("image", "mask"):
-            raise _invalid("round.spec.encoders.stream", choice.stream, "must be image or mask")
-        checked_name(choice.encoder.name, field="round.spec.encoders.encoder.name")
+            raise invalid("round.spec.encoders.stream", choice.stream, "must be image or mask")
+        check_model("round.spec.encoders.encoder", choice.encoder)
     if len(set(streams)) != len(streams):
-        raise _invalid("round.spec.encoders", ",".join(streams), "must name each stream once")
+        raise invalid("round.spec.encoders", ",".join(streams), "must name each stream once")
     needs = {name for _, each in chosen_by for name in each.DESCRIPTOR.fields_by_name}
     if not streams and needs & {"stream", "first_stream"}:
-        raise _missing("round.spec.encoders")
+        raise missing("round.spec.encoders")
     if spec.training.tune_image_encoder and "image" not in streams:
-        raise _missing("round.spec.encoders")
-
-
-def _check_proposal(proposal: rounds.ProposalSpec) -> None:
-    if not (proposal.threshold == 0 or 0 < proposal.threshold < 1):
-        raise _invalid(
-            "round.spec.proposal.threshold", proposal.threshold, "must be above 0 and below 1"
-        )
-    if proposal.HasField("block_shape") and min(index_from_pb(proposal.block_shape)) < 1:
-        raise _invalid(
-            "round.spec.proposal.block_shape",
-            index_from_pb(proposal.block_shape),
-            "must be positive",
-        )
+        raise missing("round.spec.encoders")
 
 
 def job_from_pb(job: jobs.Job, store: ObjectStore) -> jobs.Job:
@@ -173,17 +172,17 @@ def job_from_pb(job: jobs.Job, store: ObjectStore) -> jobs.Job:
     """
     kind = job.WhichOneof("spec")
     if kind is None:
-        raise _missing("job.spec")
+        raise missing("job.spec")
     spec = jobs.Job()
     getattr(spec, kind).CopyFrom(getattr(job, kind))
     if kind == "segment":
         store.resolve(spec.segment.image)
         store.resolve(spec.segment.prediction)
-        checked_name(spec.segment.model.name, field="job.segment.model.name")
+        check_model("job.segment.model", spec.segment.model)
         if spec.segment.HasField("region"):
             box_from_pb(spec.segment.region)
         if not 0 <= spec.segment.tolerated_blocks <= MOST_SET_ASIDE:
-            raise _invalid(
+            raise invalid(
                 "job.segment.tolerated_blocks",
                 spec.segment.tolerated_blocks,
                 f"must be 0 to {MOST_SET_ASIDE}",
@@ -232,7 +231,7 @@ def status_to_retry(work: Work) -> jobs.JobStatus:
 def page_size_from_pb(size: int) -> int:
     """Return how many to list: 50 if not said, at most 1000."""
     if size < 0:
-        raise _invalid("page_size", size, "must not be negative")
+        raise invalid("page_size", size, "must not be negative")
     return min(size or _DEFAULT_PAGE, _LARGEST_PAGE)
 
 
@@ -266,14 +265,4 @@ def page_token_from_pb(token: str, project: str, kind: str) -> tuple[float, str]
 
 def _check_share(field: str, share: float) -> None:
     if not 0 <= share <= 1:
-        raise _invalid(field, share, "must be between 0 and 1")
-
-
-def _invalid(field: str, value: object, must: str) -> InvalidInput:
-    return InvalidInput(
-        "ERROR_REASON_INVALID_FIELD", f"{field} {must}, got {value!r}", field=field, value=value
-    )
-
-
-def _missing(field: str) -> InvalidInput:
-    return InvalidInput("ERROR_REASON_MISSING_FIELD", f"{field} must be given", field=field)
+        raise invalid(field, share, "must be between 0 and 1")
