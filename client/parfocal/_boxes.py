@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from parfocal._errors import InvalidRequestError
@@ -10,6 +11,9 @@ from parfocal.common.v1.geometry_pb2 import Box, Index3
 
 Bounds = tuple[Sequence[int], Sequence[int]]
 """First voxel inside and first outside, each (z, y, x)."""
+
+# As many digits as surely fit into an int64.
+_VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
 def box_to_pb(bounds: Bounds) -> Box:
@@ -28,16 +32,15 @@ def model_to_pb(model: str | ModelVersion) -> ModelVersion:
     """Return the message of `name` (its latest version) or `name/version`.
 
     Raises:
-        InvalidRequestError: If the version is no number (`ERROR_REASON_INVALID_FIELD`).
+        InvalidRequestError: If the version is no number from 1 (`ERROR_REASON_INVALID_FIELD`).
     """
     if isinstance(model, ModelVersion):
         return model
-    name, _, version = model.partition("/")
-    try:
-        return ModelVersion(name=name, version=int(version or 0))
-    except ValueError:
+    name, separator, version = model.partition("/")
+    if separator and not _VERSION.fullmatch(version):
         raise InvalidRequestError(
-            f"a model is NAME or NAME/VERSION with a number as its version, got {model!r}",
+            f"a model is NAME or NAME/VERSION with a number from 1 as its version, got {model!r}",
             reason="ERROR_REASON_INVALID_FIELD",
             metadata={"field": "model", "value": model},
-        ) from None
+        )
+    return ModelVersion(name=name, version=int(version or 0))

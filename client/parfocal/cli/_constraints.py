@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, TypeVar
 
 import typer
 
 from parfocal._constraints import constraints
-from parfocal.cli._options import LARGEST_INTEGER
+from parfocal.cli._options import LARGEST_INTEGER, finite
 from parfocal.suggestion.v1.constraints_pb2 import Constraints
 
 Key = TypeVar("Key")
@@ -32,7 +34,13 @@ PerGroupOption = Annotated[
     ),
 ]
 ApartOption = Annotated[
-    float, typer.Option("--apart", min=0, help="Nanometres between two of one image, at least.")
+    float,
+    typer.Option(
+        "--apart",
+        min=0,
+        callback=finite,
+        help="Nanometres between two of one image, at least.",
+    ),
 ]
 QuotaOption = Annotated[
     list[str] | None,
@@ -49,7 +57,10 @@ MaskOption = Annotated[
     ),
 ]
 MinutesOption = Annotated[
-    float, typer.Option("--minutes", min=0, help="Time for all together. Needs --seconds.")
+    float,
+    typer.Option(
+        "--minutes", min=0, callback=finite, help="Time for all together. Needs --seconds."
+    ),
 ]
 SecondsOption = Annotated[
     str,
@@ -74,10 +85,22 @@ def constraints_of(
     """
     limits = constraints(
         per_image=per_image,
-        groups=_pairs(per_group, "--per-group", lambda text: tuple(text.split(",")), _count),
+        groups=_pairs(
+            per_group,
+            "--per-group",
+            _columns,
+            partial(_count, least=1),
+            form="COLUMN=N or COLUMN,COLUMN=N with N from 1",
+        ),
         apart_nm=apart,
-        quotas=_pairs(quota, "--quota", _count, _number_or_share),
-        regions=_pairs(mask, "--mask", _count, str),
+        quotas=_pairs(
+            quota,
+            "--quota",
+            _count,
+            _number_or_share,
+            form="CLASS=N, CLASS=P% with P from 0 to 100, or CLASS=SHARE such as 0.5",
+        ),
+        regions=_pairs(mask, "--mask", _count, str, form="IMAGE=PATH with IMAGE from 0"),
         minutes=minutes,
         seconds=_number_or_column(seconds),
     )
@@ -85,7 +108,12 @@ def constraints_of(
 
 
 def _pairs(
-    given: list[str] | None, option: str, key: Callable[[str], Key], value: Callable[[str], Value]
+    given: list[str] | None,
+    option: str,
+    key: Callable[[str], Key],
+    value: Callable[[str], Value],
+    *,
+    form: str,
 ) -> dict[Key, Value]:
     found: dict[Key, Value] = {}
     for one in given or []:
@@ -95,28 +123,44 @@ def _pairs(
                 raise ValueError
             name, limit = key(left), value(right)
         except ValueError:
-            raise typer.BadParameter(f"cannot read {one!r}", param_hint=option) from None
+            raise typer.BadParameter(f"expected {form}, got {one!r}", param_hint=option) from None
         if name in found:
             raise typer.BadParameter(f"{left!r} is named twice", param_hint=option)
         found[name] = limit
     return found
 
 
-def _count(text: str) -> int:
+def _count(text: str, *, least: int = 0) -> int:
     number = int(text)
-    if not 0 <= number <= LARGEST_INTEGER:
+    if not least <= number <= LARGEST_INTEGER:
         raise ValueError
     return number
 
 
+def _columns(text: str) -> tuple[str, ...]:
+    columns = tuple(text.split(","))
+    if not all(columns):
+        raise ValueError
+    return columns
+
+
 def _number_or_share(text: str) -> int | float:
-    if text.endswith("%"):
-        return float(text.removesuffix("%")) / 100
-    return float(text) if "." in text else _count(text)
+    if not text.endswith("%") and "." not in text:
+        return _count(text)
+    share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    if not 0 <= share <= 1:
+        raise ValueError
+    return share
 
 
 def _number_or_column(text: str) -> float | str:
     try:
-        return float(text or 0)
+        seconds = float(text or 0)
     except ValueError:
         return text
+    if not 0 <= seconds < math.inf:
+        raise typer.BadParameter(
+            f"expected a number above 0 or the name of a column, got {text!r}",
+            param_hint="--seconds",
+        )
+    return seconds

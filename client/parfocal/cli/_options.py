@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,17 @@ VoxelSizeOption = Annotated[
     typer.Option("--voxel-size", help="Z,Y,X in nanometres. Default: what the file says."),
 ]
 ProjectArgument = Annotated[str, typer.Argument(help="Name of the project.", metavar="PROJECT")]
+
+
+def finite(value: float) -> float:
+    """Return the value of an option; a range without an end has infinity in it.
+
+    Raises:
+        typer.BadParameter: If it is infinite.
+    """
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number.")
+    return value
 
 
 def connect(server: str | None, data_dir: Path | None) -> Client:

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from parfocal._errors import ConflictError
-from parfocal._names import last_part
+from parfocal._boxes import model_to_pb
+from parfocal._errors import ConflictError, InvalidRequestError
+from parfocal._names import child_name, last_part
 from parfocal._rounds import round_spec
 from parfocal._strategies import STRATEGIES, strategy_to_pb
 from parfocal.cli._constraints import (
@@ -31,7 +32,7 @@ from parfocal.cli._options import (
     connect,
 )
 from parfocal.cli._output import as_dict, print_json, print_messages, print_table, progress_bars
-from parfocal.common.v1.artifact_pb2 import WORK_STATE_FAILED, WorkState
+from parfocal.common.v1.artifact_pb2 import WORK_STATE_FAILED, ModelVersion, WorkState
 from parfocal.loop.v1.round_pb2 import Round, RoundStage
 
 app = typer.Typer(help="Rounds: turns of the loop.")
@@ -110,14 +111,17 @@ def create(
     """Create a round, which begins at once."""
     spec = round_spec(
         images=[_array(project, name) for name in image],
-        base_model=base_model,
+        base_model=_model(base_model, "--base-model"),
         budget=budget,
-        encoders=_pairs(encoder or [], "--encoder", example="mask=mask-vae"),
+        encoders={
+            stream: _model(name, "--encoder")
+            for stream, name in _pairs(encoder or [], "--encoder", example="mask=mask-vae").items()
+        },
         strategy=strategy_to_pb(strategy, _pairs(parameter or [], "--set", example="measure=area")),
         random_share=random_share,
         random_measure=random_measure,
         seed=seed,
-        history=history or [],
+        history=[_earlier(project, name) for name in history or []],
         minimum_gain=minimum_gain,
         train=train,
         constraints=constraints_of(
@@ -225,14 +229,33 @@ def _array(project: str, image: str) -> str:
     return f"projects/{last_part(project)}/images/{image}.ome.zarr/0"
 
 
+def _model(text: str, option: str) -> ModelVersion:
+    try:
+        return model_to_pb(text)
+    except InvalidRequestError as error:
+        raise typer.BadParameter(error.message, param_hint=option) from None
+
+
+def _earlier(project: str, name: str) -> str:
+    if "/" in name and name != child_name(project, "rounds", last_part(name)):
+        raise typer.BadParameter(
+            f"{name!r} is no round of the project {last_part(project)!r}", param_hint="--history"
+        )
+    return name
+
+
 def _pairs(given: list[str], option: str, *, example: str) -> dict[str, str]:
-    pairs = [one.partition("=") for one in given]
-    for name, separator, value in pairs:
-        if not (name and separator and value):
+    pairs: dict[str, str] = {}
+    for one in given:
+        name, _, value = one.partition("=")
+        if not (name and value):
             raise typer.BadParameter(
-                f"expected NAME=VALUE such as {example}, got {name!r}", param_hint=option
+                f"expected NAME=VALUE such as {example}, got {one!r}", param_hint=option
             )
-    return {name: value for name, _, value in pairs}
+        if name in pairs:
+            raise typer.BadParameter(f"{name!r} is named twice", param_hint=option)
+        pairs[name] = value
+    return pairs
 
 
 def _show(each: Round, *, as_json: bool) -> None:

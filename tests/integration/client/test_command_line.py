@@ -493,11 +493,48 @@ def test_wrong_options_are_refused(parfocal: Any, words: list[str]) -> None:
 @pytest.mark.parametrize(
     "words",
     [
+        *(["--base-model", f"mito/{version}"] for version in ("", "-1", "0", "x", "1_0", "+1")),
+        ["--encoder", "mask=vae/-1"],
+        ["--quota", "0=150%"],
+        ["--quota", "0=-5%"],
+        ["--quota", "0=nan%"],
+        ["--quota", "a=5%"],
+        ["--quota", "-1=5%"],
+        ["--quota", "0=1.5"],
+        ["--quota", "0=-0.5"],
+        ["--per-group", "patient=0"],
+        ["--per-group", "patient,=3"],
+        ["--mask", "-1=m.zarr/0"],
+        ["--apart", "nan"],
+        ["--minutes", "inf", "--seconds", "3"],
+        ["--seconds", "-3", "--minutes", "3"],
+        ["--seconds", "nan", "--minutes", "3"],
+        ["--random-share", "nan"],
+        ["--minimum-gain", "nan"],
+        ["--history", "projects/other/rounds/r1"],
+        ["--history", "projects/p/snapshots/0.parquet"],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_value_is_refused_by_its_option(parfocal: Any, words: list[str]) -> None:
+    model = [] if "--base-model" in words else ["--base-model", "m"]
+
+    done = parfocal("round", "create", "p", "r", "--image", "i", "--budget", 1, *model, *words)
+
+    assert done.exit_code == 2
+    assert f"Invalid value for {words[0]}: " in " ".join(done.stderr.replace("'", "").split())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
         ["--quota", "1=50%", "--quota", "1=3"],
         ["--per-group", "patient=3", "--per-group", "patient=5"],
         ["--mask", "0=a.zarr", "--mask", "0=b.zarr"],
+        ["--encoder", "mask=one", "--encoder", "mask=other"],
+        ["--set", "measure=area", "--set", "measure=other"],
     ],
-    ids=["quota", "group", "mask"],
+    ids=["quota", "group", "mask", "encoder", "parameter"],
 )
 def test_a_limit_that_is_named_twice_is_refused(parfocal: Any, words: list[str]) -> None:
     done = parfocal(

@@ -34,7 +34,9 @@ def test_a_model_without_a_version_means_the_latest() -> None:
     assert model_to_pb("mito/3").version == 3
 
 
-@pytest.mark.parametrize("model", ["mito/abc", "mito/1/2", "mito/1.5", f"mito/{2**64}"])
+@pytest.mark.parametrize(
+    "model", ["mito/abc", "mito/1/2", "mito/1.5", f"mito/{2**64}", "mito/-1", "mito/0", "mito/"]
+)
 def test_a_version_of_a_model_is_a_number(model: str) -> None:
     with pytest.raises(InvalidRequestError, match="NAME/VERSION") as caught:
         model_to_pb(model)
