@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from parfocal._client import Client
+from parfocal.cli._existing import require_round
 from parfocal.cli._options import (
     DataDirOption,
     JsonOption,
@@ -87,6 +88,9 @@ def export(
             )
         elif out is None:
             raise typer.BadParameter("--out must be given, or --format", param_hint="--out")
+        elif rounds or candidates:
+            option = "--round" if rounds else "--candidates"
+            raise typer.BadParameter("needs --format", param_hint=option)
         else:
             _export_everything(client, project, out, as_json=as_json)
 
@@ -103,6 +107,8 @@ def _export_format(
     as_json: bool,
 ) -> None:
     with working(f"Writing {format_.value}"):
+        for round_id in rounds:
+            require_round(client, project, round_id)
         snapshot = client.labels.snapshot(project, rounds=rounds)
         exported = client.labels.export(snapshot, format_.value, candidate_set=candidates)
     file = None

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from parfocal._names import last_part
+from parfocal.cli._existing import of_round
 from parfocal.cli._labels_import import import_labels
 from parfocal.cli._labels_propagate import propagate
 from parfocal.cli._labels_review import adjudicate, agreement, disputed, revise
@@ -39,7 +40,7 @@ def list_labels(
     """List labels in the order in which they were given."""
     with connect(server, data_dir) as client:
         print_messages(
-            client.labels.list(project, round=round_id),
+            of_round(client, project, round_id, client.labels.list(project, round=round_id)),
             as_json=as_json,
             columns={
                 "label": lambda each: last_part(each.name),
@@ -64,8 +65,9 @@ def consensus(
 ) -> None:
     """Show what the labels of each query add up to."""
     with connect(server, data_dir) as client:
+        found = client.labels.consensus(project, round=round_id, decided_only=decided)
         print_messages(
-            client.labels.consensus(project, round=round_id, decided_only=decided),
+            of_round(client, project, round_id, found),
             as_json=as_json,
             columns={
                 "query": lambda each: last_part(each.query),
@@ -88,7 +90,7 @@ def export(
 ) -> None:
     """Write all labels to a file."""
     with connect(server, data_dir) as client:
-        found = client.labels.list(project, round=round_id)
+        found = of_round(client, project, round_id, client.labels.list(project, round=round_id))
         rows = write_records(out, map(label_record, found), columns=LABEL_COLUMNS)
     if as_json:
         print_json({"file": str(out), "rows": rows})

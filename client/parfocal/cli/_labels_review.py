@@ -11,6 +11,7 @@ from parfocal._client import Client
 from parfocal._exchange.answers import meaning
 from parfocal._labels import Answer
 from parfocal._names import child_name, last_part
+from parfocal.cli._existing import of_round, require_round
 from parfocal.cli._options import (
     DataDirOption,
     JsonOption,
@@ -72,8 +73,9 @@ def disputed(
 ) -> None:
     """List the queries that wait for a curator to decide."""
     with connect(server, data_dir) as client:
+        found = client.labels.queries(project, round=round_id, state="disputed")
         print_messages(
-            client.labels.queries(project, round=round_id, state="disputed"),
+            of_round(client, project, round_id, found),
             as_json=as_json,
             columns={
                 "query": lambda each: last_part(each.name),
@@ -94,6 +96,7 @@ def agreement(
 ) -> None:
     """Say how far people agree where queries have several votes, with 95 % intervals."""
     with connect(server, data_dir) as client:
+        require_round(client, project, round_id)
         found = client.labels.agreement(project, round=round_id)
     if as_json:
         print_json(as_dict(found))

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +94,15 @@ def write_records(file: Path, records: Iterable[Record], *, columns: Sequence[st
     }
     if file.suffix not in writers:
         raise typer.BadParameter(f"expected a .csv or .jsonl file, got {file.name!r}")
+    waiting = iter(records)
+    # What fails from the start leaves the file as it was.
+    first = list(islice(waiting, 1))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with progress_bars() as bars:
             task = bars.add_task(file.name, total=None, note="")
-            return writers[file.suffix](file, _counted(records, lambda: bars.advance(task)))
+            every = _counted(chain(first, waiting), lambda: bars.advance(task))
+            return writers[file.suffix](file, every)
     except OSError as error:
         raise typer.BadParameter(f"cannot write {file}: {error.strerror}") from error
 

@@ -21,6 +21,7 @@ from parfocal.cli._constraints import (
     SecondsOption,
     constraints_of,
 )
+from parfocal.cli._existing import of_project
 from parfocal.cli._lift import accuracy, lift_cell, measure_lines
 from parfocal.cli._options import (
     LARGEST_INTEGER,
@@ -152,7 +153,7 @@ def list_rounds(
     """List the rounds of a project, newest first."""
     with connect(server, data_dir) as client:
         print_messages(
-            client.rounds.list(project),
+            of_project(client, project, client.rounds.list(project)),
             as_json=as_json,
             columns={
                 "round": lambda each: last_part(each.name),

@@ -13,10 +13,13 @@ from typer.testing import CliRunner
 
 from model_packages import cells_package, cells_package_0_4
 from onnx_graphs import base_model
-from parfocal import Client
+from parfocal import Client, round_spec
 from parfocal._names import last_part
 from parfocal.cli._app import app
 from parfocal.labels.v1.query_pb2 import QUERY_ROLE_RANDOM, Query
+from parfocal_labels.app import build as build_labels
+from parfocal_labels.config import LabelsConfig
+from parfocal_runtime.server import serving_in_thread
 from parfocal_standalone import Standalone
 
 
@@ -97,6 +100,83 @@ def test_labels_are_listed_and_exported(parfocal: Any, client: Client, tmp_path:
         rows = list(csv.DictReader(stream))
     assert [row["answer"] for row in rows] == ["true", "false", "unsure"]
     assert {row["strategy"] for row in rows} == {"two-stream"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["labels", "list"],
+        ["labels", "consensus"],
+        ["labels", "disputed"],
+        ["labels", "agreement"],
+        ["labels", "export", "--out", "labels.csv"],
+        ["export", "--format", "csv"],
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_a_round_that_nobody_knows_is_not_an_empty_one(
+    parfocal: Any,
+    client: Client,
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    add_queries(client, "misspelt", 1)
+    spec = round_spec(images=["i/0"], base_model="none", budget=1, strategy="random")
+    client.rounds.create("misspelt", "unlabelled", spec)
+
+    for known in ("round-1", "unlabelled"):
+        assert parfocal(*words, "misspelt", "--round", known).exit_code == 0
+    (tmp_path / "labels.csv").write_text("from before")
+    done = parfocal(*words, "misspelt", "--round", "round-l")
+
+    assert done.exit_code == 3
+    assert done.stderr == (
+        "error: there is no projects/misspelt/rounds/round-l [ERROR_REASON_WORK_NOT_FOUND]\n"
+    )
+    assert (tmp_path / "labels.csv").read_text() == "from before"
+
+
+def test_a_server_of_labels_alone_knows_rounds_by_their_queries(tmp_path: Path) -> None:
+    config = LabelsConfig(
+        port=0,
+        store_uri=(tmp_path / "store").as_uri(),
+        anonymous_role="admin",
+        database=f"sqlite:///{tmp_path / 'labels.sqlite'}",
+    )
+    with serving_in_thread([build_labels(config)], config) as server:
+        with Client(server.address) as client:
+            add_queries(client, "alone", 1)
+        words = ["labels", "list", "alone", "--server", server.address, "--round"]
+
+        known = CliRunner().invoke(app, [*words, "round-1"])
+        done = CliRunner().invoke(app, [*words, "round-l"])
+
+    assert known.exit_code == 0
+    assert done.exit_code == 3
+    assert "[ERROR_REASON_WORK_NOT_FOUND]" in done.stderr
+
+
+def test_an_export_from_a_project_that_is_not_there_writes_no_file(
+    parfocal: Any, tmp_path: Path
+) -> None:
+    done = parfocal("labels", "export", "nowhere", "--out", tmp_path / "labels.csv")
+
+    assert done.exit_code == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rounds_of_a_project_that_is_not_there_are_not_listed(
+    parfocal: Any, client: Client
+) -> None:
+    client.projects.create("without-rounds")
+
+    assert parfocal("round", "list", "without-rounds").exit_code == 0
+    done = parfocal("round", "list", "nowhere")
+
+    assert done.exit_code == 3
+    assert "[ERROR_REASON_PROJECT_NOT_FOUND]" in done.stderr
 
 
 def test_a_list_for_people_is_a_table(parfocal: Any, client: Client) -> None:
@@ -478,6 +558,8 @@ def test_a_round_without_its_model_fails_with_the_reason(parfocal: Any, tmp_path
          "--strategy", "acft", "--set", "mode=best"],
         ["images", "import", "x.tif", "--project", "p", "--voxel-size", "50,4"],
         ["labels", "export", "p", "--out", "labels.xlsx"],
+        ["export", "p", "--out", "folder", "--round", "r"],
+        ["export", "p", "--out", "folder", "--candidates", "c"],
         ["demo", "--images", "x"],
         ["up", "--port", "70000"],
     ],
