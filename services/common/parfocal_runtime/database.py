@@ -24,7 +24,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from parfocal_runtime.errors import InvalidInput, Unavailable
-from parfocal_runtime.sqlite_settings import BUSY_SECONDS, set_up
+from parfocal_runtime.sqlite_settings import BUSY_SECONDS, make_private, set_up
 from parfocal_runtime.tasks import finished
 from parfocal_runtime.transactions import (
     CONNECT_SECONDS,
@@ -226,6 +226,10 @@ def _sqlite_engine(url: URL, *, connections: int, begin: str) -> AsyncEngine:
         max_overflow=0,
         connect_args={"isolation_level": None, "timeout": BUSY_SECONDS},
     )
+
+    @event.listens_for(engine.sync_engine, "do_connect")
+    def make(_dialect: object, _record: object, arguments: Any, _options: object) -> None:
+        make_private(arguments[0])
 
     @event.listens_for(engine.sync_engine, "connect")
     def configure(connection: Any, _record: object) -> None:

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 BUSY_SECONDS = 30
 """How long a statement waits for another process that writes."""
 
 _SETTINGS = ("synchronous=FULL", "foreign_keys=ON")
 _PAUSE_SECONDS = 0.01
+_making = threading.Lock()
+
+
+def make_private(path: str | os.PathLike[str]) -> None:
+    """Make the file of a database that is new; only its owner may read it.
+
+    What SQLite lays beside it has the same mode. A file that is there keeps its own. What goes
+    wrong is for SQLite to say.
+
+    Args:
+        path: The file that is about to be connected to.
+    """
+    # Closing a file takes away every lock that this process has on it, so nobody may have
+    # connected to it by then.
+    with _making, suppress(OSError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def set_up(execute: Callable[[str], object]) -> None:

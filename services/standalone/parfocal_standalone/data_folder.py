@@ -65,10 +65,12 @@ class DataFolder:
     def locked(self) -> Iterator[None]:
         """Make the folder if it is missing, and keep other servers out inside the block.
 
+        A folder that is made is for its owner only; one that is there stays as it is.
+
         Raises:
             DataFolderInUse: If another server is inside.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (self.folder / "lock").open("a+") as lock:
             try:
                 # The kernel gives the lock back when the process ends, however it ends.

@@ -42,6 +42,34 @@ def test_the_token_is_for_the_eyes_of_its_owner(server: Standalone) -> None:
     assert (server.data_dir / "token").read_text() == server.token
 
 
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_folder_that_is_made_is_for_its_owner(tmp_path: Path) -> None:
+    with Standalone(tmp_path / "above" / "data"):
+        assert mode_of(tmp_path / "above" / "data") == 0o700
+        assert mode_of(tmp_path / "above") != 0o700
+
+
+def test_labels_are_for_the_eyes_of_their_owner_in_a_folder_of_others_too(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+
+    with (
+        Standalone(tmp_path) as server,
+        Client(server.address, token=server.token) as client,
+    ):
+        client.projects.create("private")
+        files = {path.name: mode_of(path) for path in tmp_path.glob("*.sqlite*")}
+        assert mode_of(tmp_path) == 0o755
+
+    assert files == {
+        f"{name}.sqlite{beside}": 0o600
+        for name in ("labels", "loop")
+        for beside in ("", "-wal", "-shm")
+    }
+
+
 def test_who_may_call_is_not_for_the_environment_to_say(tmp_path: Path) -> None:
     elsewhere = {
         "PARFOCAL_OIDC_ISSUER": "https://login.example",
