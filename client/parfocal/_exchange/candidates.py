@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import tensorstore as ts
 
 from parfocal._errors import InvalidRequestError, NotFoundError, UnavailableError
-from parfocal._images.place import Place, place
+from parfocal._images.place import Place, place, reached
 from parfocal._names import last_part
 
 Array = npt.NDArray[Any]
@@ -140,7 +140,8 @@ def _opened(objects: Place) -> ts.TensorStore:
         "kvstore": dict(objects.spec),
         "recheck_cached_data": False,
     }
-    return ts.open(spec, open=True, context=context).result()
+    with reached(objects.uri):
+        return ts.open(spec, open=True, context=context).result()
 
 
 def _name(path: str) -> str:

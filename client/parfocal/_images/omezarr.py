@@ -10,7 +10,7 @@ import tensorstore as ts
 from parfocal._errors import ImageError
 from parfocal._images.colour import chosen_channel
 from parfocal._images.ngff import Multiscale, checked_multiscale
-from parfocal._images.place import Place
+from parfocal._images.place import Place, reached
 from parfocal._images.source import Array, ImageSource, checked_dtype
 from parfocal._images.units import nanometres
 
@@ -43,7 +43,8 @@ class OmeZarrSource(ImageSource):
         z, y, _ = self.shape
         part = self._array[slice(*sections.indices(z)), slice(*rows.indices(y)), :]
         try:
-            return np.asarray(part.read().result())
+            with reached(self._uri):
+                return np.asarray(part.read().result())
         except ValueError as error:
             raise _damaged(self._uri, str(error)) from error
 
@@ -96,7 +97,8 @@ def _metadata(group: Place) -> tuple[str, dict[str, Any]]:
 def _opened(place: Place, version: str) -> ts.TensorStore:
     driver = "zarr3" if version == "0.5" else "zarr"
     try:
-        return ts.open({"driver": driver, "kvstore": dict(place.spec)}, open=True).result()
+        with reached(place.uri):
+            return ts.open({"driver": driver, "kvstore": dict(place.spec)}, open=True).result()
     except ValueError as error:
         raise _damaged(place.uri, str(error)) from error
 

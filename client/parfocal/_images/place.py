@@ -8,7 +8,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,15 @@ import tensorstore as ts
 from parfocal._errors import InvalidRequestError, UnavailableError
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+# Statuses of a store that does not answer, or refuses.
+_UNREACHABLE = frozenset(
+    {"ABORTED", "DEADLINE_EXCEEDED", "PERMISSION_DENIED", "UNAUTHENTICATED", "UNAVAILABLE"}
+)
+# A store that refuses connections is given up after 3 to 4 seconds, one that takes them and says
+# nothing after 24, one that nothing comes back from after 16; else it would be half an hour.
+_RETRIES = {"max_retries": 3, "initial_delay": "400ms", "max_delay": "2s"}
+_SILENCE_SECONDS = 5
+_CONNECT_SECONDS = 3
 
 
 @dataclass(frozen=True)
@@ -48,12 +58,14 @@ class Place:
 
     def read(self, name: str) -> bytes | None:
         """Return the file `name`, or None where there is none."""
-        found = self._opened().read(name).result()
+        with reached(self.uri):
+            found = self._opened().read(name).result()
         return bytes(found.value) if found.state == "value" else None
 
     def names(self) -> list[str]:
         """Return the paths of all files below the folder, sorted."""
-        return sorted(key.decode() for key in self._opened().list().result())
+        with reached(self.uri):
+            return sorted(key.decode() for key in self._opened().list().result())
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """Return the JSON object in the file `name`, or None where there is none.
@@ -71,14 +83,16 @@ class Place:
 
     def write_json(self, name: str, document: Mapping[str, Any]) -> None:
         """Write a JSON object to the file `name`, over an older one."""
-        self._opened().write(name, json.dumps(document, indent=2).encode()).result()
+        with reached(self.uri):
+            self._opened().write(name, json.dumps(document, indent=2).encode()).result()
 
     def clear(self) -> None:
         """Delete everything in the folder, its own metadata first: then it is not seen."""
-        store = self._opened()
-        store.write("zarr.json", None).result()
-        for deletion in [store.write(key, None) for key in store.list().result()]:
-            deletion.result()
+        with reached(self.uri):
+            store = self._opened()
+            store.write("zarr.json", None).result()
+            for deletion in [store.write(key, None) for key in store.list().result()]:
+                deletion.result()
 
     def replace(self, other: Place) -> None:
         """Put this folder, which is then gone, where `other` is.
@@ -89,18 +103,34 @@ class Place:
             _rename(Path(self.spec["path"]), Path(other.spec["path"]))
             return
         other.clear()
-        source, target = self._opened(), other._opened()
-        for name in sorted(self.names(), key="zarr.json".__eq__):
-            target.write(name, source.read(name).result().value).result()
+        with reached(self.uri):
+            source, target = self._opened(), other._opened()
+            for name in sorted(self.names(), key="zarr.json".__eq__):
+                target.write(name, source.read(name).result().value).result()
         self.clear()
 
     def _opened(self) -> ts.KvStore:
         try:
             return ts.KvStore.open(dict(self.spec)).result()
         except ValueError as error:
-            raise UnavailableError(
-                f"cannot reach {self.uri}: {error}", reason="ERROR_REASON_DEPENDENCY_UNAVAILABLE"
-            ) from error
+            raise _unreachable(self.uri, error) from error
+
+
+@contextmanager
+def reached(uri: str) -> Iterator[None]:
+    """Tell that a store does not answer or refuses, which tensorstore reports as ValueError.
+
+    Any other ValueError passes.
+
+    Raises:
+        UnavailableError: If it does not serve (`ERROR_REASON_DEPENDENCY_UNAVAILABLE`).
+    """
+    try:
+        yield
+    except ValueError as error:
+        if str(error).partition(":")[0] not in _UNREACHABLE:
+            raise
+        raise _unreachable(uri, error) from error
 
 
 def place(uri: str | os.PathLike[str], *, environment: Mapping[str, str] | None = None) -> Place:
@@ -144,6 +174,9 @@ def _rename(folder: Path, target: Path) -> None:
 
 
 def _bucket(bucket: str, prefix: str, environment: Mapping[str, str]) -> Place:
+    # Without these each try may take a minute. tensorstore reads them when it first speaks to S3.
+    os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS", str(_SILENCE_SECONDS))
+    os.environ.setdefault("TENSORSTORE_CURL_CONNECT_TIMEOUT_SECONDS", str(_CONNECT_SECONDS))
     secure = environment.get("PARFOCAL_S3_SECURE", "true").lower() not in ("0", "false", "no")
     endpoint = environment.get("PARFOCAL_S3_ENDPOINT", "s3.amazonaws.com")
     spec = {
@@ -153,8 +186,17 @@ def _bucket(bucket: str, prefix: str, environment: Mapping[str, str]) -> Place:
         "endpoint": f"{'https' if secure else 'http'}://{endpoint}",
         "aws_region": environment.get("PARFOCAL_S3_REGION", "us-east-1"),
         "aws_credentials": _credentials(environment),
+        "s3_request_retries": _RETRIES,
     }
     return Place(f"s3://{bucket}/{prefix}".rstrip("/"), spec)
+
+
+def _unreachable(uri: str, error: ValueError) -> UnavailableError:
+    # What follows in brackets is where in tensorstore it was found.
+    cause = str(error).partition(" [")[0]
+    return UnavailableError(
+        f"cannot reach {uri}: {cause}", reason="ERROR_REASON_DEPENDENCY_UNAVAILABLE"
+    )
 
 
 def _credentials(environment: Mapping[str, str]) -> dict[str, Any]:

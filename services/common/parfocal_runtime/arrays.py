@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -26,6 +27,11 @@ from parfocal_runtime.store import ObjectStore
 _UNREACHABLE = frozenset(
     {"ABORTED", "DEADLINE_EXCEEDED", "PERMISSION_DENIED", "UNAUTHENTICATED", "UNAVAILABLE"}
 )
+# A store that refuses connections is given up after 3 to 4 seconds, one that takes them and says
+# nothing after 24, one that nothing comes back from after 16.
+_RETRIES = {"max_retries": 3, "initial_delay": "400ms", "max_delay": "2s"}
+_SILENCE_SECONDS = 5
+_CONNECT_SECONDS = 3
 _ZSTD: dict[str, Any] = {"name": "zstd", "configuration": {"level": 3}}
 _ENDIAN: dict[str, Any] = {"name": "bytes", "configuration": {"endian": "little"}}
 
@@ -199,16 +205,15 @@ def create_group(store: ObjectStore, path: str, *, attributes: Mapping[str, Any]
 
 @cache
 def _context() -> ts.Context:
+    # Without these each try may take a minute. It reads them when it first speaks to S3.
+    os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS", str(_SILENCE_SECONDS))
+    os.environ.setdefault("TENSORSTORE_CURL_CONNECT_TIMEOUT_SECONDS", str(_CONNECT_SECONDS))
     return ts.Context(
         {
             # Without this it counts the machine's cores; a container may have fewer.
             "data_copy_concurrency": {"limit": cpu_threads()},
             # Without this it tries for half an hour.
-            "s3_request_retries": {
-                "max_retries": 4,
-                "initial_delay": "200ms",
-                "max_delay": "2s",
-            },
+            "s3_request_retries": _RETRIES,
         }
     )
 

@@ -37,6 +37,11 @@ _BAD_NAME = frozenset(
 # Objects up to this size are one PUT; larger ones go up in parts of it.
 _PART_BYTES = 64 << 20
 _CREATE_ATTEMPTS = 5
+_CONNECT_SECONDS = 3
+# Asked four times, a service that takes connections and says nothing is given up after 21 seconds.
+_SILENCE_SECONDS = 5
+# What is not sent again is waited for.
+_ONCE_SECONDS = 20
 
 
 @dataclass(frozen=True)
@@ -203,7 +208,12 @@ class S3Store(ObjectStore):
         # minio's own put_object has no way to send a condition; a signed URL takes any header.
         url = self._client.get_presigned_url("PUT", self._bucket, key, timedelta(minutes=15))
         answer = self._http.request(
-            "PUT", url, body=data, headers={"If-None-Match": "*"}, retries=_safe_retries()
+            "PUT",
+            url,
+            body=data,
+            headers={"If-None-Match": "*"},
+            retries=_safe_retries(),
+            timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=_ONCE_SECONDS),
         )
         if answer.status in (403, 400) and b"QuotaExceeded" in answer.data:
             raise _full()
@@ -222,7 +232,7 @@ def _provider(settings: S3Settings) -> Provider:
 
 def _http_pool() -> urllib3.PoolManager:
     return urllib3.PoolManager(
-        timeout=urllib3.Timeout(connect=3, read=20),
+        timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=_SILENCE_SECONDS),
         maxsize=32,
         retries=urllib3.Retry(
             total=3, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504), allowed_methods=None
