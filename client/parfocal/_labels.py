@@ -464,7 +464,7 @@ class Labels:
         return self._connection.call(self._stub.AddQueries, request)
 
     def withdraw(self, project: str, round: str) -> int:
-        """Withdraw the open queries of a round; return how many are withdrawn now.
+        """Withdraw a round for good; return how many of its queries were not decided.
 
         Example:
             >>> client.labels.withdraw("vnc", "round-1")  # doctest: +SKIP

@@ -43,7 +43,7 @@ class Model:
     labels: dict[int, Given] = field(default_factory=dict)
     skips: set[tuple[int, str]] = field(default_factory=set)
     skilled: set[str] = field(default_factory=set)
-    withdrawn: set[int] = field(default_factory=set)
+    withdrawn: set[str] = field(default_factory=set)
     calls: dict[tuple[str, str], tuple[object, Any]] = field(default_factory=dict)
 
     def votes(self, query: int) -> list[bool]:
@@ -53,9 +53,14 @@ class Model:
     def last_words(self, query: int) -> list[bool]:
         return [o.answer for o in self.labels.values() if o.query == query and o.is_last_word]
 
+    def is_decided(self, query: int) -> bool:
+        return len(self.votes(query)) >= self.votes_needed or bool(self.last_words(query))
+
+    def is_withdrawn(self, query: int) -> bool:
+        return self.queries[query].round in self.withdrawn and not self.is_decided(query)
+
     def is_over(self, query: int) -> bool:
-        enough = len(self.votes(query)) >= self.votes_needed
-        return enough or bool(self.last_words(query)) or query in self.withdrawn
+        return self.is_decided(query) or self.is_withdrawn(query)
 
     def held(self, annotator: str) -> list[int]:
         return [q for (q, who), end in self.leases.items() if who == annotator and end > self.now]
@@ -114,7 +119,7 @@ class Model:
         return len(queries)
 
     def adjudicate(self, query: int, answer: bool) -> int | None:
-        if query in self.withdrawn:
+        if self.is_withdrawn(query):
             return None
         return self._note(Given(query, "cur", answer, is_last_word=True))
 
@@ -130,8 +135,7 @@ class Model:
             self.sequence += 1
 
     def withdraw(self, round_: str) -> None:
-        of_round = {query for query, asked in self.queries.items() if asked.round == round_}
-        self.withdrawn |= {query for query in of_round if not self.is_over(query)}
+        self.withdrawn.add(round_)
         self._end_leases()
 
     def _note(self, label: Given) -> int:

@@ -6,18 +6,32 @@ from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby, islice
 
-from sqlalchemy import and_, case, delete, insert, select, tuple_, update
+from sqlalchemy import and_, case, delete, exists, insert, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parfocal_labels.answers import checked_answer
 from parfocal_labels.paging import Page, PageRequest, page_of
 from parfocal_labels.records import Project, Query, QuerySpec, QueryState, Role
 from parfocal_labels.rows import query_from_row, spec_to_row
-from parfocal_labels.schema import STANDING, WITH_STANDING, leases, queries, standings
+from parfocal_labels.schema import (
+    STANDING,
+    WITH_STANDING,
+    leases,
+    queries,
+    standings,
+    withdrawn_rounds,
+)
+from parfocal_runtime.database import insert_new
 from parfocal_runtime.errors import WrongState
 
 _CHUNK = 1000
-FIXED_STATES = (QueryState.WITHDRAWN.value, QueryState.GOLD.value)
+_IN_WITHDRAWN_ROUND = exists().where(
+    withdrawn_rounds.c.project_id == standings.c.project_id,
+    withdrawn_rounds.c.round == standings.c.round,
+)
+# The state alone says so in rounds that an earlier release withdrew and then went on with.
+IS_WITHDRAWN = or_(standings.c.state == QueryState.WITHDRAWN.value, _IN_WITHDRAWN_ROUND)
+"""The condition that nobody is to be asked the query of a row of `standings` again."""
 
 _Identity = tuple[str, str, int]
 
@@ -27,7 +41,8 @@ async def add_queries(
 ) -> int:
     """Add the queries of `specs` that `project`, held `NUMBERS`, lacks; return how many.
 
-    A candidate of a set is asked once in a round; the first of several specs counts.
+    A candidate of a set is asked once in a round; the first of several specs counts. In a round
+    that was withdrawn they are withdrawn from the start.
 
     Raises:
         InvalidInput: If the answer of a gold query is not what the project asks for.
@@ -45,8 +60,10 @@ async def add_queries(
         [{**spec_to_row(spec), **common} for spec in specs],
     )
     numbered = zip(result.scalars(), specs, strict=True)
+    withdrawn = await _withdrawn_rounds(connection, project, {spec.round for spec in specs})
     await connection.execute(
-        insert(standings), [{**common, **_first_standing(*each)} for each in numbered]
+        insert(standings),
+        [{**common, **_first_standing(*each, withdrawn=withdrawn)} for each in numbered],
     )
     return len(specs)
 
@@ -64,8 +81,21 @@ def _require_fitting(project: Project, specs: Sequence[QuerySpec]) -> None:
             )
 
 
-def _first_standing(query: int, spec: QuerySpec) -> dict[str, object]:
+async def _withdrawn_rounds(
+    connection: AsyncConnection, project: Project, rounds: Collection[str]
+) -> set[str]:
+    statement = select(withdrawn_rounds.c.round).where(
+        withdrawn_rounds.c.project_id == project.id, withdrawn_rounds.c.round.in_(rounds)
+    )
+    return set((await connection.execute(statement)).scalars())
+
+
+def _first_standing(
+    query: int, spec: QuerySpec, *, withdrawn: Collection[str]
+) -> dict[str, object]:
     state = QueryState.GOLD if spec.role is Role.GOLD else QueryState.OPEN
+    if spec.round in withdrawn:
+        state = QueryState.WITHDRAWN
     place = {name: getattr(spec, name) for name in ("round", "skill", "priority", "rank")}
     return {"query_id": query, **place, "state": state.value, "votes": 0, "leases": 0, "skips": 0}
 
@@ -152,17 +182,21 @@ def require_votable(project: Project, query: Query) -> None:
 
 
 async def withdraw_round(connection: AsyncConnection, project: Project, round_: str) -> int:
-    """Withdraw the undecided queries of a round of `project`, held `ALL`; return how many."""
-    undecided = and_(
-        standings.c.project_id == project.id,
-        standings.c.round == round_,
-        standings.c.state.not_in([QueryState.DECIDED.value, QueryState.WITHDRAWN.value]),
+    """Withdraw a round of `project`, held `ALL`; return how many queries that were undecided."""
+    await connection.execute(
+        insert_new(connection, withdrawn_rounds).values(project_id=project.id, round=round_)
+    )
+    of_round = and_(standings.c.project_id == project.id, standings.c.round == round_)
+    # Those of decided ones too: a vote that is taken back must not leave a query with people at it.
+    await connection.execute(
+        delete(leases).where(leases.c.query_id.in_(select(standings.c.query_id).where(of_round)))
     )
     await connection.execute(
-        delete(leases).where(leases.c.query_id.in_(select(standings.c.query_id).where(undecided)))
+        update(standings).where(of_round, standings.c.leases > 0).values(leases=0)
     )
+    undecided = standings.c.state.not_in([QueryState.DECIDED.value, QueryState.WITHDRAWN.value])
     result = await connection.execute(
-        update(standings).where(undecided).values(state=QueryState.WITHDRAWN.value, leases=0)
+        update(standings).where(of_round, undecided).values(state=QueryState.WITHDRAWN.value)
     )
     return result.rowcount
 

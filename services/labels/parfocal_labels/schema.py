@@ -174,6 +174,14 @@ Index(
     sqlite_where=IS_GOLD,
 )
 
+# Of each query that lies in one of these, or is added to one later, nobody is asked any more.
+withdrawn_rounds = Table(
+    "withdrawn_rounds",
+    metadata,
+    Column("project_id", _Key, ForeignKey("projects.id"), primary_key=True, autoincrement=False),
+    Column("round", String(63), primary_key=True),
+)
+
 # Leases, events and submissions name projects and queries without a foreign key. They are
 # written only while a lock on the row they name is held, such rows are never deleted, and the
 # check of every key would cost as much as writing the row.

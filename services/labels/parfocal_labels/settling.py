@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, bindparam, case, delete, exists, or_, sele
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parfocal_labels.consensus import Consensus, consensus, needs_content
-from parfocal_labels.queries import FIXED_STATES
+from parfocal_labels.queries import IS_WITHDRAWN
 from parfocal_labels.records import Project, Purpose, QueryState, Rules
 from parfocal_labels.schema import leases, standings
 from parfocal_labels.votes import IS_ADJUDICATION, LABELS, adjudications_on, stands, votes_on
@@ -27,12 +27,13 @@ async def settle_project(connection: AsyncConnection, project: Project) -> None:
     needed = project.rules.votes_needed
     by_number = case(
         (standings.c.votes >= needed, QueryState.DECIDED.value),
+        (IS_WITHDRAWN, QueryState.WITHDRAWN.value),
         (standings.c.votes + standings.c.leases >= needed, QueryState.HELD.value),
         else_=QueryState.OPEN.value,
     )
     await connection.execute(
         update(standings)
-        .where(standings.c.project_id == project.id, standings.c.state.not_in(FIXED_STATES))
+        .where(standings.c.project_id == project.id, standings.c.state != QueryState.GOLD.value)
         .values(state=by_number)
     )
     has_content = _is_adjudicated()
@@ -65,14 +66,18 @@ async def settle_queries(
 ) -> None:
     """Work out anew, from the labels that stand, the votes and states of locked queries.
 
-    A query that is decided by it, or disputed, is held by nobody any more. What was withdrawn
-    stays so.
+    A query that is decided by it, or disputed, is held by nobody any more. In a round that was
+    withdrawn a query that is not decided is withdrawn.
     """
     votes = await votes_on(connection, ids)
     adjudications = await adjudications_on(connection, ids)
     rows = await connection.execute(
         select(
-            standings.c.query_id, standings.c.votes, standings.c.leases, standings.c.state
+            standings.c.query_id,
+            standings.c.votes,
+            standings.c.leases,
+            standings.c.state,
+            IS_WITHDRAWN.label("withdrawn"),
         ).where(standings.c.query_id.in_(ids))
     )
     changes = []
@@ -80,7 +85,9 @@ async def settle_queries(
         ballots = votes[row.query_id]
         outcome = consensus(ballots, project.rules, adjudication=adjudications.get(row.query_id))
         state = row.state
-        if state not in FIXED_STATES:
+        if row.withdrawn and not outcome.decided:
+            state = QueryState.WITHDRAWN.value
+        elif state != QueryState.GOLD.value:
             state = _state(outcome, leases=row.leases, rules=project.rules).value
         if (len(ballots), state) != (row.votes, row.state):
             changes.append({"query": row.query_id, "votes_now": len(ballots), "state_now": state})

@@ -140,6 +140,7 @@ class Use(RuleBasedStateMachine):
 
     @rule(who=people, numbers=picks, anything=st.integers(0, 4), id_=request_ids)
     def skip(self, who: str, numbers: list[int], anything: int, id_: str) -> None:
+        self.lease(who, 1, "", 30)
         queries, id_ = self.queries(who, numbers, anything=not anything), self.request_id(id_)
         if not queries:
             return
@@ -214,6 +215,7 @@ class Use(RuleBasedStateMachine):
         if luck == 3:
             self.run(self.lab.store.withdraw_queries(self.project, round_))
             self.model.withdraw(round_)
+            self.done["withdrawals"] += 1
 
     @invariant()
     def they_agree(self) -> None:
@@ -230,11 +232,9 @@ class Use(RuleBasedStateMachine):
             found = listed[query]
             assert found.votes == len(model.votes(query))
             assert found.skips == sum(skipped == query for skipped, _ in model.skips)
-            assert (found.state is QueryState.WITHDRAWN) == (query in model.withdrawn)
+            assert (found.state is QueryState.WITHDRAWN) == model.is_withdrawn(query)
         decided = {
-            query: last_answer(model, query)
-            for query in model.queries
-            if model.is_over(query) and query not in model.withdrawn
+            query: last_answer(model, query) for query in model.queries if model.is_decided(query)
         }
         assert {one.query.id: one.consensus.answer for one in consensus} == decided
         assert told.decided == len(decided)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ import parfocal_labels
 from parfocal_labels.answers import FALSE, TRUE
 from parfocal_labels.migrate import migrate
 from parfocal_labels.paging import PageRequest
-from parfocal_labels.records import QueryState
+from parfocal_labels.records import ProjectChange, QueryState
 from parfocal_runtime.database import Database
 
 if TYPE_CHECKING:
@@ -62,7 +63,25 @@ FIRST_RELEASE = [
 ]
 
 
-async def upgraded(dsn: str) -> None:
+# Another round, which was withdrawn when one of its two queries was decided.
+WITHDRAWN_ROUND = [
+    *(
+        "INSERT INTO queries (id, project_id, round, candidate_set, candidate, rank, priority,"
+        " role, strategy, reason, image, patches, state, votes, leases, create_time) VALUES"
+        f" ({number}, 1, 'r0', 'set', {number}, {number}, 0, 'strategy', '', '', '', '',"
+        f" '{state}', {votes}, 0, {NOON})"
+        for number, state, votes in ((5, "decided", 2), (6, "withdrawn", 0))
+    ),
+    *(
+        "INSERT INTO label_events (project_id, sequence, query_id, annotator, verdict, seconds,"
+        f" client, create_time) VALUES (1, {sequence}, 5, '{who}', 'true', 1.5, 'old/1', {NOON})"
+        for sequence, who in ((6, "ada"), (7, "bob"))
+    ),
+    "UPDATE projects SET last_sequence = 7",
+]
+
+
+async def upgraded(dsn: str, further: Sequence[str]) -> None:
     """Fill a database as the first release would have, and bring it to the present."""
     database = Database(dsn)
     folder = Path(parfocal_labels.__file__).parent / "migrations"
@@ -75,19 +94,25 @@ async def upgraded(dsn: str) -> None:
 
     async with database.write() as connection:
         await connection.run_sync(to_first_release)
-        for statement in FIRST_RELEASE:
+        for statement in (*FIRST_RELEASE, *further):
             await connection.execute(text(statement.replace(":", "\\:")))
     await migrate(database)
     await database.close()
 
 
+@pytest.fixture
+def further() -> Sequence[str]:
+    """What the first release held besides."""
+    return ()
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def dsn(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def dsn(request: pytest.FixtureRequest, tmp_path: Path, further: Sequence[str]) -> str:
     if request.param == "sqlite":
         address = f"sqlite:///{tmp_path}/old.db"
     else:
         address = request.getfixturevalue("postgres_database")
-    asyncio.run(upgraded(address))
+    asyncio.run(upgraded(address, further))
     return address
 
 
@@ -116,3 +141,19 @@ def test_the_work_goes_on_where_the_first_release_stopped(lab: Lab) -> None:
     assert retaken == [3]
     lab.run(lab.store.retract_label("vnc", 5, caller="ada"))
     assert lab.lease("cyd", 5) == [2]
+
+
+@pytest.mark.parametrize("further", [WITHDRAWN_ROUND])
+def test_a_round_that_the_first_release_withdrew_stays_so(lab: Lab) -> None:
+    lab.run(lab.store.retract_label("vnc", 7, caller="bob"))
+
+    [first, second] = lab.run(lab.store.list_queries("vnc", ALL, round_="r0")).items
+    assert first.state is second.state is QueryState.WITHDRAWN
+    assert lab.lease("cyd", 5, round_="r0") == []
+
+
+def test_a_round_that_the_first_release_went_on_with_goes_on(lab: Lab) -> None:
+    lab.run(lab.store.update_project("vnc", ProjectChange(votes_needed=3)))
+
+    assert lab.lease("cyd", 5, round_="r1") == [1, 2, 3]
+    assert lab.states()[4] is QueryState.WITHDRAWN

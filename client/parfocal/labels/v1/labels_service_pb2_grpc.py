@@ -216,7 +216,10 @@ class LabelsServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WithdrawQueries(self, request, context):
-        """Withdraws the open queries of a round. Decided ones stay. Role: curator.
+        """Withdraws a round for good. Role: curator.
+
+        Nobody is handed its queries again. Those that are decided stay so, unless they lose the votes
+        that decided them; queries that are added to it later are withdrawn too.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

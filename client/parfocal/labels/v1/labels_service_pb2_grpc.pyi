@@ -62,7 +62,11 @@ class LabelsServiceStub:
     (`ERROR_REASON_INVALID_FIELD`), or none of its classes (`ERROR_REASON_UNKNOWN_CLASS`).
     """
     WithdrawQueries: _grpc.UnaryUnaryMultiCallable[_labels_service_pb2.WithdrawQueriesRequest, _labels_service_pb2.WithdrawQueriesResponse]
-    """Withdraws the open queries of a round. Decided ones stay. Role: curator."""
+    """Withdraws a round for good. Role: curator.
+
+    Nobody is handed its queries again. Those that are decided stay so, unless they lose the votes
+    that decided them; queries that are added to it later are withdrawn too.
+    """
     ListQueries: _grpc.UnaryUnaryMultiCallable[_labels_service_pb2.ListQueriesRequest, _labels_service_pb2.ListQueriesResponse]
     """Lists the queries of a project in rank order. Role: viewer.
 
@@ -179,7 +183,11 @@ class LabelsServiceAsyncStub(LabelsServiceStub):
     (`ERROR_REASON_INVALID_FIELD`), or none of its classes (`ERROR_REASON_UNKNOWN_CLASS`).
     """
     WithdrawQueries: _aio.UnaryUnaryMultiCallable[_labels_service_pb2.WithdrawQueriesRequest, _labels_service_pb2.WithdrawQueriesResponse]  # type: ignore[assignment]
-    """Withdraws the open queries of a round. Decided ones stay. Role: curator."""
+    """Withdraws a round for good. Role: curator.
+
+    Nobody is handed its queries again. Those that are decided stay so, unless they lose the votes
+    that decided them; queries that are added to it later are withdrawn too.
+    """
     ListQueries: _aio.UnaryUnaryMultiCallable[_labels_service_pb2.ListQueriesRequest, _labels_service_pb2.ListQueriesResponse]  # type: ignore[assignment]
     """Lists the queries of a project in rank order. Role: viewer.
 
@@ -329,7 +337,11 @@ class LabelsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _labels_service_pb2.WithdrawQueriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_labels_service_pb2.WithdrawQueriesResponse, _abc.Awaitable[_labels_service_pb2.WithdrawQueriesResponse]]:
-        """Withdraws the open queries of a round. Decided ones stay. Role: curator."""
+        """Withdraws a round for good. Role: curator.
+
+        Nobody is handed its queries again. Those that are decided stay so, unless they lose the votes
+        that decided them; queries that are added to it later are withdrawn too.
+        """
 
     @_abc_1.abstractmethod
     def ListQueries(

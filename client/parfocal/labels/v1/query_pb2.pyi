@@ -64,9 +64,11 @@ class _QueryStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_QueryState
     QUERY_STATE_OPEN: _QueryState.ValueType  # 1
     """It waits for votes. Goes on to DECIDED or WITHDRAWN."""
     QUERY_STATE_DECIDED: _QueryState.ValueType  # 2
-    """It has all the votes it needs. A retraction opens it again."""
+    """It has all the votes it needs. A retraction opens it again; where its round was cancelled
+    meanwhile, it withdraws it.
+    """
     QUERY_STATE_WITHDRAWN: _QueryState.ValueType  # 3
-    """Its round was cancelled before it was decided. Final."""
+    """Its round was cancelled, and it is not decided. Nobody is handed it again."""
     QUERY_STATE_DISPUTED: _QueryState.ValueType  # 4
     """Its votes are all in and agree on no answer; it waits for a curator. Goes on to DECIDED."""
     QUERY_STATE_GOLD: _QueryState.ValueType  # 5
@@ -80,9 +82,11 @@ QUERY_STATE_UNSPECIFIED: QueryState.ValueType  # 0
 QUERY_STATE_OPEN: QueryState.ValueType  # 1
 """It waits for votes. Goes on to DECIDED or WITHDRAWN."""
 QUERY_STATE_DECIDED: QueryState.ValueType  # 2
-"""It has all the votes it needs. A retraction opens it again."""
+"""It has all the votes it needs. A retraction opens it again; where its round was cancelled
+meanwhile, it withdraws it.
+"""
 QUERY_STATE_WITHDRAWN: QueryState.ValueType  # 3
-"""Its round was cancelled before it was decided. Final."""
+"""Its round was cancelled, and it is not decided. Nobody is handed it again."""
 QUERY_STATE_DISPUTED: QueryState.ValueType  # 4
 """Its votes are all in and agree on no answer; it waits for a curator. Goes on to DECIDED."""
 QUERY_STATE_GOLD: QueryState.ValueType  # 5
