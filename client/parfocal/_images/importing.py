@@ -12,6 +12,7 @@ import numpy as np
 
 from parfocal._errors import ConflictError, ImageError, InvalidRequestError
 from parfocal._images import ngff
+from parfocal._images.claim import Claim
 from parfocal._images.imported import TRUTH, ImportedImage, describe_image, image_group
 from parfocal._images.intensity import measured_intensity
 from parfocal._images.opening import open_source
@@ -47,7 +48,8 @@ def import_image(
     group's metadata comes last, so an image is seen when it is complete; memory does not grow
     with the image. What replaces an image is written beside it and takes its place when it is
     complete: an import that fails leaves the image that was there. It has an `edition`, by which
-    rounds tell that what was predicted before is not of this image.
+    rounds tell that what was predicted before is not of this image. One process at a time writes an
+    image; after one that was killed, the next waits for half a minute.
 
     Args:
         path: What `open_source` reads.
@@ -65,7 +67,8 @@ def import_image(
 
     Raises:
         ImageError: If a file cannot be read, or the truth has another shape.
-        ConflictError: If there is an image of that name (`ERROR_REASON_ARTIFACT_EXISTS`).
+        ConflictError: If there is an image of that name, or another process is importing one
+            (`ERROR_REASON_ARTIFACT_EXISTS`).
         UnavailableError: If the store cannot be written.
 
     Example:
@@ -84,29 +87,69 @@ def import_image(
         size = _checked_size(voxel_size_nm or source.voxel_size_nm)
         if truth is not None:
             _require_shape(truth, truth_key, source.shape)
-        if group.read_json("zarr.json") is not None and not overwrite:
-            raise ConflictError(
-                f"there is an image {image!r} in project {project!r} already",
-                reason="ERROR_REASON_ARTIFACT_EXISTS",
-                metadata={"name": path_of_group},
-            )
         shape = source.shape
         levels = len(level_shapes(shape))
         ome = ngff.image_attributes(
             name=image, levels=levels, voxel_size_nm=size, downscaling="mean"
         )
-        with _replaced(group) as target:
-            record = _write_image(source, target, progress)
-            if target is not group:
-                record["edition"] = uuid4().hex[:8]
-            if truth is not None:
-                _write_truth(truth, truth_key, truth_kind, target, shape, size, progress)
-            _write_group(target, {"ome": ome, "parfocal": record})
+        with _claimed(place(root), path_of_group, overwrite=overwrite) as claim:
+
+            def step(stage: str, done: int, total: int) -> None:
+                _require_held(claim, path_of_group)
+                if progress is not None:
+                    progress(stage, done, total)
+
+            with _replaced(group, claim) as target:
+                record = _write_image(source, target, step)
+                if target is not group:
+                    record["edition"] = uuid4().hex[:8]
+                if truth is not None:
+                    _write_truth(truth, truth_key, truth_kind, target, shape, size, step)
+                _require_held(claim, path_of_group, ask=True)
+                _write_group(target, {"ome": ome, "parfocal": record})
     return describe_image(root, project=project, image=image)
 
 
 @contextmanager
-def _replaced(group: Place) -> Iterator[Place]:
+def _claimed(store: Place, path: str, *, overwrite: bool) -> Iterator[Claim]:
+    """Let nobody else write the image while inside the block.
+
+    Raises:
+        ConflictError: If it is there and shall not be replaced, or another process is writing it.
+    """
+    group = store.below(path)
+    folder, _, name = path.rpartition("/")
+    _require_new(group, path, overwrite=overwrite)
+    claim = Claim(store.below(folder), f".parfocal-{name}.claim")
+    with claim.held() as is_held:
+        if not is_held:
+            raise _exists(path, "another process is importing it now")
+        # Whoever held it before may have been faster.
+        _require_new(group, path, overwrite=overwrite)
+        yield claim
+
+
+def _require_new(group: Place, path: str, *, overwrite: bool) -> None:
+    if not overwrite and group.read_json("zarr.json") is not None:
+        raise _exists(path, "it can be replaced by overwriting")
+
+
+def _require_held(claim: Claim, path: str, *, ask: bool = False) -> None:
+    if claim.is_lost(ask=ask):
+        raise _exists(path, "another process took over, since this one was silent for long")
+
+
+def _exists(path: str, more: str) -> ConflictError:
+    project, image = path.split("/")[1], path.rpartition("/")[2].removesuffix(".ome.zarr")
+    return ConflictError(
+        f"there is an image {image!r} in project {project!r} already: {more}",
+        reason="ERROR_REASON_ARTIFACT_EXISTS",
+        metadata={"name": path},
+    )
+
+
+@contextmanager
+def _replaced(group: Place, claim: Claim) -> Iterator[Place]:
     """Yield where to write: the folder itself, or one that takes its place at the end."""
     if group.read("zarr.json") is None:
         group.clear()
@@ -117,7 +160,8 @@ def _replaced(group: Place) -> Iterator[Place]:
     try:
         yield beside
     except BaseException:
-        beside.clear()
+        if not claim.is_lost():
+            beside.clear()
         raise
     beside.replace(group)
 

@@ -81,10 +81,36 @@ class Place:
             raise ValueError(f"{self.uri}/{name} is not a JSON object")
         return document
 
+    def write(self, name: str, data: bytes) -> None:
+        """Write the file `name`, over an older one."""
+        with reached(self.uri):
+            self._opened().write(name, data).result()
+
     def write_json(self, name: str, document: Mapping[str, Any]) -> None:
         """Write a JSON object to the file `name`, over an older one."""
+        self.write(name, json.dumps(document, indent=2).encode())
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write the file `name` only if there is none; return whether this call did.
+
+        Of any number of callers at the same time exactly one gets True.
+        """
         with reached(self.uri):
-            self._opened().write(name, json.dumps(document, indent=2).encode()).result()
+            store = self._opened()
+            found = store.read(name).result()
+            if found.state == "value":
+                return False
+            # On S3 it is one conditional PUT.
+            written = store.write(name, data, if_equal=found.stamp.generation).result()
+        return bool(written.generation)
+
+    def delete(self, name: str, *, holding: bytes) -> None:
+        """Delete the file `name` if it holds these bytes."""
+        with reached(self.uri):
+            store = self._opened()
+            found = store.read(name).result()
+            if found.state == "value" and bytes(found.value) == holding:
+                store.write(name, None, if_equal=found.stamp.generation).result()
 
     def clear(self) -> None:
         """Delete everything in the folder, its own metadata first: then it is not seen."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +239,75 @@ def test_what_an_import_left_when_it_broke_is_not_an_image_and_gives_way(
     imported = import_image(sections, store=store, **NAMES)
 
     assert imported.shape == (17, 40, 40)
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("parfocal._images.claim._BEAT_SECONDS", 0.02)
+    monkeypatch.setattr("parfocal._images.claim._LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("parfocal._images.claim._SILENCE_SECONDS", 0.4)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.usefixtures("hasty")
+def test_while_an_image_is_imported_another_of_its_name_is_refused(
+    tmp_path: Path, store: Path, overwrite: bool
+) -> None:
+    data = volume((2, 300, 20))
+    mine, other = write(tmp_path / "a.tif", data), write(tmp_path / "b.tif", 255 - data)
+    if overwrite:
+        import_image(other, store=store, **NAMES)
+    refused: list[ConflictError] = []
+
+    def meanwhile(stage: str, done: int, total: int) -> None:
+        if stage == "writing image":
+            with pytest.raises(ConflictError) as caught:
+                import_image(other, store=store, overwrite=True, **NAMES)
+            refused.append(caught.value)
+            # Longer than a holder may be silent.
+            time.sleep(0.6)
+            with pytest.raises(ConflictError):
+                import_image(other, store=store, **NAMES)
+
+    imported = import_image(mine, store=store, overwrite=overwrite, progress=meanwhile, **NAMES)
+
+    assert refused[0].reason == "ERROR_REASON_ARTIFACT_EXISTS"
+    assert refused[0].message == (
+        "there is an image 'i' in project 'p' already: another process is importing it now"
+    )
+    assert refused[0].metadata == {"name": imported.group}
+    np.testing.assert_array_equal(group_of(store, imported)["0"][:], data)
+    assert [each.name for each in (store / imported.group).parent.iterdir()] == ["i.ome.zarr"]
+
+
+@pytest.mark.usefixtures("hasty")
+def test_an_import_that_was_killed_gives_way_after_a_while(tmp_path: Path, store: Path) -> None:
+    claims = store / "projects/p/images"
+    claims.mkdir(parents=True)
+    (claims / ".parfocal-i.ome.zarr.claim").write_bytes(b"somebody 17")
+
+    imported = import_image(write(tmp_path / "a.tif", volume((2, 8, 8))), store=store, **NAMES)
+
+    assert imported.shape == (2, 8, 8)
+    assert [each.name for each in claims.iterdir()] == ["i.ome.zarr"]
+
+
+@pytest.mark.usefixtures("hasty")
+def test_an_import_that_was_taken_for_dead_does_not_go_on(tmp_path: Path, store: Path) -> None:
+    claim = store / "projects/p/images/.parfocal-i.ome.zarr.claim"
+
+    def taken(stage: str, done: int, total: int) -> None:
+        claim.write_bytes(b"somebody 1")
+
+    with pytest.raises(ConflictError, match="another process took over") as caught:
+        import_image(
+            write(tmp_path / "a.tif", volume((2, 8, 8))), store=store, progress=taken, **NAMES
+        )
+
+    assert caught.value.reason == "ERROR_REASON_ARTIFACT_EXISTS"
+    assert claim.read_bytes() == b"somebody 1"
+    with pytest.raises(NotFoundError):
+        describe_image(store, **NAMES)
 
 
 @pytest.mark.parametrize("broken", ["section", "truth", "interrupted"])
