@@ -19,7 +19,7 @@ import asyncpg
 from sqlalchemy.engine import URL
 
 from parfocal_runtime.errors import Unavailable
-from parfocal_runtime.sqlite_settings import BUSY_SECONDS, set_up
+from parfocal_runtime.sqlite_settings import BUSY_SECONDS, make_private, set_up
 from parfocal_runtime.tasks import finished
 
 T = TypeVar("T")
@@ -265,6 +265,7 @@ class SqliteTransactions:
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
+            make_private(self._path)
             connection = sqlite3.connect(
                 self._path,
                 isolation_level=None,
