@@ -41,6 +41,21 @@ class Hand:
         return self.wanted - len(self.queries)
 
 
+def counted_as_out(share: float, *, handed: int, out: int, arrears: int) -> int:
+    """Return how many gold queries, or repeats, count as handed out.
+
+    What was due when there was none of it, or when the share was smaller, is not made up for: an
+    annotator would get nothing else for a while. Only the last `arrears` are.
+
+    Args:
+        share: Of all that is handed out.
+        handed: All queries that the annotator was handed.
+        out: Those of the kind among them, or what counted as that before.
+        arrears: How many are made up for at most.
+    """
+    return max(out, int(share * handed) - arrears)
+
+
 class Table:
     """The queries in view, how many more people each can be handed to, and who must not be."""
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import heapq
 import json
+import math
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from parfocal_labels.handing_out import Hand, Table, Wish
+from parfocal_labels.handing_out import Hand, Table, Wish, counted_as_out
 from parfocal_labels.recent_specs import RecentSpecs
 from parfocal_labels.records import Lease, Project, Purpose, Query, QueryState
 from parfocal_labels.rows import project_from_raw, query_from_raw, time_from_raw
-from parfocal_labels.statements import Place, Statements
+from parfocal_labels.statements import Handed, Place, Statements
 from parfocal_runtime.errors import DomainError, PermissionDenied
 from parfocal_runtime.transactions import Row
 
@@ -84,6 +85,8 @@ class _HandingOut:
         self._specs = specs
         self._table = Table()
         self._rows: dict[int, Row] = {}
+        # What counted as handed out of gold and repeats before this.
+        self._out: dict[str, tuple[int, int]] = {}
 
     async def run(self, wishes: Sequence[Wish], *, sweep: bool) -> HandedOut:
         known = await self._statements.annotators(
@@ -170,6 +173,15 @@ class _HandingOut:
         handed, gold, repeats = (
             (known["handed_out"], known["gold_out"], known["repeats_out"]) if known else (0, 0, 0)
         )
+        gold = counted_as_out(rules.gold_share, handed=handed, out=gold, arrears=1)
+        # Whoever begins has nothing to repeat yet, and where one query is asked for gold goes first.
+        repeats = counted_as_out(
+            rules.repeat_share,
+            handed=handed,
+            out=repeats,
+            arrears=math.ceil(rules.repeat_share * wish.count),
+        )
+        self._out[wish.annotator] = (gold, repeats)
         after = handed + wish.count
         extras: list[tuple[int, Purpose]] = []
         for purpose, share, out, look in (
@@ -206,7 +218,9 @@ class _HandingOut:
                 count[0] += 1
                 if purpose is not Purpose.VOTE:
                     count[1 if purpose is Purpose.GOLD else 2] += 1
-            handed = [(name, a, g, r) for name, (a, g, r) in sorted(counts.items())]
+            handed = [
+                Handed(name, *count, *self._out[name]) for name, count in sorted(counts.items())
+            ]
             await self._statements.count_handed(project.id, handed, now=self._now)
 
     async def _end_expired(self) -> bool:

@@ -215,7 +215,8 @@ annotators = Table(
     Column("name", Text, primary_key=True),
     Column("skills", JSON, nullable=False),
     Column("suspended", Boolean, nullable=False),
-    # What they were handed so far, by which the shares of gold and repeats are kept.
+    # What they were handed so far, by which the shares of gold and repeats are kept; what was
+    # missed of these and is not made up for counts as handed out.
     Column("handed_out", BigInteger, nullable=False),
     Column("gold_out", BigInteger, nullable=False),
     Column("repeats_out", BigInteger, nullable=False),

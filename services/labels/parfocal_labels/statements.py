@@ -80,6 +80,26 @@ def _literal(values: Iterable[int | float | str | None]) -> str:
     return f"{{{','.join(['NULL' if value is None else str(value) for value in values])}}}"
 
 
+class Handed(NamedTuple):
+    """What an annotator was handed.
+
+    Attributes:
+        annotator: Who.
+        queries: All queries.
+        gold: Gold queries among them.
+        repeats: Repeats among them.
+        gold_before: Gold queries that count as handed out before.
+        repeats_before: Repeats that count as handed out before.
+    """
+
+    annotator: str
+    queries: int
+    gold: int
+    repeats: int
+    gold_before: int
+    repeats_before: int
+
+
 class Locked(NamedTuple):
     """A row of `standings` as it was found."""
 
@@ -237,10 +257,8 @@ class Statements:
         free = {row["id"] for row in await self._rows(statement + among, *given, numbers)}
         return [row for row in rows if row["id"] in free]
 
-    async def count_handed(
-        self, project: int, handed: Iterable[tuple[str, int, int, int]], *, now: int
-    ) -> None:
-        """Add to what annotators were handed: all, gold and repeats."""
+    async def count_handed(self, project: int, handed: Iterable[Handed], *, now: int) -> None:
+        """Add to what annotators were handed."""
         rows = [(project, *each, now) for each in handed]
         await self._session.run_many(self._words(_COUNT_HANDED), rows)
 
@@ -500,11 +518,13 @@ _REPEATS = (
 )
 _COUNT_HANDED = (
     "INSERT INTO annotators (project_id, name, skills, suspended, handed_out, gold_out,"
-    " repeats_out, create_time) VALUES ($1, $2, '[]', false, $3, $4, $5, $6)"
+    " repeats_out, create_time) VALUES ($1, $2, '[]', false, $3, $4, $5, $8)"
     " ON CONFLICT (project_id, name) DO UPDATE SET"
     " handed_out = annotators.handed_out + excluded.handed_out,"
-    " gold_out = annotators.gold_out + excluded.gold_out,"
-    " repeats_out = annotators.repeats_out + excluded.repeats_out"
+    " gold_out = excluded.gold_out"
+    " + CASE WHEN annotators.gold_out > $6 THEN annotators.gold_out ELSE $6 END,"
+    " repeats_out = excluded.repeats_out"
+    " + CASE WHEN annotators.repeats_out > $7 THEN annotators.repeats_out ELSE $7 END"
 )
 
 _HOLD = (

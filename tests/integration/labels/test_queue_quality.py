@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +15,7 @@ from parfocal_labels.disclosure import SEES_ALL, Reader
 from parfocal_labels.paging import PageRequest
 from parfocal_labels.records import (
     Lease,
+    ProjectChange,
     Purpose,
     Query,
     QuerySpec,
@@ -42,9 +45,14 @@ def create(
     rules = Rules(TaskKind.VERIFY, gold_share=gold_share, repeat_share=repeat_share)
     lab.run(lab.store.create_project("vnc", display_name="", rules=rules))
     specs = [QuerySpec("r1", "set", number, rank=number) for number in range(ordinary)]
-    specs += [
+    lab.run(lab.store.add_queries("vnc", specs, caller="loop"))
+    add_gold(lab, gold)
+
+
+def add_gold(lab: Lab, count: int) -> None:
+    specs = [
         QuerySpec("r1", "gold", number, rank=number, role=Role.GOLD, gold=TRUE)
-        for number in range(gold)
+        for number in range(count)
     ]
     lab.run(lab.store.add_queries("vnc", specs, caller="loop"))
 
@@ -88,6 +96,76 @@ def test_gold_queries_have_their_share_of_what_is_handed_out(lab: Lab) -> None:
 
     assert sum(shares) == 14
     assert max(shares) <= 2
+
+
+def test_gold_that_comes_late_has_its_share_from_then_on(lab: Lab) -> None:
+    create(lab, ordinary=300, gold_share=0.1)
+    for _ in range(6):
+        handed(lab, "ada", 20)
+
+    add_gold(lab, 40)
+    shares = [roles(handed(lab, "ada", 20))[Role.GOLD] for _ in range(5)]
+
+    assert max(shares) <= 3
+    assert 10 <= sum(shares) <= 11
+
+
+def test_gold_that_comes_late_lies_apart_where_one_query_is_asked_for(lab: Lab) -> None:
+    create(lab, ordinary=100, gold_share=0.2)
+    handed(lab, "ada", 40)
+
+    add_gold(lab, 30)
+    is_gold = [roles(handed(lab, "ada", 1))[Role.GOLD] for _ in range(20)]
+
+    assert 4 <= sum(is_gold) <= 5
+    assert 2 not in [sum(pair) for pair in pairwise(is_gold)]
+
+
+def test_a_larger_share_holds_from_then_on(lab: Lab) -> None:
+    create(lab, gold=60, ordinary=300, gold_share=0.05)
+    for _ in range(10):
+        handed(lab, "ada", 20)
+
+    lab.run(lab.store.update_project("vnc", ProjectChange(gold_share=0.25)))
+    shares = [roles(handed(lab, "ada", 20))[Role.GOLD] for _ in range(4)]
+
+    assert max(shares) <= 6
+    assert 20 <= sum(shares) <= 21
+
+
+def test_gold_is_given_its_share_however_many_calls_come_together(lab: Lab) -> None:
+    create(lab, gold=60, ordinary=300, gold_share=0.1)
+
+    async def together() -> list[list[Lease]]:
+        lease = lab.store.lease_queries
+        calls = [lease("vnc", "ada", count=5, ttl=lab.clock.minute) for _ in range(2)]
+        return await asyncio.gather(*calls)
+
+    leased = [leases for _ in range(20) for leases in lab.run(together())]
+
+    assert 18 <= sum(roles(leases)[Role.GOLD] for leases in leased) <= 22
+
+
+def test_a_larger_share_of_repeats_holds_from_then_on(lab: Lab) -> None:
+    create(lab, ordinary=400, gold_share=0.01)
+    asked = [lease.query.id for _ in range(10) for lease in handed(lab, "ada", 20)]
+    lab.submit("ada", asked)
+
+    lab.run(lab.store.update_project("vnc", ProjectChange(repeat_share=0.1)))
+    again = [len(set(lab.lease("ada", 20)) & set(asked)) for _ in range(5)]
+
+    assert max(again) <= 4
+    assert 10 <= sum(again) <= 12
+
+
+def test_one_query_at_a_time_repeats_come_beside_gold(lab: Lab) -> None:
+    create(lab, gold=60, ordinary=100, gold_share=0.5, repeat_share=0.25)
+    asked = [lease.query.id for lease in handed(lab, "ada", 30)]
+    lab.submit("ada", asked)
+
+    again = sum(lab.lease("ada", 1)[0] in asked for _ in range(20))
+
+    assert 5 <= again <= 6
 
 
 def test_an_annotator_gets_every_gold_query_once(lab: Lab) -> None:
