@@ -174,7 +174,7 @@ class _HandingOut:
             (known["handed_out"], known["gold_out"], known["repeats_out"]) if known else (0, 0, 0)
         )
         gold = counted_as_out(rules.gold_share, handed=handed, out=gold, arrears=1)
-        # Whoever begins has nothing to repeat yet, and where one query is asked for gold goes first.
+        # Whoever begins has nothing to repeat yet, and gold goes before repeats.
         repeats = counted_as_out(
             rules.repeat_share,
             handed=handed,
