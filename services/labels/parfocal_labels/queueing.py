@@ -219,7 +219,8 @@ class _HandingOut:
                 if purpose is not Purpose.VOTE:
                     count[1 if purpose is Purpose.GOLD else 2] += 1
             handed = [
-                Handed(name, *count, *self._out[name]) for name, count in sorted(counts.items())
+                Handed(name, queries, gold, repeats, *self._out[name])
+                for name, (queries, gold, repeats) in sorted(counts.items())
             ]
             await self._statements.count_handed(project.id, handed, now=self._now)
 
