@@ -102,7 +102,7 @@ def index_to_pb(entries: Iterable[IndexEntry]) -> pb.RepositoryIndexResponse:
         models=[
             pb.RepositoryIndexResponse.ModelIndex(
                 name=entry.name,
-                version=str(entry.version),
+                version=str(entry.version or ""),
                 state=entry.state,
                 reason=entry.reason,
             )

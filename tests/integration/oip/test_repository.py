@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
+from closed_files import closed
 from model_files import spoil_test_output
 from oip_requests import SECONDS, base_request, failure
 from onnx_graphs import base_model, base_model_card
@@ -198,6 +199,32 @@ def test_a_model_without_room_is_refused_and_others_serve_on(
         assert error.metadata["limit"] == "8192"
         assert stub.ModelInfer(base_request(model="small"), timeout=SECONDS).model_name == "small"
         assert failure(stub.ModelInfer, base_request(model="large")).reason == error.reason
+
+
+def test_a_model_whose_folder_may_not_be_read_is_told_and_others_serve(tmp_path: Path) -> None:
+    store = open_store((tmp_path / "store").as_uri())
+    for name in ("base", "closed"):
+        ModelRepository(store).publish(name, base_model(), card=base_model_card(), lineage={})
+    config = InferenceConfig(
+        port=0, store_uri=store.root, anonymous_role="admin", session_threads=1
+    )
+    with (
+        closed(tmp_path / "store" / "models" / "closed"),
+        serving_in_thread([build(config)], config) as server,
+        sync_channel(server.address) as channel,
+    ):
+        stub = oip_grpc.GRPCInferenceServiceStub(channel)
+        index = stub.RepositoryIndex(pb.RepositoryIndexRequest(), timeout=SECONDS).models
+        served = stub.ModelInfer(base_request(model="base"), timeout=SECONDS).model_name
+        error = failure(stub.ModelInfer, base_request(model="closed"))
+
+    assert served == "base"
+    assert [(each.name, each.version, each.state) for each in index] == [
+        ("base", "1", "READY"),
+        ("closed", "", "UNAVAILABLE"),
+    ]
+    assert "the object store refused" in index[1].reason
+    assert error.reason == "ERROR_REASON_MODEL_NOT_READY"
 
 
 def test_a_model_whose_accelerator_nobody_knows_is_not_served(oip: Oip) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from closed_files import closed
 from parfocal_runtime.errors import Exhausted, InvalidInput, PermissionDenied, Unavailable
-from parfocal_runtime.store import LocalStore, S3Settings, S3Store, open_store
+from parfocal_runtime.store import LocalStore, Refused, S3Settings, S3Store, open_store
 
 
 @pytest.fixture
@@ -76,6 +77,20 @@ def test_what_a_killed_writer_left_is_not_listed(store: LocalStore, folder: Path
 
     assert list(store.list()) == ["a"]
     assert store.children() == ("a",)
+
+
+def test_a_folder_that_may_not_be_read_is_there_and_hides_no_other(
+    store: LocalStore, folder: Path
+) -> None:
+    for path in ("a/1", "b/1", "c/1"):
+        store.write(path, b"")
+
+    with closed(folder / "b"):
+        assert store.children() == ("a", "b", "c")
+        for ask in (store.read, store.exists, store.children):
+            with pytest.raises(Refused) as caught:
+                ask("b/1")
+            assert caught.value.reason == "ERROR_REASON_DEPENDENCY_UNAVAILABLE"
 
 
 def test_nothing_is_left_behind_after_writing(store: LocalStore, folder: Path) -> None:

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 import yaml
 
+from closed_files import closed
 from model_files import spoil_test_output
 from onnx_graphs import base_model, base_model_card
 from parfocal_runtime.errors import NotFound, PermissionDenied, Unavailable, WrongState
 from parfocal_runtime.models import loaded
 from parfocal_runtime.models.card_yaml import sha256
+from parfocal_runtime.models.index import ModelState
 from parfocal_runtime.models.loaded import LoadedModel, LoadedModels
 from parfocal_runtime.models.loading import StoredModel, load_model
 from parfocal_runtime.models.repository import ModelRepository
@@ -178,6 +180,74 @@ def test_a_link_out_of_the_store_hides_no_other_model(
     assert [entry.name for entry in models.index()] == ["c"]
     with pytest.raises(PermissionDenied, match="outside the object store"):
         models.get("a")
+
+
+@pytest.mark.parametrize(
+    "path", ["", "1", "1/rdf.yaml", "1/lineage.json", "1/model.onnx", "config.pbtxt"]
+)
+def test_what_may_not_be_read_breaks_its_model_alone(
+    repository: ModelRepository, tmp_path: Path, path: str
+) -> None:
+    for name in ("a", "b", "c"):
+        publish(repository, name=name)
+    models = LoadedModels(repository)
+
+    with closed(tmp_path / "models" / "b" / path), watching(models) as watcher:
+        assert watcher.wait(20)
+
+    assert models.loaded() == [("a", 1), ("c", 1)]
+    with closed(tmp_path / "models" / "b" / path):
+        entries = {entry.name: entry for entry in models.index()}
+        with pytest.raises(WrongState) as caught:
+            models.get("b")
+    assert list(entries) == ["a", "b", "c"]
+    assert entries["b"].state is ModelState.UNAVAILABLE
+    assert "the object store refused" in entries["b"].reason
+    assert caught.value.reason == "ERROR_REASON_MODEL_NOT_READY"
+
+
+def test_a_folder_that_may_be_read_again_is_loaded_at_the_next_look(
+    repository: ModelRepository, tmp_path: Path
+) -> None:
+    publish(repository)
+    models = LoadedModels(repository)
+    with closed(tmp_path / "models" / "base"):
+        models.refresh()
+
+    models.refresh()
+
+    assert models.loaded() == [("base", 1)]
+
+
+def test_a_new_version_that_may_not_be_read_leaves_the_old_one_serving(
+    repository: ModelRepository, tmp_path: Path
+) -> None:
+    publish(repository)
+    publish(repository, divisor=510.0)
+    models = LoadedModels(repository)
+
+    with closed(tmp_path / "models" / "base" / "2"):
+        models.refresh()
+        served = models.get("base").version
+        (first, second) = models.index()
+
+    assert served == 1
+    assert (first.version, first.state) == (1, ModelState.READY)
+    assert (second.version, second.state) == (2, ModelState.UNAVAILABLE)
+
+
+def test_what_is_loaded_serves_on_while_its_folder_may_not_be_read(
+    repository: ModelRepository, tmp_path: Path
+) -> None:
+    publish(repository)
+    models = LoadedModels(repository, max_age_seconds=0)
+    models.refresh()
+
+    with closed(tmp_path / "models" / "base"):
+        models.refresh()
+
+        assert models.get("base").version == 1
+        assert [entry.state for entry in models.index()] == [ModelState.READY]
 
 
 def test_whoever_stops_waits_for_no_further_versions(repository: ModelRepository) -> None:

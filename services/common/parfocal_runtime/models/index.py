@@ -14,18 +14,18 @@ class ModelState(StrEnum):
     UNAVAILABLE = "UNAVAILABLE"
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class IndexEntry:
     """A version of the repository, as one process has it.
 
     Attributes:
         name: Name of the model.
-        version: Its version.
+        version: Its version; None where the folder of the model may not be read.
         state: Whether it serves.
         reason: Why it does not; empty where it does.
     """
 
     name: str
-    version: int
+    version: int | None
     state: ModelState
     reason: str = ""

@@ -27,6 +27,7 @@ from parfocal_runtime.models.memory_budget import MemoryBudget, is_memory, neede
 from parfocal_runtime.models.repository import ModelRepository
 from parfocal_runtime.models.sessions import SessionOptions
 from parfocal_runtime.models.version_policy import kept, served
+from parfocal_runtime.store import Refused
 from parfocal_runtime.triton.v1 import model_config_pb2 as config_pb
 
 __all__ = ["LoadedModel", "LoadedModels"]
@@ -165,10 +166,10 @@ class LoadedModels:
             return entry.versions
         try:
             return self._look_at(name).versions
-        except Unavailable:
+        except (Unavailable, WrongState):
             if entry is None:
                 raise
-            # What is loaded goes on serving while the store is away.
+            # What is loaded goes on serving while the store is away, or its folder is closed.
             self._known[name] = replace(entry, looked_at=time.monotonic())
             return entry.versions
 
@@ -179,7 +180,8 @@ class LoadedModels:
 
         A version becomes the one that `get` returns by default only after it has been loaded, so
         that no request waits for it. Versions that cannot be used are kept with their reason. A
-        folder that cannot be looked at, such as a link that leads out of the store, is logged.
+        folder that cannot be looked at, such as a link that leads out of the store or one that may
+        not be read, is logged.
 
         Args:
             stops: Asked before each version; where it is true nothing more is loaded.
@@ -248,17 +250,23 @@ class LoadedModels:
     def index(self) -> list[IndexEntry]:
         """Return every complete version of the repository, sorted, and whether it serves.
 
+        A model whose folder may not be read has one entry, without a version.
+
         Raises:
             Unavailable: If the object store does not answer.
         """
         versions: dict[str, tuple[int, ...]] = {}
+        closed: list[IndexEntry] = []
         for name in self._repository.folders():
-            with suppress(PermissionDenied, InvalidInput):
+            try:
                 versions[name] = self.versions(name)
+            except WrongState as error:
+                closed.append(IndexEntry(name, None, ModelState.UNAVAILABLE, error.message))
+            except (PermissionDenied, InvalidInput):
+                continue
         with self._lock:
-            return sorted(
-                self._entry((name, version)) for name in versions for version in versions[name]
-            )
+            known = [self._entry((name, each)) for name in versions for each in versions[name]]
+        return sorted([*known, *closed], key=lambda entry: (entry.name, entry.version or 0))
 
     def footprints(self) -> dict[_Key, Footprint]:
         """Return how much memory each version in memory takes, by name and version, sorted."""
@@ -307,6 +315,12 @@ class LoadedModels:
         return self._remember(name, self._list(name))
 
     def _list(self, name: str) -> _Entry:
+        try:
+            return self._listed(name)
+        except Refused as error:
+            raise not_ready(name, None, error.message) from error
+
+    def _listed(self, name: str) -> _Entry:
         began = time.monotonic()
         known = self._known.get(name)
         before = known.complete if known else ()
@@ -322,7 +336,7 @@ class LoadedModels:
     def _policy_of(self, name: str) -> config_pb.ModelVersionPolicy:
         try:
             config = self._repository.config(name)
-        except InvalidInput:
+        except (InvalidInput, Refused):
             # Loading tells what is wrong with it.
             config = None
         return (config or config_pb.ModelConfig()).version_policy

@@ -210,12 +210,13 @@ def not_found(name: str, version: int | None) -> NotFound:
     )
 
 
-def not_ready(name: str, version: int, cause: str) -> WrongState:
-    """Return the error for a version that exists and cannot be used."""
+def not_ready(name: str, version: int | None, cause: str) -> WrongState:
+    """Return the error for a model, or a version of it, that exists and cannot be used."""
+    what = f"model {name}" if version is None else f"version {version} of model {name}"
     return WrongState(
         "ERROR_REASON_MODEL_NOT_READY",
-        f"version {version} of model {name} is not ready: {cause}",
+        f"{what} is not ready: {cause}",
         model=name,
-        version=version,
+        version="" if version is None else version,
         cause=cause,
     )

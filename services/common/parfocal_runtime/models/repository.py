@@ -46,7 +46,7 @@ from parfocal_runtime.models.sessions import (
     open_session,
 )
 from parfocal_runtime.models.versions import CARD_FILE, claimed_versions, complete_versions
-from parfocal_runtime.store import ObjectStore
+from parfocal_runtime.store import ObjectStore, Refused
 from parfocal_runtime.triton.v1 import model_config_pb2 as config_pb
 
 LINEAGE_FILE = "lineage.json"
@@ -121,7 +121,8 @@ class ModelRepository:
 
         Raises:
             NotFound: If there is none (`ERROR_REASON_MODEL_NOT_FOUND`).
-            WrongState: If they are not those that its card names (`ERROR_REASON_MODEL_NOT_READY`).
+            WrongState: If they are not those that its card names, or may not be read
+                (`ERROR_REASON_MODEL_NOT_READY`).
         """
         if version is None:
             version = max(self.versions(name), default=0)
@@ -130,7 +131,8 @@ class ModelRepository:
             model = self._store.read(_file(name, version, MODEL_FILE))
             config = self.config(name)
             files = self._warmup_files(name, config)
-        except InvalidInput as error:
+            lineage = self.lineage(name, version)
+        except (InvalidInput, Refused) as error:
             raise not_ready(name, version, error.message) from error
         except NotFound as error:
             if error.reason == "ERROR_REASON_MODEL_NOT_FOUND":
@@ -138,9 +140,7 @@ class ModelRepository:
             raise not_ready(name, version, error.message) from error
         if sha256(model) != read.model_sha256:
             raise not_ready(name, version, f"{MODEL_FILE} is not the one of its card (sha256)")
-        return StoredModel(
-            name, version, model, read.card, self.lineage(name, version), config, files
-        )
+        return StoredModel(name, version, model, read.card, lineage, config, files)
 
     def card(self, name: str, version: int) -> CardFields:
         """Return the card of a version, with its test tensors.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from parfocal_runtime.layout import model_folder, model_version_folder
-from parfocal_runtime.store import ObjectStore
+from parfocal_runtime.store import ObjectStore, Refused
 
 CARD_FILE = "rdf.yaml"
 """Written last: its presence says that a version is complete."""
@@ -18,6 +18,8 @@ def complete_versions(
 ) -> list[int]:
     """Return the complete versions of a model, oldest first; empty if there is no such model.
 
+    One whose card may not be read counts as complete: who loads it is told so.
+
     Args:
         store: Where the repository is.
         name: Name of the model.
@@ -26,7 +28,7 @@ def complete_versions(
     return [
         version
         for version in claimed_versions(store, name)
-        if version in known or store.exists(f"{model_version_folder(name, version)}/{CARD_FILE}")
+        if version in known or _has_card(store, name, version)
     ]
 
 
@@ -34,3 +36,10 @@ def claimed_versions(store: ObjectStore, name: str) -> list[int]:
     """Return the versions of a model that somebody began to write, complete or not."""
     children = store.children(model_folder(name))
     return sorted(int(child) for child in children if _VERSION.fullmatch(child))
+
+
+def _has_card(store: ObjectStore, name: str, version: int) -> bool:
+    try:
+        return store.exists(f"{model_version_folder(name, version)}/{CARD_FILE}")
+    except Refused:
+        return True

@@ -7,7 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from parfocal_runtime.errors import Unavailable
 from parfocal_runtime.store.paths import checked_path, path_from_uri
+
+
+class Refused(Unavailable):
+    """The store answers, but does not let this process at what is named."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from parfocal_runtime.errors import Exhausted, InvalidInput, NotFound, PermissionDenied, Unavailable
-from parfocal_runtime.store.interface import ObjectStat, ObjectStore
+from parfocal_runtime.store.interface import ObjectStat, ObjectStore, Refused
 from parfocal_runtime.store.paths import checked_path, checked_prefix
 
 _TEMPORARY = ".parfocal-"
@@ -76,9 +76,7 @@ class LocalStore(ObjectStore):
     def children(self, prefix: str = "") -> tuple[str, ...]:
         """Return the names directly below the folder `prefix`, sorted."""
         folder = self._inside(checked_prefix(prefix))
-        # A folder without an object in it does not exist in an object store.
-        found = (e.name for e in _entries(folder) if e.is_file() or any(_walk(e, "")))
-        return tuple(sorted(found))
+        return tuple(sorted(entry.name for entry in _entries(folder) if _is_there(entry)))
 
     def delete(self, path: str) -> None:
         """Delete the object; nothing happens if there is none."""
@@ -152,7 +150,16 @@ def _entries(folder: Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except PermissionError as error:
-        raise _refused(Path(folder).name) from error
+        raise _refused(Path(folder).name, Refused) from error
+
+
+def _is_there(entry: os.DirEntry[str]) -> bool:
+    # A folder without an object in it does not exist in an object store; one that nobody may look
+    # into does.
+    try:
+        return entry.is_file() or any(_walk(entry, ""))
+    except (PermissionError, Refused):
+        return True
 
 
 def _walk(folder: Path | os.DirEntry[str], above: str) -> Iterator[str]:
@@ -213,13 +220,15 @@ def _translated(path: str) -> Iterator[None]:
             raise Exhausted(
                 "ERROR_REASON_STORE_FULL", "the object store has no space left"
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE):
-            raise _refused(path) from error
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise _refused(path, Refused) from error
+        if error.errno in (errno.EROFS, errno.EIO, errno.ESTALE):
+            raise _refused(path, Unavailable) from error
         raise
 
 
-def _refused(path: str) -> Unavailable:
-    return Unavailable(
+def _refused(path: str, kind: type[Unavailable]) -> Unavailable:
+    return kind(
         "ERROR_REASON_DEPENDENCY_UNAVAILABLE",
         f"the object store refused {path!r}",
         service="object store",

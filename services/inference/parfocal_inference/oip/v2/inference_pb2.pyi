@@ -1265,7 +1265,7 @@ class RepositoryIndexResponse(_message.Message):
         name: _builtins.str
         """Name of the model."""
         version: _builtins.str
-        """The version."""
+        """The version; empty where the folder of the model may not be read."""
         state: _builtins.str
         """`READY`, `LOADING` or `UNAVAILABLE`."""
         reason: _builtins.str
