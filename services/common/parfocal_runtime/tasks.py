@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 from parfocal_runtime.errors import Cancelled
@@ -54,10 +54,42 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
     try:
         return await asyncio.to_thread(function, *args, **kwargs)
     except asyncio.CancelledError:
-        for value in (*args, *kwargs.values()):
-            if isinstance(value, CancelFlag):
-                value.set()
+        for flag in _flags(args, kwargs):
+            flag.set()
         raise
+
+
+class Places:
+    """So many pieces of blocking work at a time; others wait for a place.
+
+    A place is free again when its work has ended, also where nobody waits for the work any more:
+    until it asks its flag it computes and holds memory.
+
+        blocks = Places(2)
+        await blocks.in_thread(segment, volume, box, cancel=cancel)
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free = asyncio.Semaphore(count)
+
+    async def in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run blocking work as `parfocal_runtime.tasks.in_thread` does, once there is a place."""
+        flags = _flags(args, kwargs)
+
+        def unless_cancelled() -> T:
+            for flag in flags:
+                flag.check()
+            return function(*args, **kwargs)
+
+        await self._free.acquire()
+        work = asyncio.ensure_future(asyncio.to_thread(unless_cancelled))
+        work.add_done_callback(lambda _: self._free.release())
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            for flag in flags:
+                flag.set()
+            raise
 
 
 async def finished(work: Coroutine[Any, Any, T]) -> T:
@@ -75,3 +107,7 @@ async def finished(work: Coroutine[Any, Any, T]) -> T:
     if cancelled is not None and task.exception() is None:
         raise cancelled
     return task.result()
+
+
+def _flags(args: tuple[object, ...], kwargs: Mapping[str, object]) -> list[CancelFlag]:
+    return [value for value in (*args, *kwargs.values()) if isinstance(value, CancelFlag)]

@@ -129,7 +129,7 @@ def segment_sections(
         chunk: Sections in a chunk of the image; reading keeps to them.
         is_empty: Windows of which it says so have the probability 0, and the model does not run
             on them.
-        cancel: Asked between calls of `predict`.
+        cancel: Asked before each call of `predict`, from the thread that makes it.
         tally: Counts what it costs.
     """
     tally = tally or Tally()
@@ -218,10 +218,18 @@ def _ahead(
     cut: Iterator[_Run], predict: Predict, runners: Executor, cancel: Cancellation, *, runs: int
 ) -> Iterator[tuple[_Run, Probability | None]]:
     """Yield each run with what the model says; so many further ones are with the model by then."""
+
+    def unless_cancelled(pixels: Pixels) -> Probability:
+        cancel.check()
+        return predict(pixels)
+
     submitted: deque[tuple[_Run, Future[Probability] | None]] = deque()
     for run in cut:
-        cancel.check()
-        submitted.append((run, None if run.pixels is None else runners.submit(predict, run.pixels)))
+        if run.pixels is None:
+            cancel.check()
+            submitted.append((run, None))
+        else:
+            submitted.append((run, runners.submit(unless_cancelled, run.pixels)))
         if len(submitted) > runs:
             yield _answered(*submitted.popleft())
     while submitted:

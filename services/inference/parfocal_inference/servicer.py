@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, TypeAlias
 
 import grpc
@@ -16,7 +15,7 @@ from parfocal_inference.propose import propose_candidates
 from parfocal_inference.segmentation import BlockLimits, segment_into_store
 from parfocal_runtime.models.loaded import LoadedModels
 from parfocal_runtime.store import ObjectStore
-from parfocal_runtime.tasks import CancelFlag, in_thread
+from parfocal_runtime.tasks import CancelFlag, Places
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -33,9 +32,9 @@ class InferenceServicer(service_grpc.InferenceServiceServicer):
         self._limits = BlockLimits(
             windows_per_run=config.windows_per_run, most_bytes=config.max_block_bytes
         )
-        self._blocks = asyncio.Semaphore(config.parallel_blocks)
+        self._blocks = Places(config.parallel_blocks)
         # One at a time: the same request sent twice then finds its set complete.
-        self._proposals = asyncio.Semaphore(1)
+        self._proposals = Places(1)
 
     async def SegmentBlock(
         self, request: pb.SegmentBlockRequest, context: Context
@@ -43,15 +42,14 @@ class InferenceServicer(service_grpc.InferenceServiceServicer):
         """Predict one box of an image."""
         most = self._config.max_block_voxels
         task = convert.block_task_from_pb(request, self._store.resolve, most_voxels=most)
-        async with self._blocks:
-            done = await in_thread(
-                segment_into_store,
-                self._store,
-                self._models,
-                task,
-                limits=self._limits,
-                cancel=CancelFlag(),
-            )
+        done = await self._blocks.in_thread(
+            segment_into_store,
+            self._store,
+            self._models,
+            task,
+            limits=self._limits,
+            cancel=CancelFlag(),
+        )
         return convert.block_done_to_pb(done)
 
     async def ProposeCandidates(
@@ -61,10 +59,9 @@ class InferenceServicer(service_grpc.InferenceServiceServicer):
         most = self._config.max_block_voxels
         proposal = convert.proposal_from_pb(request, self._store.resolve, most_voxels=most)
         most = self._config.max_candidates
-        async with self._proposals:
-            proposed = await in_thread(
-                propose_candidates, self._store, proposal, most=most, cancel=CancelFlag()
-            )
+        proposed = await self._proposals.in_thread(
+            propose_candidates, self._store, proposal, most=most, cancel=CancelFlag()
+        )
         return convert.proposed_to_pb(proposal.folder, proposed)
 
     async def DetectPatches(
@@ -73,14 +70,13 @@ class InferenceServicer(service_grpc.InferenceServiceServicer):
         """Find objects in one box of an image."""
         most = self._config.max_block_voxels
         task = convert.detection_from_pb(request, self._store.resolve, most_voxels=most)
-        async with self._blocks:
-            detected = await in_thread(
-                detect_into_store,
-                self._store,
-                self._models,
-                task,
-                batch=self._config.patches_per_run,
-                most_bytes=self._config.max_block_bytes,
-                cancel=CancelFlag(),
-            )
+        detected = await self._blocks.in_thread(
+            detect_into_store,
+            self._store,
+            self._models,
+            task,
+            batch=self._config.patches_per_run,
+            most_bytes=self._config.max_block_bytes,
+            cancel=CancelFlag(),
+        )
         return convert.detected_to_pb(task.table, detected)

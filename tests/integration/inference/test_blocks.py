@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ from onnx_graphs import graph
 from parfocal.common.v1 import artifact_pb2, geometry_pb2
 from parfocal.inference.v1 import inference_service_pb2 as pb
 from parfocal.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
+from parfocal_inference.base_model import BaseModel
 from parfocal_runtime.arrays import array_attributes, create_array, open_array
 from parfocal_runtime.models.cards import base_card
 from parfocal_runtime.models.repository import ModelRepository
@@ -335,3 +337,30 @@ def test_work_that_nobody_waits_for_makes_room_for_other_work(
     assert code == grpc.StatusCode.DEADLINE_EXCEEDED
     assert not answer.already_done
     assert not list(store.list("projects/demo/predictions/large.blocks"))
+
+
+def test_a_block_waits_until_work_that_nobody_waits_for_has_ended(
+    store: ObjectStore, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_work, most, quick = 0, 0, threading.Event()
+    run = BaseModel.__call__
+
+    # Windows that take longer than a caller waits; there is one run at a time in a block.
+    def slow(model: BaseModel, windows: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        quick.wait(0.5)
+        at_work -= 1
+        return run(model, windows)
+
+    monkeypatch.setattr(BaseModel, "__call__", slow)
+    with served(store, parallel_blocks=1) as channel:
+        stub = InferenceServiceStub(channel)
+        for _ in range(3):
+            code, _, _ = failure(lambda: stub.SegmentBlock(block(), timeout=0.3))
+            assert code == grpc.StatusCode.DEADLINE_EXCEEDED
+        quick.set()
+        stub.SegmentBlock(block(), timeout=60)
+
+    assert most == 1

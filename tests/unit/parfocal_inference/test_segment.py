@@ -20,6 +20,7 @@ from parfocal_inference.segment import Predict, Tally, segment_block, segment_se
 from parfocal_inference.windows import WindowGrid, blend_weight
 from parfocal_runtime.box import Box, Triple
 from parfocal_runtime.errors import Cancelled
+from parfocal_runtime.tasks import CancelFlag
 
 Image = npt.NDArray[np.uint8]
 
@@ -285,6 +286,30 @@ def test_work_stops_between_windows_when_nobody_waits_for_it() -> None:
 
     # The run that was asked for last may not have begun.
     assert len(runs) in {2, 3}
+
+
+def test_windows_that_wait_for_the_model_are_not_begun_once_the_work_is_cancelled() -> None:
+    cancel, runs = CancelFlag(), []
+    grid = WindowGrid.overlapping((2, 4, 12), (2, 4, 4), overlap=0)
+    image = noise((2, 4, 12))
+
+    def predict(windows: Image) -> npt.NDArray[np.float32]:
+        runs.append(1)
+        # The next window stands in line by then.
+        cancel.wait(0.1)
+        cancel.set()
+        return np.zeros(windows.shape, np.float32)
+
+    with pytest.raises(Cancelled):
+        segment_block(
+            lambda box: image[box.slices],
+            predict,
+            grid=grid,
+            box=Box.whole(image.shape),
+            cancel=cancel,
+        )
+
+    assert len(runs) == 1
 
 
 def test_every_section_of_the_image_is_read_once_and_in_whole_chunks() -> None:

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 
 import pytest
 
 from parfocal_runtime.errors import Cancelled
-from parfocal_runtime.tasks import CancelFlag, in_thread
+from parfocal_runtime.tasks import CancelFlag, Places, in_thread
 
 name: ContextVar[str] = ContextVar("name", default="")
 
@@ -63,3 +64,86 @@ def test_cancelling_sets_the_flags_among_the_arguments(by_name: bool) -> None:
     asyncio.run(run())
 
     assert ended.wait(10)
+
+
+def test_others_wait_for_a_place() -> None:
+    lock, at_work, most = threading.Lock(), 0, 0
+
+    def work() -> None:
+        nonlocal at_work, most
+        with lock:
+            at_work += 1
+            most = max(most, at_work)
+        threading.Event().wait(0.02)
+        with lock:
+            at_work -= 1
+
+    async def run() -> None:
+        places = Places(2)
+        await asyncio.gather(*(places.in_thread(work) for _ in range(8)))
+
+    asyncio.run(run())
+
+    assert most == 2
+
+
+def test_a_place_is_free_when_its_work_has_ended_and_not_when_it_is_cancelled() -> None:
+    started, told, going_on, ended = (threading.Event() for _ in range(4))
+
+    def work(cancel: CancelFlag) -> None:
+        started.set()
+        cancel.wait(30)
+        told.set()
+        going_on.wait(30)
+        ended.set()
+
+    async def run() -> bool:
+        places = Places(1)
+        first = asyncio.create_task(places.in_thread(work, CancelFlag()))
+        await asyncio.to_thread(started.wait)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        second = asyncio.create_task(places.in_thread(ended.is_set))
+        await asyncio.to_thread(told.wait)
+        await asyncio.sleep(0.05)
+        assert not second.done()
+        going_on.set()
+        return await second
+
+    assert asyncio.run(run())
+
+
+def test_work_that_is_cancelled_before_it_begins_never_does() -> None:
+    begun = threading.Event()
+
+    def work(cancel: CancelFlag) -> None:
+        begun.set()
+
+    async def run() -> None:
+        loop, free = asyncio.get_running_loop(), threading.Event()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        busy = loop.run_in_executor(None, free.wait)
+        places = Places(1)
+        task = asyncio.create_task(places.in_thread(work, CancelFlag()))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        free.set()
+        await busy
+        await places.in_thread(free.wait)
+
+    asyncio.run(run())
+
+    assert not begun.is_set()
+
+
+def test_work_that_fails_gives_its_place_back() -> None:
+    async def run() -> int:
+        places = Places(1)
+        with pytest.raises(ValueError, match="invalid literal"):
+            await places.in_thread(int, "x")
+        return await places.in_thread(int, "1")
+
+    assert asyncio.run(run()) == 1
