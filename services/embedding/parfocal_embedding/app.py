@@ -31,7 +31,7 @@ def build(config: EmbeddingConfig, store: ObjectStore | None = None) -> Service:
     usable(options, variable=f"{PREFIX}_PROVIDERS")
     # Nobody tells this service to load a model again that was repaired.
     models = LoadedModels(ModelRepository(store), options=options, retry_seconds=_RETRY_SECONDS)
-    servicer = EmbeddingServicer(store, models)
+    servicer = EmbeddingServicer(store, models, config=config)
 
     def register(server: grpc.aio.Server) -> None:
         service_grpc.add_EmbeddingServiceServicer_to_server(servicer, server)

@@ -18,3 +18,5 @@ class EmbeddingConfig(ServerConfig):
     session_threads: int = bounded(0, least=0, most=1024)
     """Runs of an encoder at a time, each of one thread; 0 is the CPUs that the process has. On a
     GPU and on OpenVINO it is the threads of one run."""
+    parallel_ranges: int = bounded(2, least=1, most=1024)
+    """Ranges of candidate sets embedded at the same time; other requests wait."""

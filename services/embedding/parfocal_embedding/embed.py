@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,9 @@ from parfocal_runtime.errors import InvalidInput, NotFound
 from parfocal_runtime.models.loaded import LoadedModels
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tasks import CancelFlag
+
+PIECE_ROWS = 16 * CHUNK_ROWS
+"""Most rows of a range that are held at a time."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,9 @@ def embed_range(
     array = target.open(rows=count, dimensions=encoder.dimensions)
     done = target.has(start, stop)
     if not done:
-        target.write(array, start, _encode_range(encoder, patches, start, stop, cancel))
+        for first, vectors in _encode_range(encoder, patches, start, stop, cancel):
+            target.write(array, first, vectors)
+        target.finish(start, stop)
     return Embedded(encoder, stop - start, done)
 
 
@@ -164,14 +170,23 @@ def _checked_range(start: int, stop: int, count: int) -> tuple[int, int]:
 
 def _encode_range(
     encoder: Encoder, patches: ts.TensorStore, start: int, stop: int, cancel: CancelFlag
-) -> Vectors:
-    """Read ahead by one batch while the encoder works on the one before."""
-    vectors = np.empty((stop - start, encoder.dimensions), np.float32)
+) -> Iterator[tuple[int, Vectors]]:
+    """Yield the vectors of a range in pieces, each with its first row.
+
+    Reads ahead by one batch while the encoder works on the one before.
+    """
+    first, vectors = start, _room(encoder, stop - start)
     slices = list(encoder.batches(start, stop))
     coming = [patches[rows].read() for rows in slices[:1]]
     for number, rows in enumerate(slices):
         patch = finish_read(patches, coming.pop())
         coming = [patches[after].read() for after in slices[number + 1 : number + 2]]
-        at = slice(rows.start - start, rows.stop - start)
+        at = slice(rows.start - first, rows.stop - first)
         vectors[at] = encoder.encode(patch, cancel=cancel)
-    return vectors
+        if at.stop == len(vectors):
+            yield first, vectors
+            first, vectors = rows.stop, _room(encoder, stop - rows.stop)
+
+
+def _room(encoder: Encoder, rows: int) -> Vectors:
+    return np.empty((min(rows, PIECE_ROWS), encoder.dimensions), np.float32)

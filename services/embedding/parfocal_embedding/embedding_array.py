@@ -68,10 +68,12 @@ class EmbeddingArray:
         """Return whether the range of the array, which is open, is finished."""
         return self._store.exists(self._mark(start, stop))
 
-    def write(self, array: ts.TensorStore, start: int, vectors: Vectors) -> None:
-        """Store the vectors of a range and mark it as finished."""
-        stop = start + len(vectors)
-        write_region(array, (start, 0), vectors)
+    def write(self, array: ts.TensorStore, first: int, vectors: Vectors) -> None:
+        """Store vectors from row `first` on, which begins a chunk."""
+        write_region(array, (first, 0), vectors)
+
+    def finish(self, start: int, stop: int) -> None:
+        """Mark a range whose vectors are all stored as finished."""
         self._store.create(self._mark(start, stop), json.dumps(self._contents).encode())
 
     def _mark(self, start: int, stop: int) -> str:

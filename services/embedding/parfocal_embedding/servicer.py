@@ -9,10 +9,11 @@ import grpc.aio
 from parfocal.embedding.v1 import embedding_service_pb2 as pb
 from parfocal.embedding.v1 import embedding_service_pb2_grpc as service_grpc
 from parfocal_embedding import convert
+from parfocal_embedding.config import EmbeddingConfig
 from parfocal_embedding.embed import embed_patches, embed_range
 from parfocal_runtime.models.loaded import LoadedModels
 from parfocal_runtime.store import ObjectStore
-from parfocal_runtime.tasks import CancelFlag, in_thread
+from parfocal_runtime.tasks import CancelFlag, Places, in_thread
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -20,16 +21,19 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 class EmbeddingServicer(service_grpc.EmbeddingServiceServicer):
     """Answers calls from the object store and the models in it; keeps no state of its own."""
 
-    def __init__(self, store: ObjectStore, models: LoadedModels) -> None:
+    def __init__(
+        self, store: ObjectStore, models: LoadedModels, *, config: EmbeddingConfig
+    ) -> None:
         self._store = store
         self._models = models
+        self._ranges = Places(config.parallel_ranges)
 
     async def EmbedCandidates(
         self, request: pb.EmbedCandidatesRequest, context: Context
     ) -> pb.EmbedCandidatesResponse:
         """Embed a range of a candidate set."""
         wanted = await in_thread(convert.range_from_pb, request, self._store.resolve)
-        embedded = await in_thread(
+        embedded = await self._ranges.in_thread(
             embed_range, self._store, self._models, wanted, cancel=CancelFlag()
         )
         return convert.embedded_to_pb(embedded)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -12,9 +15,14 @@ import pytest
 from parfocal.common.v1.artifact_pb2 import ModelVersion
 from parfocal.embedding.v1 import embedding_service_pb2 as pb
 from parfocal.embedding.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
+from parfocal_embedding.app import build
+from parfocal_embedding.config import EmbeddingConfig
+from parfocal_embedding.encoder import Encoder, Vectors
 from parfocal_runtime.arrays import open_array
-from parfocal_runtime.channels import domain_error
+from parfocal_runtime.channels import domain_error, sync_channel
+from parfocal_runtime.server import serving_in_thread
 from parfocal_runtime.store import ObjectStore
+from parfocal_runtime.tasks import CancelFlag
 
 SET = "projects/demo/candidates/first"
 ARRAY = "projects/demo/embeddings/first/texture-1.zarr"
@@ -266,6 +274,41 @@ def test_an_address_outside_the_store_is_denied(
 
     denied = (grpc.StatusCode.PERMISSION_DENIED, "ERROR_REASON_URI_OUTSIDE_ROOTS")
     assert (code, reason) == denied
+
+
+def test_no_more_ranges_are_at_work_than_there_are_places(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, at_work, most = threading.Lock(), 0, 0
+    encode = Encoder.encode
+
+    def slow(encoder: Encoder, patches: Patches, *, cancel: CancelFlag) -> Vectors:
+        nonlocal at_work, most
+        with lock:
+            at_work += 1
+            most = max(most, at_work)
+        time.sleep(0.1)
+        with lock:
+            at_work -= 1
+        return encode(encoder, patches, cancel=cancel)
+
+    monkeypatch.setattr(Encoder, "encode", slow)
+    config = EmbeddingConfig(
+        port=0, store_uri=store.root, anonymous_role="curator", parallel_ranges=1
+    )
+    wishes = [wish(embeddings=f"projects/demo/embeddings/first/{name}.zarr") for name in "abc"]
+    with (
+        serving_in_thread([build(config)], config) as server,
+        sync_channel(server.address) as channel,
+        ThreadPoolExecutor(3) as callers,
+    ):
+        stub = EmbeddingServiceStub(channel)
+        left = failure(lambda: stub.EmbedCandidates(wish(), timeout=0.05))
+        answers = list(callers.map(stub.EmbedCandidates, wishes))
+
+    assert left[0] is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert [answer.rows for answer in answers] == [600] * 3
+    assert most == 1
 
 
 def test_search_by_prototypes_is_not_part_of_this_version(

@@ -8,9 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tensorstore import TensorStore
 
+from parfocal_embedding import embed
 from parfocal_embedding.embed import Range, embed_range
-from parfocal_embedding.encoder import Stream
+from parfocal_embedding.embedding_array import EmbeddingArray
+from parfocal_embedding.encoder import Stream, Vectors
 from parfocal_runtime.arrays import open_array
 from parfocal_runtime.errors import Cancelled
 from parfocal_runtime.models.loaded import LoadedModels
@@ -53,6 +56,27 @@ def test_ranges_at_work_at_the_same_time_fill_one_array(
 
     vectors = np.asarray(open_array(store, ARRAY).read().result())
     assert rows == [256, 256, 88]
+    np.testing.assert_array_equal(vectors, patches.reshape(600, 16))
+
+
+def test_a_long_range_is_written_in_pieces(
+    store: ObjectStore, patches: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embed, "PIECE_ROWS", 256)
+    written: list[int] = []
+    write = EmbeddingArray.write
+
+    def noted(self: EmbeddingArray, array: TensorStore, first: int, vectors: Vectors) -> None:
+        written.append(len(vectors))
+        write(self, array, first, vectors)
+
+    monkeypatch.setattr(EmbeddingArray, "write", noted)
+    models = LoadedModels(ModelRepository(store))
+
+    embed_range(store, models, wanted(0, 0), cancel=CancelFlag())
+
+    vectors = np.asarray(open_array(store, ARRAY).read().result())
+    assert written == [256, 256, 88]
     np.testing.assert_array_equal(vectors, patches.reshape(600, 16))
 
 
