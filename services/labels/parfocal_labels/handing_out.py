@@ -71,6 +71,12 @@ class Table:
         """Keep queries from annotators who answered, skipped or hold them."""
         self._barred.update(pairs)
 
+    def end(self, query: int, annotator: str) -> None:
+        """Give the place of a lease that ended to whoever comes next, its holder too."""
+        self._barred.discard((query, annotator))
+        if query in self._places:
+            self._places[query] += 1
+
     def take(self, query: int, annotator: str) -> bool:
         """Bar a query from an annotator; return whether it was not barred before."""
         pair = (query, annotator)

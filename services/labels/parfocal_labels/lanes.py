@@ -90,7 +90,8 @@ class Lanes:
         self, project: str, wishes: Sequence[Wish]
     ) -> Iterable[list[Lease] | Exception]:
         now = self._present()
-        sweep = now - self._swept.get(project, 0) >= _SWEEP_MICROSECONDS
+        # A clock may have been set back since.
+        sweep = abs(now - self._swept.get(project, 0)) >= _SWEEP_MICROSECONDS
 
         async def work(session: Session) -> Iterable[list[Lease] | Exception] | None:
             statements = Statements(session)

@@ -55,8 +55,9 @@ async def hand_out(
         wishes: Who asks for how many.
         clock: Gives the present time, microseconds since 1970 UTC. It is read once nothing has
             to be waited for any more, lest leases be short before they arrive.
-        sweep: Whether to put leases that are over back first. Where somebody would come away
-            with less than they asked for it is done in any case, until none are left.
+        sweep: Whether to put leases that are over back first, a thousand at most. Where somebody
+            would come away with less than they asked for it is done in any case, and then for
+            as many more as they may judge and miss.
         specs: Where what the queries ask is kept at hand.
 
     Returns:
@@ -94,8 +95,7 @@ class _HandingOut:
         )
         suspended = {name for name, row in known.items() if row["suspended"]}
         asking = [wish for wish in wishes if wish.annotator not in suspended]
-        if sweep:
-            await self._end_expired()
+        ended = await self._end_expired() if sweep else 0
         extras = [await self._extras(wish, known.get(wish.annotator)) for wish in asking]
         hands = [
             Hand(wish, wish.count - len(extra)) for wish, extra in zip(asking, extras, strict=True)
@@ -103,8 +103,12 @@ class _HandingOut:
         groups = _groups(hands, known)
         for group in groups:
             await self._serve(group)
-        # One sweep may bring back only what others wait for.
-        while any(group.missing for group in groups) and await self._end_expired():
+        if not sweep and any(group.missing for group in groups):
+            ended = await self._end_expired()
+            for group in groups if ended else ():
+                await self._serve(group)
+        # A sweep may bring back only what others wait for. What it leaves is for the next ones.
+        while ended == _EXPIRED_AT_ONCE and await self._end_expired_for(groups):
             for group in groups:
                 await self._serve(group)
         await self._write(hands, extras)
@@ -224,19 +228,42 @@ class _HandingOut:
             ]
             await self._statements.count_handed(project.id, handed, now=self._now)
 
-    async def _end_expired(self) -> bool:
-        """Put queries whose leases are over back into the queue; return whether there were any."""
+    async def _end_expired(self) -> int:
+        """Put queries whose leases are over back into the queue; return how many leases ended."""
         ids = await self._statements.expired(
             self._project.id, now=self._now, count=_EXPIRED_AT_ONCE
         )
-        if ids:
-            await self._statements.end_expired(
-                self._project.id,
-                ids,
-                now=self._now,
-                votes_needed=self._project.rules.votes_needed,
-            )
-        return bool(ids)
+        await self._end(ids)
+        return len(ids)
+
+    async def _end_expired_for(self, groups: Sequence[_Group]) -> bool:
+        """Put back what those who go short may judge, as far; return whether there was any."""
+        found = False
+        for group in groups:
+            for hand in group.hands:
+                ids = await self._expired_for(group, hand) if hand.missing else []
+                await self._end(ids)
+                found = found or bool(ids)
+        return found
+
+    async def _expired_for(self, group: _Group, hand: Hand) -> list[int]:
+        return await self._statements.expired_for(
+            self._project.id,
+            hand.wish.annotator,
+            group.skills,
+            round_=group.round,
+            now=self._now,
+            count=hand.missing,
+        )
+
+    async def _end(self, ids: Sequence[int]) -> None:
+        if not ids:
+            return
+        ended = await self._statements.end_expired(
+            ids, now=self._now, votes_needed=self._project.rules.votes_needed
+        )
+        for query, annotator in ended:
+            self._table.end(query, annotator)
 
     def _leases(self, hand: Hand, extra: list[tuple[int, Purpose]]) -> list[Lease]:
         until = time_from_raw(self._now + hand.wish.ttl)

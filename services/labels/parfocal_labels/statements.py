@@ -400,7 +400,10 @@ class Statements:
         await self._session.run(_TAKE_NUMBERS, after + len(facts.queries), project)
 
     async def expired(self, project: int, *, now: int, count: int) -> list[int]:
-        """Return and lock queries that have leases which are over."""
+        """Return and lock the queries of the `count` leases which have been over for longest.
+
+        A query is named once for each.
+        """
         rows = await self._rows(
             "SELECT s.query_id FROM leases l JOIN standings s ON s.query_id = l.query_id"
             " WHERE l.project_id = $1 AND l.expire_time <= $2 ORDER BY l.expire_time LIMIT $3",
@@ -409,23 +412,54 @@ class Statements:
             count,
             lock=" FOR NO KEY UPDATE OF s SKIP LOCKED",
         )
-        return sorted({row["query_id"] for row in rows})
+        return [row["query_id"] for row in rows]
+
+    async def expired_for(
+        self,
+        project: int,
+        annotator: str,
+        skills: Collection[str],
+        *,
+        round_: str,
+        now: int,
+        count: int,
+    ) -> list[int]:
+        """Return and lock queries whose leases are over and that `annotator` may judge.
+
+        They take one of `skills` and come as they stand in the queue.
+        """
+        given = (project, now, annotator, self._texts(skills), round_ or None, count)
+        rows = await self._rows(
+            _EXPIRED_FOR.format(skills=self._any_text("$4")),
+            *given,
+            lock=" FOR NO KEY UPDATE OF s SKIP LOCKED",
+        )
+        return [row["query_id"] for row in rows]
 
     async def end_expired(
-        self, project: int, queries: Collection[int], *, now: int, votes_needed: int
-    ) -> None:
-        """Delete leases on locked queries that are over, and open the places that they took."""
+        self, queries: Collection[int], *, now: int, votes_needed: int
+    ) -> list[Pair]:
+        """Delete leases on locked queries that are over, and open the places that they took.
+
+        Returns:
+            A query and who held it, for each of these places.
+        """
+        # The project is not named, lest PostgreSQL goes through all of its leases that are over.
         ended = await self._rows(
-            f"DELETE FROM leases WHERE query_id {self._any_number('$1')}"
-            " AND project_id = $2 AND expire_time <= $3 RETURNING query_id, purpose",
-            self._numbers(queries),
-            project,
+            f"DELETE FROM leases WHERE query_id {self._each_number('$1')} AND expire_time <= $2"
+            " RETURNING query_id, annotator, purpose",
+            self._numbers(set(queries)),
             now,
         )
-        places = [row["query_id"] for row in ended if row["purpose"] == Purpose.VOTE.value]
+        places = [
+            (row["query_id"], row["annotator"])
+            for row in ended
+            if row["purpose"] == Purpose.VOTE.value
+        ]
         await self._session.run_many(
-            self._words(_OPEN_PLACE), [(votes_needed, query) for query in places]
+            self._words(_OPEN_PLACE), [(votes_needed, query) for query, _ in places]
         )
+        return places
 
     async def _rows(self, statement: str, *given: object, lock: str = "") -> Sequence[Row]:
         text = statement + lock if self._is_postgresql else self._words(statement)
@@ -438,6 +472,12 @@ class Statements:
         if self._is_postgresql:
             return f"= ANY({parameter}::text::bigint[])"
         return f"IN (SELECT value FROM json_each({parameter}))"
+
+    def _each_number(self, parameter: str) -> str:
+        """Return the condition in words that let PostgreSQL look each of many numbers up."""
+        if self._is_postgresql:
+            return f"IN (SELECT unnest({parameter}::text::bigint[]))"
+        return self._any_number(parameter)
 
     def _numbers(self, values: Collection[int]) -> str:
         return _literal(values) if self._is_postgresql else json.dumps(list(values))
@@ -493,10 +533,22 @@ _UNHELD = " AND ".join(
     " WHERE t.query_id = s.query_id AND t.annotator = {annotator})"
     for table in ("leases", "skips")
 )
-_FREE = (
-    f"{_UNHELD} AND NOT EXISTS (SELECT 1 FROM label_events e WHERE e.query_id = s.query_id"
+_UNANSWERED = (
+    "NOT EXISTS (SELECT 1 FROM label_events e WHERE e.query_id = s.query_id"
     " AND e.annotator = {annotator}"
     f" AND {_IS_LABEL.format(e='e')} AND {_LASTING.format(e='e')})"
+)
+_FREE = f"{_UNHELD} AND {_UNANSWERED}"
+# One's own lease that is over does not stand in the way.
+_EXPIRED_FOR = (
+    "SELECT s.query_id FROM leases l CROSS JOIN standings s WHERE s.query_id = l.query_id"
+    " AND l.project_id = $1 AND l.expire_time <= $2 AND l.purpose = 'vote'"
+    " AND s.state IN ('open', 'held') AND s.skill {skills} AND s.round = COALESCE($5, s.round)"
+    " AND NOT EXISTS (SELECT 1 FROM leases t WHERE t.query_id = s.query_id"
+    " AND t.annotator = $3 AND t.expire_time > $2)"
+    " AND NOT EXISTS (SELECT 1 FROM skips t WHERE t.query_id = s.query_id AND t.annotator = $3)"
+    f" AND {_UNANSWERED.format(annotator='$3')}"
+    " ORDER BY s.priority DESC, s.rank, s.query_id LIMIT $6"
 )
 _GOLD = (
     f"{_QUERIES} AND s.project_id = $1 AND s.state = 'gold' AND s.skill {{skills}}"
