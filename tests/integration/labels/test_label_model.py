@@ -172,9 +172,10 @@ class Use(RuleBasedStateMachine):
     @precondition(lambda self: self.model.sequence)
     @rule(who=people | st.just("cur"), number=st.integers(0, 30), yes=st.booleans())
     def revise(self, who: str, number: int, yes: bool) -> None:
-        own = [one for one, label in self.model.labels.items() if label.annotator == who]
-        if own and number % 4:
-            sequence = own[number % len(own)]
+        if self.model.labels and number % 4:
+            # One's own.
+            [sequence] = self.some(list(self.model.labels), [number])
+            who = self.model.labels[sequence].annotator
         else:
             sequence = 1 + number % self.model.sequence
         call = self.lab.store.reviews.revise_label(
