@@ -77,6 +77,6 @@ def test_a_database_that_was_there_keeps_its_mode(tmp_path: Path) -> None:
 
 def test_a_database_in_a_folder_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(Unavailable):
-        using(tmp_path / "none" / "new.sqlite", through_the_engine)
+        using(tmp_path / "none" / "new.sqlite", through_transactions)
 
     assert list(tmp_path.iterdir()) == []
