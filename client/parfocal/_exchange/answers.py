@@ -38,8 +38,15 @@ class Meaning:
         """
         return self._given(word, usually=word if self.classes else "true")
 
-    def written(self, word: str) -> Answer:
-        """Return what an answer means that the file gives as `word`; raises as `of` does."""
+    def written(self, word: str, *, is_verdict: bool = False) -> Answer:
+        """Return what an answer means that the file gives as `word`; raises as `of` does.
+
+        Args:
+            word: The answer.
+            is_verdict: Whether it is a verdict, and not a class of that name.
+        """
+        if is_verdict and word == "unsure" and not {word, EVERY} & self.given.keys():
+            return None
         # Spreadsheets write True and TRUE.
         lower = word.lower()
         return self._given(word, usually=lower if lower in _VERDICTS and not self.classes else word)

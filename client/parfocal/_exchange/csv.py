@@ -146,15 +146,16 @@ def _line(number: int, values: Mapping[str, str], meaning: Meaning) -> Line:
     if not model and values.get("model_version"):
         model, version = version, values["model_version"]
     has_model = bool(model) and version.isdecimal()
-    word = _word(values)
-    # A verdict in a column of its own is never the name of a class.
-    answer = None if word == values.get("verdict") == "unsure" else meaning.written(word)
+    word, verdict = _word(values), "" if values.get("class_name") else values.get("verdict", "")
+    answer = values.get("answer") or word
+    if verdict and answer.lower() != verdict.lower():
+        raise ValueError(f"its answer is {answer!r}, and its verdict {verdict!r}")
     return Line(
         number=number,
         round=values["round"],
         candidate_set=values["candidate_set"],
         candidate=_whole("candidate", values["candidate"]),
-        answer=answer,
+        answer=meaning.written(word, is_verdict=bool(verdict)),
         annotator=values.get("annotator", ""),
         rank=_whole("rank", values.get("rank") or "0"),
         role=values.get("role", ""),

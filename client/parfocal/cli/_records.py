@@ -31,7 +31,10 @@ Record = Mapping[str, Any]
 
 
 def label_record(label: Label) -> dict[str, Any]:
-    """Return a label as one flat record; `answer` is true, false, unsure or a class."""
+    """Return a label as one flat record; `answer` is true, false, unsure or a class.
+
+    `verdict` tells an answer that is unsure from a class of that name.
+    """
     return {
         "label": last_part(label.name),
         "query": last_part(label.query),
@@ -39,6 +42,7 @@ def label_record(label: Label) -> dict[str, Any]:
         "candidate_set": label.candidate_set,
         "candidate": label.candidate,
         "answer": label.class_name or _VERDICTS.get(label.verdict, ""),
+        "verdict": _VERDICTS.get(label.verdict, ""),
         "annotator": label.annotator,
         "seconds": label.seconds,
         "time": label.create_time.ToJsonString(),
@@ -54,8 +58,11 @@ def label_record(label: Label) -> dict[str, Any]:
 
 
 def consensus_record(consensus: Consensus) -> dict[str, Any]:
-    """Return a consensus as one flat record; `answer` is empty where it is not decided."""
-    answer = consensus.class_name or _VERDICTS.get(consensus.verdict, "")
+    """Return a consensus as one flat record, its answer as that of a label.
+
+    `answer` and `verdict` are empty where it is not decided.
+    """
+    verdict = _VERDICTS.get(consensus.verdict, "") if consensus.decided else ""
     return {
         "query": last_part(consensus.query),
         "round": consensus.round,
@@ -63,7 +70,8 @@ def consensus_record(consensus: Consensus) -> dict[str, Any]:
         "candidate": consensus.candidate,
         "role": consensus.role,
         "decided": consensus.decided,
-        "answer": answer if consensus.decided else "",
+        "answer": (consensus.class_name or verdict) if consensus.decided else "",
+        "verdict": verdict,
         "votes": consensus.votes,
         "agreeing": consensus.agreeing,
         "adjudicated": consensus.adjudicated,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 from parfocal import InvalidRequestError
 from parfocal._exchange.answers import meaning
 from parfocal._exchange.csv import csv_lines, plain_text, safe_cell
+from parfocal.cli._records import consensus_record, label_record, write_records
+from parfocal.labels.v1.label_pb2 import VERDICT_UNSURE, Consensus, Label
 from parfocal.labels.v1.project_pb2 import TASK_KIND_CLASSIFY, TASK_KIND_VERIFY, Project
 
 VERIFY = Project(task_kind=TASK_KIND_VERIFY)
@@ -54,6 +57,45 @@ def test_columns_of_ours_are_understood(tmp_path: Path) -> None:
     assert third.answer == "true"
 
 
+@pytest.mark.parametrize("kind", ["labels", "consensus"])
+def test_a_class_that_is_called_unsure_comes_back_beside_the_verdict(
+    tmp_path: Path, kind: str
+) -> None:
+    place = {"round": "r1", "candidate_set": "set"}
+    answers: list[dict[str, Any]] = [{"class_name": "unsure"}, {"verdict": VERDICT_UNSURE}]
+    records = [
+        label_record(Label(**place, candidate=number, **each))
+        if kind == "labels"
+        else consensus_record(Consensus(**place, candidate=number, decided=True, **each))
+        for number, each in enumerate(answers)
+    ]
+    write_records(tmp_path / "a.csv", records)
+
+    project = Project(task_kind=TASK_KIND_CLASSIFY, classes=["glia", "unsure"])
+    lines = csv_lines(tmp_path / "a.csv", meaning=meaning(project))
+
+    assert [line.answer for line in lines.labels] == ["unsure", None]
+
+
+def test_a_class_that_is_called_unsure_is_meant_where_a_file_does_not_tell(tmp_path: Path) -> None:
+    path = file_of(tmp_path, "candidate,answer\n1,unsure\n2,glia\n")
+    project = Project(task_kind=TASK_KIND_CLASSIFY, classes=["glia", "unsure"])
+
+    lines = csv_lines(path, meaning=meaning(project), round="r1", candidate_set="set")
+
+    assert [line.answer for line in lines.labels] == ["unsure", "glia"]
+
+
+def test_a_meaning_of_unsure_holds_for_verdicts_too(tmp_path: Path) -> None:
+    path = file_of(tmp_path, "candidate,answer,verdict\n1,unsure,unsure\n2,true,true\n")
+
+    lines = csv_lines(
+        path, meaning=meaning(VERIFY, ["unsure=false"]), round="r1", candidate_set="set"
+    )
+
+    assert [line.answer for line in lines.labels] == [False, True]
+
+
 def test_lines_without_a_label_are_counted(tmp_path: Path) -> None:
     path = file_of(
         tmp_path,
@@ -97,6 +139,7 @@ def test_spreadsheets_write_verdicts_in_capitals(tmp_path: Path) -> None:
         ("candidate,answer\nx,true\n", "line 2"),
         ("candidate,answer\n1,true\n", "line 2: it has no candidate_set"),
         ("candidate,answer,candidate_set,seconds\n1,true,set,much\n", "line 2"),
+        ("candidate,answer,verdict,candidate_set\n1,false,true,set\n", "line 2: its answer is"),
         (f"candidate,answer,candidate_set\n{2**63},true,set\n", "line 2: candidate must be"),
         ("candidate,answer,candidate_set\n-1,true,set\n", "line 2: candidate must be"),
         (f"candidate,answer,candidate_set,rank\n1,true,set,{2**31}\n", "line 2: rank must be"),
