@@ -61,7 +61,7 @@ def test_columns_of_ours_are_understood(tmp_path: Path) -> None:
 def test_a_class_that_is_called_unsure_comes_back_beside_the_verdict(
     tmp_path: Path, kind: str
 ) -> None:
-    place = {"round": "r1", "candidate_set": "set"}
+    place: dict[str, Any] = {"round": "r1", "candidate_set": "set"}
     answers: list[dict[str, Any]] = [{"class_name": "unsure"}, {"verdict": VERDICT_UNSURE}]
     records = [
         label_record(Label(**place, candidate=number, **each))
