@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -27,11 +28,14 @@ from parfocal_runtime.store import ObjectStore
 _UNREACHABLE = frozenset(
     {"ABORTED", "DEADLINE_EXCEEDED", "PERMISSION_DENIED", "UNAUTHENTICATED", "UNAVAILABLE"}
 )
+_FILE = re.compile(r'^.*Error (?:reading|writing) [^"]*"[^"]*": ')
 # A store that refuses connections is given up after 3 to 4 seconds, one that takes them and says
 # nothing after 24, one that nothing comes back from after 16.
 _RETRIES = {"max_retries": 3, "initial_delay": "400ms", "max_delay": "2s"}
 _SILENCE_SECONDS = 5
 _CONNECT_SECONDS = 3
+# tensorstore ends the process where it finds no memory for one.
+_MOST_CHUNK_BYTES = 4 << 30
 _ZSTD: dict[str, Any] = {"name": "zstd", "configuration": {"level": 3}}
 _ENDIAN: dict[str, Any] = {"name": "bytes", "configuration": {"endian": "little"}}
 
@@ -87,11 +91,21 @@ def open_array(store: ObjectStore, path: str) -> ts.TensorStore:
 
     Raises:
         NotFound: If there is none (`ERROR_REASON_ARTIFACT_NOT_FOUND`).
-        InvalidInput: If its metadata is damaged (`ERROR_REASON_INVALID_ARTIFACT`).
+        InvalidInput: If its metadata is damaged, or its chunks are larger than anybody can read
+            (`ERROR_REASON_INVALID_ARTIFACT`).
     """
     spec = {"driver": _driver(store, path), "kvstore": store.kvstore(path)}
     with _translated(path):
-        return ts.open(spec, open=True, context=_context()).result()
+        array = ts.open(spec, open=True, context=_context()).result()
+    chunk = array.chunk_layout.read_chunk.shape or array.shape
+    size = math.prod(side or 1 for side in chunk) * array.dtype.numpy_dtype.itemsize
+    if size > _MOST_CHUNK_BYTES:
+        raise InvalidInput(
+            "ERROR_REASON_INVALID_ARTIFACT",
+            f"chunks of {path!r} have {size} bytes each, more than {_MOST_CHUNK_BYTES}",
+            path=path,
+        )
+    return array
 
 
 def read_box(array: ts.TensorStore, box: Box) -> npt.NDArray[Any]:
@@ -309,8 +323,9 @@ def _translated(path: str) -> Iterator[None]:
                 f"the object store did not serve the array {path!r}",
                 service="object store",
             ) from error
-        # With a code the text tells where the store is; without one, what is wrong with a shape.
-        fault = "it is damaged" if code.isupper() else str(error).partition(" [")[0]
+        # With a code the text tells where the store is; without one, what is wrong with a shape,
+        # behind the name of the file that could not be written.
+        fault = "it is damaged" if code.isupper() else _FILE.sub("", str(error).partition(" [")[0])
         raise InvalidInput(
             "ERROR_REASON_INVALID_ARTIFACT", f"{path!r} is not an array: {fault}", path=path
         ) from error

@@ -191,6 +191,26 @@ def test_damaged_metadata_is_bad_input(object_store: ObjectStore, text: bytes) -
     assert caught.value.reason == "ERROR_REASON_INVALID_ARTIFACT"
 
 
+def test_chunks_that_no_memory_holds_are_bad_input(object_store: ObjectStore) -> None:
+    create_array(object_store, "a", shape=SHAPE, dtype="uint8", chunks=(5, 5, 5))
+    metadata = object_store.read("a/zarr.json")
+    object_store.write("a/zarr.json", metadata.replace(b"[5,5,5]", b"[5,1000000,1000000]"))
+
+    with pytest.raises(InvalidInput, match="chunks of 'a' have 5000000000000 bytes") as caught:
+        open_array(object_store, "a")
+
+    assert caught.value.reason == "ERROR_REASON_INVALID_ARTIFACT"
+
+
+def test_a_shape_that_no_array_has_is_refused_without_a_word_on_where_the_store_is(
+    object_store: ObjectStore,
+) -> None:
+    with pytest.raises(InvalidInput, match="domain must be specified") as caught:
+        create_array(object_store, "b/a", shape=(2**62,), dtype="uint8", chunks=(256,))
+
+    assert "zarr.json" not in caught.value.message
+
+
 @pytest.mark.parametrize("box", [Box((0, 0, 0), (11, 1, 1)), Box((-1, 0, 0), (1, 1, 1))])
 def test_a_box_outside_is_refused(object_store: ObjectStore, box: Box) -> None:
     array = create_array(object_store, "a", shape=SHAPE, dtype="uint8", chunks=(5, 5, 5))
