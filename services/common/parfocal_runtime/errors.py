@@ -7,7 +7,8 @@ classes to gRPC status codes; nothing here knows gRPC.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -63,6 +64,16 @@ class DomainError(Exception):
         """Say when the same call may work, and return the error."""
         self.retry_seconds = seconds
         return self
+
+
+@contextmanager
+def naming(field: str) -> Iterator[None]:
+    """Say of what goes wrong inside of the block which field of the request it comes from."""
+    try:
+        yield
+    except DomainError as error:
+        error.metadata["field"] = field
+        raise
 
 
 def _again(

@@ -9,7 +9,7 @@ from parfocal.common.v1 import artifact_pb2 as artifact_pb
 from parfocal.embedding.v1 import embedding_service_pb2 as pb
 from parfocal_embedding.embed import Embedded, Range
 from parfocal_embedding.encoder import Encoder, Stream, Vectors
-from parfocal_runtime.errors import InvalidInput
+from parfocal_runtime.errors import InvalidInput, naming
 from parfocal_runtime.layout import checked_name
 
 MOST_PATCHES = 4096
@@ -31,8 +31,8 @@ def range_from_pb(request: pb.EmbedCandidatesRequest, resolve: Resolve) -> Range
         raise _invalid("stream", request.stream, "must be IMAGE or MASK")
     name, version = encoder_from_pb(request.encoder)
     return Range(
-        candidates=resolve(request.candidates),
-        embeddings=resolve(request.embeddings),
+        candidates=_path_from_pb(request.candidates, resolve, field="candidates"),
+        embeddings=_path_from_pb(request.embeddings, resolve, field="embeddings"),
         stream=_STREAMS[request.stream],
         encoder=name,
         version=version,
@@ -74,6 +74,13 @@ def vectors_to_pb(encoder: Encoder, vectors: Vectors) -> pb.EmbedPatchesResponse
             rows=rows, columns=columns, data=vectors.astype("<f4", copy=False).tobytes()
         ),
     )
+
+
+def _path_from_pb(uri: str, resolve: Resolve, *, field: str) -> str:
+    if not uri:
+        raise InvalidInput("ERROR_REASON_MISSING_FIELD", f"{field} must be set", field=field)
+    with naming(field):
+        return resolve(uri)
 
 
 def _encoder_to_pb(encoder: Encoder) -> artifact_pb.ModelVersion:

@@ -11,7 +11,7 @@ import tensorstore as ts
 from parfocal_embedding.embedding_array import CHUNK_ROWS, EmbeddingArray
 from parfocal_embedding.encoder import Encoder, Stream, Vectors
 from parfocal_runtime.arrays import finish_read, open_array
-from parfocal_runtime.errors import InvalidInput, NotFound
+from parfocal_runtime.errors import InvalidInput, NotFound, naming
 from parfocal_runtime.models.loaded import LoadedModels
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tasks import CancelFlag
@@ -67,13 +67,15 @@ def embed_range(
         NotFound: If the set or the encoder is not there.
         InvalidInput: If the range lies outside the set or off the grid, the encoder does not read
             such patches, or a patch is damaged.
+        WrongState: If the encoder is not fit to serve.
         Unavailable: If the store does not answer.
         AlreadyExists: If the array holds other embeddings (`ERROR_REASON_ARTIFACT_EXISTS`).
         Cancelled: If `cancel` is set.
     """
-    encoder = Encoder(models.get(wanted.encoder, wanted.version))
+    encoder = _encoder(models, wanted.encoder, wanted.version)
     encoder.check_stream(wanted.stream)
-    patches = _open_patches(store, wanted)
+    with naming("candidates"):
+        patches = _open_patches(store, wanted)
     encoder.check_patches(tuple(patches.shape), patches.dtype.numpy_dtype, field="candidates")
     count = int(patches.shape[0])
     start, stop = _checked_range(wanted.start, wanted.stop, count)
@@ -86,10 +88,13 @@ def embed_range(
             "stream": wanted.stream.value,
         },
     )
-    array = target.open(rows=count, dimensions=encoder.dimensions)
-    done = target.has(start, stop)
+    with naming("embeddings"):
+        array = target.open(rows=count, dimensions=encoder.dimensions)
+        done = target.has(start, stop)
     if not done:
-        for first, vectors in _encode_range(encoder, patches, start, stop, cancel):
+        for first, vectors in _encode_range(
+            encoder, patches, start, stop, stream=wanted.stream, cancel=cancel
+        ):
             target.write(array, first, vectors)
         target.finish(start, stop)
     return Embedded(encoder, stop - start, done)
@@ -117,10 +122,11 @@ def embed_patches(
     Raises:
         NotFound: If there is no such encoder.
         InvalidInput: If the bytes are not `count` patches of the encoder
-            (`ERROR_REASON_SHAPE_MISMATCH`), or a mask has other values than -1, 0 and 1.
+            (`ERROR_REASON_SHAPE_MISMATCH`), or hold other values than patches of its stream.
+        WrongState: If the encoder is not fit to serve.
         Cancelled: If `cancel` is set.
     """
-    encoder = Encoder(models.get(name, version))
+    encoder = _encoder(models, name, version)
     expected = count * int(np.prod(encoder.side)) * encoder.dtype.itemsize
     if len(data) != expected:
         raise InvalidInput(
@@ -132,13 +138,13 @@ def embed_patches(
             expected=expected,
         )
     patches = np.frombuffer(data, encoder.dtype).reshape(count, *encoder.side)
-    if encoder.stream == Stream.MASK and not np.isin(patches, (-1, 0, 1)).all():
-        raise InvalidInput(
-            "ERROR_REASON_INVALID_FIELD",
-            "a mask has the values -1, 0 and 1 only",
-            field="patches",
-        )
+    encoder.check_values(patches, encoder.stream, field="patches")
     return encoder, encoder.encode(patches, cancel=cancel)
+
+
+def _encoder(models: LoadedModels, name: str, version: int | None) -> Encoder:
+    with naming("encoder"):
+        return Encoder(models.get(name, version))
 
 
 def _open_patches(store: ObjectStore, wanted: Range) -> ts.TensorStore:
@@ -169,18 +175,27 @@ def _checked_range(start: int, stop: int, count: int) -> tuple[int, int]:
 
 
 def _encode_range(
-    encoder: Encoder, patches: ts.TensorStore, start: int, stop: int, cancel: CancelFlag
+    encoder: Encoder,
+    patches: ts.TensorStore,
+    start: int,
+    stop: int,
+    *,
+    stream: Stream,
+    cancel: CancelFlag,
 ) -> Iterator[tuple[int, Vectors]]:
     """Yield the vectors of a range in pieces, each with its first row.
 
     Reads ahead by one batch while the encoder works on the one before.
     """
     first, vectors = start, _room(encoder, stop - start)
-    slices = list(encoder.batches(start, stop))
-    coming = [patches[rows].read() for rows in slices[:1]]
-    for number, rows in enumerate(slices):
-        patch = finish_read(patches, coming.pop())
-        coming = [patches[after].read() for after in slices[number + 1 : number + 2]]
+    coming = ((rows, patches[rows].read()) for rows in encoder.batches(start, stop))
+    ahead = next(coming, None)
+    while ahead is not None:
+        rows, reading = ahead
+        with naming("candidates"):
+            patch = finish_read(patches, reading)
+            encoder.check_values(patch, stream, field="candidates")
+        ahead = next(coming, None)
         at = slice(rows.start - first, rows.stop - first)
         vectors[at] = encoder.encode(patch, cancel=cancel)
         if at.stop == len(vectors):

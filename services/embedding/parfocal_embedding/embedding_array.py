@@ -8,6 +8,7 @@ very array: where it is deleted, they count no more.
 from __future__ import annotations
 
 import json
+import re
 import uuid
 
 import numpy as np
@@ -19,6 +20,7 @@ from parfocal_runtime.errors import AlreadyExists
 from parfocal_runtime.store import ObjectStore
 
 _ID = "id"
+_KEY = re.compile(r"[0-9a-f]*")
 
 CHUNK_ROWS = LARGEST_BATCH
 """Rows of a chunk; ranges begin and end on this grid, so that no two writers share a chunk."""
@@ -60,7 +62,6 @@ class EmbeddingArray:
         except AlreadyExists:
             array = open_array(self._store, self._path)
             key = self._key(array, (rows, dimensions))
-        # Arrays of earlier releases have no id.
         self._ranges = f"{self._path}.ranges/{key}".removesuffix("/")
         return array
 
@@ -82,11 +83,21 @@ class EmbeddingArray:
     def _key(self, array: ts.TensorStore, shape: tuple[int, int]) -> str:
         """Return what tells this array from others of its name, if it holds what it should."""
         found = array_attributes(self._store, self._path)
-        same = {key: found.get(key) for key in self._contents} == self._contents
-        if not same or tuple(array.shape) != shape:
+        # Arrays of earlier releases have no id.
+        key = found.get(_ID, "")
+        same = {name: found.get(name) for name in self._contents} == self._contents
+        is_named = isinstance(key, str) and _KEY.fullmatch(key)
+        if not (same and is_named and tuple(array.shape) == shape and _is_fit(array)):
             raise AlreadyExists(
                 "ERROR_REASON_ARTIFACT_EXISTS",
-                f"the array {self._path!r} holds other embeddings: {found}, {array.shape}",
+                f"the array {self._path!r} holds other embeddings: {found}, {array.shape}, "
+                f"{array.dtype.name}",
                 name=self._path,
             )
-        return str(found.get(_ID, ""))
+        return str(key)
+
+
+def _is_fit(array: ts.TensorStore) -> bool:
+    """Return whether ranges of vectors can be written side by side."""
+    rows = (array.chunk_layout.write_chunk.shape or (0,))[0]
+    return bool(array.dtype.numpy_dtype == np.float32 and rows and CHUNK_ROWS % rows == 0)

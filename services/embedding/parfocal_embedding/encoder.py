@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.models.loaded import LoadedModel
+from parfocal_runtime.models.loading import not_ready
 from parfocal_runtime.models.row_runs import run_rows
 from parfocal_runtime.tasks import CancelFlag
 
@@ -46,17 +47,20 @@ class Encoder:
     """
 
     def __init__(self, model: LoadedModel) -> None:
-        if model.card.kind != "encoder" or len(model.card.window) != 2:
+        kinds = {model.session.inputs[0].dtype.kind, model.session.outputs[0].dtype.kind}
+        if model.card.kind != "encoder" or not model.card.takes_patches or "O" in kinds:
             raise InvalidInput(
                 "ERROR_REASON_INVALID_FIELD",
-                f"model {model.name} is no encoder of patches",
+                f"model {model.name} is no encoder: it does not give vectors (N, d) for patches "
+                "(N, 1, height, width)",
                 field="encoder",
                 value=model.name,
             )
         self.name = model.name
         self.version = model.version
         self.stream = str(model.card.stream)
-        self.side = model.card.window
+        height, width = model.card.inputs[0].test.shape[2:]
+        self.side = (height, width)
         self.dtype: np.dtype[Any] = model.session.inputs[0].dtype
         self.dimensions = int(model.card.outputs[0].test.shape[1])
         self._session = model.bulk
@@ -107,11 +111,28 @@ class Encoder:
                 expected=self.dtype,
             )
 
+    def check_values(self, patches: NDArray[Any], stream: str, *, field: str) -> None:
+        """Return if patches hold what patches of this stream do.
+
+        Raises:
+            InvalidInput: If a mask has other values than -1, 0 and 1, or a picture such that are
+                not finite (`ERROR_REASON_INVALID_FIELD`).
+        """
+        fault = ""
+        if stream == Stream.MASK and not np.isin(patches, (-1, 0, 1)).all():
+            fault = "a mask has the values -1, 0 and 1 only"
+        elif patches.dtype.kind == "f" and not np.isfinite(patches).all():
+            fault = "a patch has finite values only"
+        if fault:
+            raise InvalidInput("ERROR_REASON_INVALID_FIELD", fault, field=field)
+
     def encode(self, patches: NDArray[Any], *, cancel: CancelFlag) -> Vectors:
         """Turn patches (N, height, width) into vectors (N, d) float32, a batch at a time.
 
         Raises:
             Cancelled: If `cancel` is set between two batches.
+            WrongState: If the model cannot run on them, or returns another shape or values that
+                are not finite (`ERROR_REASON_MODEL_NOT_READY`).
         """
         vectors = np.empty((len(patches), self.dimensions), np.float32)
         for rows in self.batches(0, len(patches)):
@@ -126,5 +147,17 @@ class Encoder:
 
     def _run(self, patches: NDArray[Any]) -> Vectors:
         source, target = self._session.inputs[0].name, self._session.outputs[0].name
-        vectors = run_rows(self._session, {source: patches[:, None]}, [target])[target]
-        return np.asarray(vectors, np.float32)
+        try:
+            found = run_rows(self._session, {source: patches[:, None]}, [target])[target]
+        except InvalidInput as error:
+            # Shape and type of the patches are those of its card.
+            raise self._unfit(error.message) from error
+        if found.shape != (len(patches), self.dimensions):
+            raise self._unfit(f"it returned shape {found.shape} for {len(patches)} patches")
+        vectors = np.asarray(found, np.float32)
+        if not np.isfinite(vectors).all():
+            raise self._unfit("it returned values that are not finite")
+        return vectors
+
+    def _unfit(self, cause: str) -> Exception:
+        return not_ready(self.name, self.version, cause)

@@ -34,7 +34,8 @@ class BaseModel:
     """
 
     def __init__(self, loaded: LoadedModel) -> None:
-        if loaded.card.kind != "base" or len(loaded.card.window) not in (2, 3):
+        card = loaded.card
+        if card.kind != "base" or not len(card.window) == len(card.halo) in (2, 3):
             raise InvalidInput(
                 "ERROR_REASON_INVALID_FIELD",
                 f"model {loaded.name} is no base model: it cannot predict on images",
@@ -59,12 +60,16 @@ class BaseModel:
         """Return the probabilities (N, 1, Z, Y, X) of windows of that shape.
 
         Raises:
-            WrongState: If the model returns another shape or values that are not finite
-                (`ERROR_REASON_MODEL_NOT_READY`).
+            WrongState: If the model cannot run on them, or returns another shape or values that
+                are not finite (`ERROR_REASON_MODEL_NOT_READY`).
         """
         pixels = windows.squeeze(self._missing).astype(self.dtype, copy=False)
-        with self.busy:
-            found = self._run({self._input: pixels}, [self._output])[self._output]
+        try:
+            with self.busy:
+                found = self._run({self._input: pixels}, [self._output])[self._output]
+        except InvalidInput as error:
+            # Shape and type of the windows are those of its card.
+            raise self._unfit(error.message) from error
         if found.shape != pixels.shape:
             raise self._unfit(f"it returned shape {found.shape} for windows of {pixels.shape}")
         probability = np.asarray(found, np.float32).reshape(windows.shape)

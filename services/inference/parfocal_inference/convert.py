@@ -18,7 +18,7 @@ from parfocal_inference.emptiness import LowContrast
 from parfocal_inference.propose import DEFAULT_BLOCK, Proposal, Proposed, Source
 from parfocal_inference.segmentation import BlockDone, BlockTask
 from parfocal_runtime.box import Box, Triple
-from parfocal_runtime.errors import DomainError, InvalidInput
+from parfocal_runtime.errors import InvalidInput, naming
 from parfocal_runtime.layout import checked_name
 
 Resolve: TypeAlias = Callable[[str], str]
@@ -201,11 +201,8 @@ def _source_from_pb(source: pb.CandidateSource, resolve: Resolve, *, field: str)
 def _path_from_pb(uri: str, resolve: Resolve, *, field: str) -> str:
     if not uri:
         raise _missing(field)
-    try:
+    with naming(field):
         return resolve(uri)
-    except DomainError as error:
-        error.metadata["field"] = field
-        raise
 
 
 def _prediction_from_pb(uri: str, resolve: Resolve, *, field: str) -> str:

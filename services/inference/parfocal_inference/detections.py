@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
 from parfocal_inference.cancellation import UNCANCELLED, Cancellation
 from parfocal_inference.detection import Detection, PatchGrid, detect, memory_bytes
-from parfocal_inference.image_arrays import ORIGIN, chunk_depth, open_image
+from parfocal_inference.image_arrays import ORIGIN, chunk_depth, open_image, reader
 from parfocal_inference.memory import require_room
 from parfocal_inference.patch_classifier import PatchClassifier
-from parfocal_runtime.arrays import read_box
 from parfocal_runtime.box import Box, require_inside
-from parfocal_runtime.errors import AlreadyExists, InvalidInput
+from parfocal_runtime.errors import AlreadyExists, InvalidInput, naming
 from parfocal_runtime.models.loaded import LoadedModels
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tables import create_table, read_table
@@ -103,8 +101,9 @@ def detect_into_store(
     """
     image, shape = open_image(store, task.image, field="image")
     require_inside(task.box, shape)
-    loaded = models.get(task.model, task.version)
-    classify = PatchClassifier(loaded)
+    with naming("model"):
+        loaded = models.get(task.model, task.version)
+        classify = PatchClassifier(loaded)
     for label in task.left_out:
         if not 0 <= label < classify.classes:
             raise InvalidInput(
@@ -124,7 +123,8 @@ def detect_into_store(
         "threshold": task.threshold,
         "left_out": sorted(set(task.left_out)),
     }
-    before = _count(store, task.table, made_from)
+    with naming("detections"):
+        before = _count(store, task.table, made_from)
     if before is not None:
         return Detected(before, already_done=True)
     chunk = chunk_depth(image)
@@ -132,7 +132,7 @@ def detect_into_store(
         memory_bytes(grid, task.box, classes=classify.classes, batch=batch, chunk=chunk), most_bytes
     )
     found = detect(
-        partial(read_box, image),
+        reader(image, field="image"),
         classify,
         grid=grid,
         box=task.box,

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorstore as ts
 
-from parfocal_runtime.arrays import array_attributes, open_array
-from parfocal_runtime.box import Triple
-from parfocal_runtime.errors import DomainError, InvalidInput
+from parfocal_inference.reading import Read
+from parfocal_runtime.arrays import array_attributes, open_array, read_box
+from parfocal_runtime.box import Box, Triple
+from parfocal_runtime.errors import InvalidInput, naming
 from parfocal_runtime.store import ObjectStore
 
 AXES = ("z", "y", "x")
@@ -31,11 +33,8 @@ def open_image(store: ObjectStore, path: str, *, field: str) -> tuple[ts.TensorS
         InvalidInput: If it has other axes or another type (`ERROR_REASON_SHAPE_MISMATCH`,
             `ERROR_REASON_DTYPE_MISMATCH`).
     """
-    try:
+    with naming(field):
         array = open_array(store, path)
-    except DomainError as error:
-        error.metadata["field"] = field
-        raise
     if array.ndim != len(AXES) or 0 in array.shape:
         raise shape_mismatch(field, array.shape, "(z, y, x), none of them 0")
     if array.dtype.numpy_dtype != np.uint8:
@@ -48,6 +47,16 @@ def open_image(store: ObjectStore, path: str, *, field: str) -> tuple[ts.TensorS
         )
     z, y, x = array.shape
     return array, (z, y, x)
+
+
+def reader(array: ts.TensorStore, *, field: str) -> Read:
+    """Return what reads boxes of an image, and says of what goes wrong which field it was."""
+
+    def read(box: Box) -> npt.NDArray[Any]:
+        with naming(field):
+            return read_box(array, box)
+
+    return read
 
 
 def chunk_depth(array: ts.TensorStore) -> int:

@@ -53,11 +53,15 @@ class PatchClassifier:
         """Return the probabilities (N, K) of patches (N, 1, H, W).
 
         Raises:
-            WrongState: If the model returns another shape or what are no probabilities
-                (`ERROR_REASON_MODEL_NOT_READY`).
+            WrongState: If the model cannot run on them, or returns another shape or what are no
+                probabilities (`ERROR_REASON_MODEL_NOT_READY`).
         """
         pixels = patches.astype(self._dtype, copy=False)
-        found = run_rows(self._loaded.bulk, {self._input: pixels}, [self._output])[self._output]
+        try:
+            found = run_rows(self._loaded.bulk, {self._input: pixels}, [self._output])[self._output]
+        except InvalidInput as error:
+            # Shape and type of the patches are those of its card.
+            raise self._unfit(error.message) from error
         if found.shape != (len(patches), self.classes):
             raise self._unfit(f"it returned shape {found.shape} for {len(patches)} patches")
         probability = np.asarray(found, np.float32)

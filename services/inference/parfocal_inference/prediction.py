@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Mapping
 from typing import Any, Self
@@ -27,6 +28,7 @@ CHUNKS: Triple = (16, 128, 128)
 """Largest chunks of a map: the smallest piece that is written."""
 
 _ID = "id"
+_KEY = re.compile(r"[0-9a-f]*")
 
 
 class Prediction:
@@ -74,15 +76,16 @@ class Prediction:
         except AlreadyExists:
             array = open_array(store, path)
         found = origin_of(store, path)
-        key = str(found.pop(_ID, ""))
-        if found != wanted or tuple(array.shape) != shape:
+        key = found.pop(_ID, "")
+        is_named = isinstance(key, str) and _KEY.fullmatch(key)
+        if not (found == wanted and is_named and tuple(array.shape) == shape and _is_fit(array)):
             raise AlreadyExists(
                 "ERROR_REASON_ARTIFACT_EXISTS",
                 f"the array {path!r} exists and is made from something else",
                 name=path,
             )
         _describe(store, path, image=image)
-        return cls(store, path, array, key=key)
+        return cls(store, path, array, key=str(key))
 
     @staticmethod
     def whole_chunks(box: Box, shape: Triple) -> Box:
@@ -122,6 +125,15 @@ def _created(
         chunks=[min(side, most) for side, most in zip(shape, CHUNKS, strict=True)],
         dimension_names=AXES,
         attributes={ORIGIN: {**made_from, _ID: uuid.uuid4().hex}},
+    )
+
+
+def _is_fit(array: ts.TensorStore) -> bool:
+    """Return whether boxes of whole chunks of a map are whole chunks of this array."""
+    sides = array.chunk_layout.write_chunk.shape or (0, 0, 0)
+    return array.dtype.numpy_dtype == np.uint8 and all(
+        side and (side == min(size, whole) or whole % side == 0)
+        for side, size, whole in zip(sides, array.shape, CHUNKS, strict=True)
     )
 
 
@@ -166,6 +178,7 @@ def _scale_of(store: ObjectStore, image: str) -> tuple[list[Any], list[Any]]:
         dataset = next(each for each in multiscale["datasets"] if each["path"] == level)
         scale = multiscale["axes"], dataset["coordinateTransformations"]
         json.dumps(scale, allow_nan=False)
+        return scale if len(scale[0]) == len(AXES) else plain
     except (
         DomainError,
         KeyError,
@@ -176,4 +189,3 @@ def _scale_of(store: ObjectStore, image: str) -> tuple[list[Any], list[Any]]:
         ValueError,
     ):
         return plain
-    return scale if len(scale[0]) == len(AXES) else plain

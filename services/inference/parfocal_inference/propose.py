@@ -27,11 +27,12 @@ from parfocal_inference.components import (
     find_components,
     labelled_blocks,
 )
-from parfocal_inference.image_arrays import open_image, origin_of, shape_mismatch
+from parfocal_inference.image_arrays import open_image, origin_of, reader, shape_mismatch
 from parfocal_inference.patches import extract_patch
+from parfocal_inference.reading import Read
 from parfocal_runtime.arrays import read_box, write_box
 from parfocal_runtime.box import Box, Triple, require_inside
-from parfocal_runtime.errors import Exhausted
+from parfocal_runtime.errors import Exhausted, naming
 from parfocal_runtime.store import ObjectStore
 
 DEFAULT_BLOCK: Triple = (32, 512, 512)
@@ -107,8 +108,8 @@ class Proposed:
 
 @dataclass(frozen=True)
 class _Opened:
-    image: ts.TensorStore
-    prediction: ts.TensorStore
+    image: Read
+    prediction: Read
     shape: Triple
 
 
@@ -141,11 +142,13 @@ def propose_candidates(
         Exhausted: If there are too many candidates (`ERROR_REASON_TOO_MANY_CANDIDATES`).
     """
     candidates = CandidateSet(store, proposal.folder, made_from=proposal.made_from())
-    done = candidates.count()
+    with naming("candidates"):
+        done = candidates.count()
     if done is not None:
         return Proposed(done, already_done=True)
     opened = [_open(store, source, number) for number, source in enumerate(proposal.sources)]
-    candidates.claim()
+    with naming("candidates"):
+        candidates.claim()
     found = _find(opened, proposal, most=most, cancel=cancel)
     count = sum(len(components.objects) for components in found)
     patches = candidates.create_patches(count=count, side=proposal.patch_side)
@@ -183,7 +186,9 @@ def _open(store: ObjectStore, source: Source, number: int) -> _Opened:
         require_inside(source.eligibility.region, shape, field=f"{name}.region")
     for place, box in enumerate(source.eligibility.exclude):
         require_inside(box, shape, field=f"{name}.exclude[{place}]")
-    return _Opened(image, prediction, shape)
+    return _Opened(
+        reader(image, field=f"{name}.image"), reader(prediction, field=f"{name}.prediction"), shape
+    )
 
 
 def _base_model(store: ObjectStore, source: Source) -> dict[str, str]:
@@ -204,7 +209,7 @@ def _find(
     count = 0
     for arrays, source in zip(opened, proposal.sources, strict=True):
         components = find_components(
-            partial(read_box, arrays.prediction),
+            arrays.prediction,
             arrays.shape,
             rule=proposal.rule,
             block=proposal.block,
@@ -231,8 +236,7 @@ def _write_labels(
     first: int,
     cancel: Cancellation,
 ) -> None:
-    read = partial(read_box, arrays.prediction)
-    for box, ids in labelled_blocks(read, components, cancel=cancel):
+    for box, ids in labelled_blocks(arrays.prediction, components, cancel=cancel):
         write_box(labels, box, np.where(ids, ids + first, 0).astype(np.uint32))
 
 
@@ -253,7 +257,7 @@ def _cut_patches(
     for row, place in enumerate(places(objects, standing, first_label=first + 1)):
         cancel.check()
         patch = extract_patch(
-            partial(read_box, arrays.image),
+            arrays.image,
             partial(read_box, labels),
             place,
             shape=arrays.shape,

@@ -12,21 +12,20 @@ from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from parfocal_inference.augmentation import Augmented
 from parfocal_inference.base_model import BaseModel
 from parfocal_inference.cancellation import UNCANCELLED, Cancellation
 from parfocal_inference.emptiness import LowContrast
-from parfocal_inference.image_arrays import chunk_depth, open_image
+from parfocal_inference.image_arrays import chunk_depth, open_image, reader
 from parfocal_inference.memory import block_memory_bytes, require_room
 from parfocal_inference.prediction import CHUNKS, Prediction
 from parfocal_inference.segment import Pixels, Tally, segment_sections
 from parfocal_inference.windows import WindowGrid
 from parfocal_inference.write_behind import WriteBehind
-from parfocal_runtime.arrays import read_box
 from parfocal_runtime.box import Box, Triple, require_inside
+from parfocal_runtime.errors import naming
 from parfocal_runtime.logs import get_logger
 from parfocal_runtime.models.loaded import LoadedModels
 from parfocal_runtime.store import ObjectStore
@@ -154,8 +153,9 @@ def segment_into_store(
     limits = limits or BlockLimits()
     image, shape = open_image(store, task.image, field="image")
     require_inside(task.box, shape)
-    loaded = models.get(task.model, task.version)
-    model = BaseModel(loaded)
+    with naming("model"):
+        loaded = models.get(task.model, task.version)
+        model = BaseModel(loaded)
     predict = Augmented(model, copies=task.augmentation, window=model.window)
     grid = task.grid(shape, model)
     box = Prediction.whole_chunks(task.box, shape)
@@ -170,21 +170,22 @@ def segment_into_store(
         is_augmented=task.augmentation > 1,
     )
     require_room(memory_bytes, limits.most_bytes)
-    prediction = Prediction.opened(
-        store,
-        task.prediction,
-        image=task.image,
-        shape=shape,
-        made_from={"model": loaded.name, "version": loaded.version, **task.record(grid)},
-    )
+    with naming("prediction"):
+        prediction = Prediction.opened(
+            store,
+            task.prediction,
+            image=task.image,
+            shape=shape,
+            made_from={"model": loaded.name, "version": loaded.version, **task.record(grid)},
+        )
+        already_done = prediction.has(box)
     tally = Tally()
-    already_done = prediction.has(box)
     if not already_done:
         log.info("a block begins", start=box.start, stop=box.stop, memory_bytes=memory_bytes)
         _write_sections(
             prediction,
             segment_sections(
-                partial(read_box, image),
+                reader(image, field="image"),
                 predict,
                 grid=grid,
                 box=box,

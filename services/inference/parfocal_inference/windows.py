@@ -7,7 +7,6 @@ share a face look through the same windows there, and agree on every voxel.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -94,12 +93,7 @@ class WindowGrid:
 
         The windows are all combinations of the three.
         """
-        z, y, x = (
-            starts[bisect_right(starts, low - side) : bisect_left(starts, high)]
-            for starts, side, low, high in zip(
-                self.starts, self.window, box.start, box.stop, strict=True
-            )
-        )
+        z, y, x = map(_touching, self.shape, self.window, self.stride, box.start, box.stop)
         return (z, y, x)
 
     def hull(self, box: Box) -> Box:
@@ -130,6 +124,19 @@ def _axis_starts(size: int, window: int, stride: int) -> tuple[int, ...]:
         return (-((window - size) // 2),)
     last = size - window
     return (*range(0, last, stride), last)
+
+
+def _touching(size: int, window: int, stride: int, low: int, high: int) -> tuple[int, ...]:
+    """Return those of `_axis_starts` whose windows share a voxel with `low` to `high`.
+
+    Without making all of them: what lies in the store may say that it is as long as it likes.
+    """
+    if size <= window:
+        return _axis_starts(size, window, stride)
+    last = size - window
+    first = max(0, (low - window) // stride + 1) * stride
+    regular = range(first, min(last, high), stride)
+    return (*regular, last) if low - window < last < high else tuple(regular)
 
 
 def _centred(side: int) -> npt.NDArray[np.float64]:

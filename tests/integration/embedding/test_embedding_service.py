@@ -3,29 +3,35 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import grpc
 import numpy as np
 import numpy.typing as npt
 import pytest
+from onnx import TensorProto, helper
 
+from onnx_graphs import graph
 from parfocal.common.v1.artifact_pb2 import ModelVersion
 from parfocal.embedding.v1 import embedding_service_pb2 as pb
 from parfocal.embedding.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from parfocal_embedding.app import build
 from parfocal_embedding.config import EmbeddingConfig
 from parfocal_embedding.encoder import Encoder, Vectors
-from parfocal_runtime.arrays import open_array
+from parfocal_runtime.arrays import create_array, open_array
 from parfocal_runtime.channels import domain_error, sync_channel
+from parfocal_runtime.models.cards import AxisCard, AxisType, TensorCard, encoder_card
+from parfocal_runtime.models.repository import ModelRepository
 from parfocal_runtime.server import serving_in_thread
 from parfocal_runtime.store import ObjectStore
 from parfocal_runtime.tasks import CancelFlag
 
 SET = "projects/demo/candidates/first"
 ARRAY = "projects/demo/embeddings/first/texture-1.zarr"
+ONES = np.ones((2, 1, 4, 4), np.uint8)
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 Patches = npt.NDArray[np.uint8]
 
@@ -262,6 +268,201 @@ def test_an_encoder_that_is_not_there_is_not_found(embedding: EmbeddingServiceSt
     code, reason, _ = failure(lambda: embedding.EmbedCandidates(request))
 
     assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "ERROR_REASON_MODEL_NOT_FOUND")
+
+
+@pytest.mark.parametrize("field", ["candidates", "embeddings"])
+@pytest.mark.parametrize(
+    ("path", "code", "reason"),
+    [
+        ("", "INVALID_ARGUMENT", "MISSING_FIELD"),
+        ("projects//x", "INVALID_ARGUMENT", "INVALID_URI"),
+        ("projects/a\nb", "INVALID_ARGUMENT", "INVALID_URI"),
+        ("projects/" + "a" * 300, "INVALID_ARGUMENT", "INVALID_URI"),
+        ("projects/../../x", "PERMISSION_DENIED", "URI_OUTSIDE_ROOTS"),
+        ("/etc/passwd", "PERMISSION_DENIED", "URI_OUTSIDE_ROOTS"),
+        ("s3://bucket/x", "PERMISSION_DENIED", "URI_OUTSIDE_ROOTS"),
+    ],
+    ids=["none", "empty part", "line break", "too long", "leads out", "absolute", "elsewhere"],
+)
+def test_a_path_that_cannot_be_names_its_field(
+    embedding: EmbeddingServiceStub, field: str, path: str, code: str, reason: str
+) -> None:
+    found = failure(lambda: embedding.EmbedCandidates(wish(**{field: path})))
+
+    assert found[:2] == (grpc.StatusCode[code], f"ERROR_REASON_{reason}")
+    assert found[2]["field"] == field
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "reason"),
+    [
+        ("patches.zarr/image/zarr.json", b"{", "INVALID_ARTIFACT"),
+        ("patches.zarr/image/zarr.json", b"null", "INVALID_ARTIFACT"),
+        ("patches.zarr/image/c/2/0/0", b"no chunk", "INVALID_ARTIFACT"),
+        ("patches.zarr/image/zarr.json", None, "ARTIFACT_NOT_FOUND"),
+        ("table.parquet", None, "ARTIFACT_NOT_FOUND"),
+    ],
+    ids=["no JSON", "no object", "no chunk", "no array", "no table"],
+)
+def test_what_is_wrong_with_a_set_names_its_field(
+    embedding: EmbeddingServiceStub,
+    store: ObjectStore,
+    path: str,
+    content: bytes | None,
+    reason: str,
+) -> None:
+    if content is None:
+        store.delete(f"{SET}/{path}")
+    else:
+        store.write(f"{SET}/{path}", content)
+
+    _, given, metadata = failure(lambda: embedding.EmbedCandidates(wish()))
+
+    assert (given, metadata["field"]) == (f"ERROR_REASON_{reason}", "candidates")
+
+
+def test_masks_of_a_set_that_are_none_are_refused(
+    embedding: EmbeddingServiceStub, store: ObjectStore
+) -> None:
+    open_array(store, f"{SET}/patches.zarr/mask")[300].write(np.int8(7)).result()
+    request = wish(stream=pb.PATCH_STREAM_MASK, encoder=ModelVersion(name="shape"))
+
+    code, reason, metadata = failure(lambda: embedding.EmbedCandidates(request))
+
+    assert (code, reason) == (INVALID, "ERROR_REASON_INVALID_FIELD")
+    assert metadata["field"] == "candidates"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "chunks", "key"),
+    [
+        (np.int64, (256, 16), "ab"),
+        (np.float32, (7, 5), "ab"),
+        (np.float32, (256, 16), "../../../elsewhere"),
+        (np.float32, (256, 16), ["ab"]),
+    ],
+    ids=["whole numbers", "chunks across ranges", "a name that leads out", "no name"],
+)
+def test_an_array_that_cannot_be_written_in_ranges_is_left_alone(
+    embedding: EmbeddingServiceStub,
+    store: ObjectStore,
+    dtype: npt.DTypeLike,
+    chunks: tuple[int, int],
+    key: Any,
+) -> None:
+    contents = {"candidates": SET, "encoder": "texture-1", "stream": "image", "id": key}
+    create_array(store, ARRAY, shape=(600, 16), dtype=dtype, chunks=chunks, attributes=contents)
+
+    code, reason, metadata = failure(lambda: embedding.EmbedCandidates(wish()))
+
+    assert (code, reason) == (grpc.StatusCode.ALREADY_EXISTS, "ERROR_REASON_ARTIFACT_EXISTS")
+    assert metadata["field"] == "embeddings"
+
+
+def test_an_encoder_that_cannot_be_loaded_names_its_field(
+    embedding: EmbeddingServiceStub, store: ObjectStore
+) -> None:
+    store.delete("models/texture/1/model.onnx")
+
+    code, reason, metadata = failure(lambda: embedding.EmbedCandidates(wish()))
+
+    assert (code, reason) == (
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "ERROR_REASON_MODEL_NOT_READY",
+    )
+    assert metadata["field"] == "encoder"
+
+
+def odd_encoder(
+    store: ObjectStore,
+    nodes: Sequence[Any],
+    *,
+    element: int = TensorProto.UINT8,
+    rows: int | str = "n",
+    output: Sequence[str | int] = ("n", 16),
+    test: npt.NDArray[Any] = ONES,
+    gives: npt.NDArray[Any],
+) -> None:
+    """Publish `odd`, whose input is `patch` and whose output `embedding`."""
+    model = graph(
+        nodes,
+        inputs=[("patch", element, (rows, *test.shape[1:]))],
+        outputs=[("embedding", TensorProto.FLOAT, output)],
+    )
+    card = encoder_card("Odd.", "image", test_input=test, test_output=np.ones((2, 16), np.float32))
+    volume: tuple[AxisType, ...] = ("batch", "channel", "space", "space")
+    kinds = volume if gives.ndim == 4 else ("batch", "index")
+    axes = tuple(
+        AxisCard(f"{kind}{number}", kind, side, fixed=bool(number))
+        for number, (kind, side) in enumerate(zip(kinds, gives.shape, strict=False))
+    )
+    outputs = (TensorCard("embedding", axes, gives),)
+    ModelRepository(store).publish("odd", model, card=replace(card, outputs=outputs), lineage={})
+
+
+def test_a_model_that_gives_no_vectors_is_no_encoder(
+    embedding: EmbeddingServiceStub, store: ObjectStore
+) -> None:
+    cast = helper.make_node("Cast", ["patch"], ["embedding"], to=TensorProto.FLOAT)
+    odd_encoder(store, [cast], output=("n", 1, 4, 4), gives=np.ones((2, 1, 4, 4), np.float32))
+    sent = pb.EmbedPatchesRequest(encoder=ModelVersion(name="odd"), count=1, patches=bytes(16))
+
+    for call in (
+        lambda: embedding.EmbedCandidates(wish(encoder=sent.encoder)),
+        lambda: embedding.EmbedPatches(sent),
+    ):
+        code, reason, metadata = failure(call)
+        assert (code, reason) == (INVALID, "ERROR_REASON_INVALID_FIELD")
+        assert metadata["field"] == "encoder"
+
+
+@pytest.mark.parametrize("fault", ["not finite", "cannot run"])
+def test_an_encoder_that_cannot_embed_these_patches_is_not_ready(
+    embedding: EmbeddingServiceStub, store: ObjectStore, fault: str
+) -> None:
+    cast = helper.make_node("Cast", ["patch"], ["grey"], to=TensorProto.FLOAT)
+    flat = helper.make_node("Flatten", ["logarithm"], ["embedding"])
+    logarithm = helper.make_node("Log", ["grey"], ["logarithm"])
+    odd_encoder(
+        store,
+        [cast, logarithm, flat],
+        rows="n" if fault == "not finite" else 2,
+        gives=np.zeros((2, 16), np.float32),
+    )
+    sent = pb.EmbedPatchesRequest(encoder=ModelVersion(name="odd"), count=3, patches=bytes(48))
+
+    for call in (
+        lambda: embedding.EmbedCandidates(wish(encoder=sent.encoder)),
+        lambda: embedding.EmbedPatches(sent),
+    ):
+        code, reason, metadata = failure(call)
+        assert (code, reason) == (
+            grpc.StatusCode.FAILED_PRECONDITION,
+            "ERROR_REASON_MODEL_NOT_READY",
+        )
+        assert fault in metadata["cause"]
+
+
+def test_patches_that_are_not_finite_are_refused(
+    embedding: EmbeddingServiceStub, store: ObjectStore
+) -> None:
+    odd_encoder(
+        store,
+        [helper.make_node("Flatten", ["patch"], ["embedding"])],
+        element=TensorProto.FLOAT,
+        test=ONES.astype(np.float32),
+        gives=np.ones((2, 16), np.float32),
+    )
+    sent = pb.EmbedPatchesRequest(
+        encoder=ModelVersion(name="odd"),
+        count=1,
+        patches=np.full(16, np.nan, np.float32).tobytes(),
+    )
+
+    code, reason, metadata = failure(lambda: embedding.EmbedPatches(sent))
+
+    assert (code, reason) == (INVALID, "ERROR_REASON_INVALID_FIELD")
+    assert metadata["field"] == "patches"
 
 
 @pytest.mark.parametrize("field", ["candidates", "embeddings"])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, Protocol
 
 import grpc
@@ -11,14 +12,14 @@ import numpy.typing as npt
 import pytest
 from onnx import TensorProto, helper
 
-from inference_requests import PREDICTION, block, box, failure
+from inference_requests import IMAGE, PREDICTION, block, box, failure
 from onnx_graphs import graph
 from parfocal.common.v1 import artifact_pb2, geometry_pb2
 from parfocal.inference.v1 import inference_service_pb2 as pb
 from parfocal.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from parfocal_inference.base_model import BaseModel
-from parfocal_runtime.arrays import array_attributes, create_array, open_array
-from parfocal_runtime.models.cards import base_card
+from parfocal_runtime.arrays import array_attributes, create_array, create_group, open_array
+from parfocal_runtime.models.cards import AxisCard, TensorCard, base_card
 from parfocal_runtime.models.repository import ModelRepository
 from parfocal_runtime.store import ObjectStore
 
@@ -273,6 +274,123 @@ def test_an_array_that_is_no_image_is_refused(
 
     assert found[:2] == (grpc.StatusCode.INVALID_ARGUMENT, reason)
     assert found[2]["field"] == "image"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "chunks", "key"),
+    [
+        (np.float32, (6, 40, 128), ""),
+        (np.int8, (6, 40, 128), ""),
+        (np.uint8, (1, 3, 5), ""),
+        (np.uint8, (6, 40, 200), ""),
+        (np.uint8, (6, 40, 128), "../../../../elsewhere"),
+    ],
+    ids=["floats", "signed", "chunks across boxes", "one chunk", "a name that leads out"],
+)
+def test_a_map_that_cannot_be_written_in_boxes_is_left_alone(
+    store: ObjectStore,
+    inference: InferenceServiceStub,
+    dtype: npt.DTypeLike,
+    chunks: tuple[int, ...],
+    key: str,
+) -> None:
+    made_from = {"overlap": 0.5, "model": "grey", "version": 1, "image": IMAGE, "id": key}
+    create_array(
+        store,
+        PREDICTION,
+        shape=SHAPE,
+        dtype=dtype,
+        chunks=chunks,
+        attributes={"parfocal": made_from},
+    )
+
+    code, reason, metadata = failure(lambda: inference.SegmentBlock(block()))
+
+    assert (code, reason) == (grpc.StatusCode.ALREADY_EXISTS, "ERROR_REASON_ARTIFACT_EXISTS")
+    assert metadata["field"] == "prediction"
+
+
+def test_an_image_whose_scale_makes_no_sense_has_plain_voxels(
+    store: ObjectStore, inference: InferenceServiceStub
+) -> None:
+    group = IMAGE.rpartition("/")[0]
+    dataset = {"path": "0", "coordinateTransformations": 7}
+    create_group(
+        store, group, attributes={"ome": {"multiscales": [{"axes": 5, "datasets": [dataset]}]}}
+    )
+
+    inference.SegmentBlock(block())
+
+    (made,) = array_attributes(store, PREDICTION.rpartition("/")[0])["ome"]["multiscales"]
+    assert [axis["name"] for axis in made["axes"]] == ["z", "y", "x"]
+
+
+def test_a_damaged_chunk_names_the_field_of_its_image(
+    store: ObjectStore, inference: InferenceServiceStub
+) -> None:
+    store.write(f"{IMAGE}/c/0/0/0", b"no chunk")
+
+    _, reason, metadata = failure(lambda: inference.SegmentBlock(block()))
+
+    assert (reason, metadata["field"]) == ("ERROR_REASON_INVALID_ARTIFACT", "image")
+
+
+def test_a_model_that_runs_on_pairs_alone_makes_no_map(
+    store: ObjectStore, inference: InferenceServiceStub
+) -> None:
+    shape = (2, 1, 4, 8, 8)
+    pairs = graph(
+        [helper.make_node("Cast", ["image"], ["probability"], to=TensorProto.FLOAT)],
+        inputs=[("image", TensorProto.UINT8, shape)],
+        outputs=[("probability", TensorProto.FLOAT, shape)],
+    )
+    card = base_card(
+        "Pairs.",
+        test_input=np.ones(shape, np.uint8),
+        test_output=np.ones(shape, np.float32),
+        halo=(0, 0, 0),
+        voxel_size_nm=(1.0, 1.0, 1.0),
+    )
+    ModelRepository(store).publish("pairs", pairs, card=card, lineage={})
+    request = block(model=artifact_pb2.ModelVersion(name="pairs"))
+
+    code, reason, metadata = failure(lambda: inference.SegmentBlock(request))
+
+    assert (code, reason) == (
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "ERROR_REASON_MODEL_NOT_READY",
+    )
+    assert "cannot run" in metadata["cause"]
+
+
+def test_a_model_that_gives_no_volumes_is_no_base_model(
+    store: ObjectStore, inference: InferenceServiceStub
+) -> None:
+    window, rows = (1, 1, 4, 8, 8), (1, 256)
+    flat = graph(
+        [
+            helper.make_node("Cast", ["image"], ["grey"], to=TensorProto.FLOAT),
+            helper.make_node("Flatten", ["grey"], ["probability"]),
+        ],
+        inputs=[("image", TensorProto.UINT8, ("n", *window[1:]))],
+        outputs=[("probability", TensorProto.FLOAT, ("n", 256))],
+    )
+    card = base_card(
+        "Flat.",
+        test_input=np.ones(window, np.uint8),
+        test_output=np.ones(window, np.float32),
+        halo=(0, 0, 0),
+        voxel_size_nm=(1.0, 1.0, 1.0),
+    )
+    axes = (AxisCard("batch", "batch", 1, fixed=False), AxisCard("index", "index", 256))
+    outputs = (TensorCard("probability", axes, np.ones(rows, np.float32)),)
+    ModelRepository(store).publish("flat", flat, card=replace(card, outputs=outputs), lineage={})
+    request = block(model=artifact_pb2.ModelVersion(name="flat"))
+
+    code, reason, metadata = failure(lambda: inference.SegmentBlock(request))
+
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "ERROR_REASON_INVALID_FIELD")
+    assert metadata["field"] == "model"
 
 
 def test_a_model_that_returns_no_numbers_makes_no_map(

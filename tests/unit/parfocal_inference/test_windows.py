@@ -78,6 +78,16 @@ def test_exactly_the_windows_that_share_a_voxel_touch_a_box(data: st.DataObject)
     }
 
 
+def test_windows_that_touch_a_box_are_found_in_an_image_of_any_size() -> None:
+    grid = WindowGrid.overlapping((2**61,) * 3, (4, 8, 8), overlap=0.5)
+
+    z, y, x = grid.touching(Box((0, 2**60, 2**61 - 1), (1, 2**60 + 1, 2**61)))
+
+    assert z == (0,)
+    assert y == (2**60 - 4, 2**60)
+    assert x == (2**61 - 8,)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_the_hull_holds_the_box_and_all_windows_that_touch_it(data: st.DataObject) -> None:

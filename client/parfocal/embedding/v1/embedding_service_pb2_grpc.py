@@ -66,8 +66,10 @@ class EmbeddingServiceServicer(object):
 
         Fails with NOT_FOUND (`ERROR_REASON_ARTIFACT_NOT_FOUND`, `ERROR_REASON_MODEL_NOT_FOUND`),
         INVALID_ARGUMENT (`ERROR_REASON_INVALID_FIELD`) for a range outside the set or off the grid
-        of 256 rows, or an encoder of the other stream; ALREADY_EXISTS
-        (`ERROR_REASON_ARTIFACT_EXISTS`) if the array holds other embeddings.
+        of 256 rows, or an encoder of the other stream, and (`ERROR_REASON_INVALID_ARTIFACT`) for
+        patches that are damaged; FAILED_PRECONDITION (`ERROR_REASON_MODEL_NOT_READY`) if the encoder
+        cannot embed; ALREADY_EXISTS (`ERROR_REASON_ARTIFACT_EXISTS`) if the array holds other
+        embeddings.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,8 +38,10 @@ class EmbeddingServiceStub:
 
     Fails with NOT_FOUND (`ERROR_REASON_ARTIFACT_NOT_FOUND`, `ERROR_REASON_MODEL_NOT_FOUND`),
     INVALID_ARGUMENT (`ERROR_REASON_INVALID_FIELD`) for a range outside the set or off the grid
-    of 256 rows, or an encoder of the other stream; ALREADY_EXISTS
-    (`ERROR_REASON_ARTIFACT_EXISTS`) if the array holds other embeddings.
+    of 256 rows, or an encoder of the other stream, and (`ERROR_REASON_INVALID_ARTIFACT`) for
+    patches that are damaged; FAILED_PRECONDITION (`ERROR_REASON_MODEL_NOT_READY`) if the encoder
+    cannot embed; ALREADY_EXISTS (`ERROR_REASON_ARTIFACT_EXISTS`) if the array holds other
+    embeddings.
     """
     EmbedPatches: _grpc.UnaryUnaryMultiCallable[_embedding_service_pb2.EmbedPatchesRequest, _embedding_service_pb2.EmbedPatchesResponse]
     """Embeds patches that are sent inline. Role: annotator."""
@@ -60,8 +62,10 @@ class EmbeddingServiceAsyncStub(EmbeddingServiceStub):
 
     Fails with NOT_FOUND (`ERROR_REASON_ARTIFACT_NOT_FOUND`, `ERROR_REASON_MODEL_NOT_FOUND`),
     INVALID_ARGUMENT (`ERROR_REASON_INVALID_FIELD`) for a range outside the set or off the grid
-    of 256 rows, or an encoder of the other stream; ALREADY_EXISTS
-    (`ERROR_REASON_ARTIFACT_EXISTS`) if the array holds other embeddings.
+    of 256 rows, or an encoder of the other stream, and (`ERROR_REASON_INVALID_ARTIFACT`) for
+    patches that are damaged; FAILED_PRECONDITION (`ERROR_REASON_MODEL_NOT_READY`) if the encoder
+    cannot embed; ALREADY_EXISTS (`ERROR_REASON_ARTIFACT_EXISTS`) if the array holds other
+    embeddings.
     """
     EmbedPatches: _aio.UnaryUnaryMultiCallable[_embedding_service_pb2.EmbedPatchesRequest, _embedding_service_pb2.EmbedPatchesResponse]  # type: ignore[assignment]
     """Embeds patches that are sent inline. Role: annotator."""
@@ -85,8 +89,10 @@ class EmbeddingServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Fails with NOT_FOUND (`ERROR_REASON_ARTIFACT_NOT_FOUND`, `ERROR_REASON_MODEL_NOT_FOUND`),
         INVALID_ARGUMENT (`ERROR_REASON_INVALID_FIELD`) for a range outside the set or off the grid
-        of 256 rows, or an encoder of the other stream; ALREADY_EXISTS
-        (`ERROR_REASON_ARTIFACT_EXISTS`) if the array holds other embeddings.
+        of 256 rows, or an encoder of the other stream, and (`ERROR_REASON_INVALID_ARTIFACT`) for
+        patches that are damaged; FAILED_PRECONDITION (`ERROR_REASON_MODEL_NOT_READY`) if the encoder
+        cannot embed; ALREADY_EXISTS (`ERROR_REASON_ARTIFACT_EXISTS`) if the array holds other
+        embeddings.
         """
 
     @_abc_1.abstractmethod
