@@ -516,13 +516,16 @@ _LASTING = (
 )
 _IS_LABEL = "({e}.verdict IS NOT NULL OR {e}.class_name IS NOT NULL)"
 
+# Who took back what they answered may answer again, whatever they said when they were asked twice.
+_ANSWERS = f"{_IS_LABEL} AND {_LASTING} AND {{e}}.purpose <> 'repeat'"
+
 _BARRED = (
     "SELECT query_id, annotator FROM leases WHERE query_id {queries} AND annotator {annotators}"
     " UNION ALL SELECT query_id, annotator FROM skips"
     " WHERE query_id {queries} AND annotator {annotators}"
     " UNION ALL SELECT e.query_id, e.annotator FROM label_events e"
     " WHERE e.query_id {queries} AND e.annotator {annotators}"
-    f" AND {_IS_LABEL.format(e='e')} AND {_LASTING.format(e='e')}"
+    f" AND {_ANSWERS.format(e='e')}"
 )
 
 # CROSS JOIN makes SQLite take the tables in this order, and then the rows come in that of the
@@ -536,7 +539,7 @@ _UNHELD = " AND ".join(
 _UNANSWERED = (
     "NOT EXISTS (SELECT 1 FROM label_events e WHERE e.query_id = s.query_id"
     " AND e.annotator = {annotator}"
-    f" AND {_IS_LABEL.format(e='e')} AND {_LASTING.format(e='e')})"
+    f" AND {_ANSWERS.format(e='e')})"
 )
 _FREE = f"{_UNHELD} AND {_UNANSWERED}"
 # One's own lease that is over does not stand in the way.

@@ -49,6 +49,7 @@ from parfocal_labels.statistics import ProjectStatistics, project_statistics
 from parfocal_labels.watch import Bell, rung
 from parfocal_labels.weighing import RecentPosteriors
 from parfocal_runtime.database import Database
+from parfocal_runtime.errors import InvalidInput
 from parfocal_runtime.layout import snapshot_table as snapshot_path
 from parfocal_runtime.listening import listen
 from parfocal_runtime.store import ObjectStore
@@ -356,10 +357,21 @@ class LabelStore:
             reader: Who watches.
 
         Raises:
+            InvalidInput: If there is no such event yet (`ERROR_REASON_INVALID_FIELD`), as after
+                the database was put back to an earlier state: what comes would be missed.
             PermissionDenied: If the project is, or becomes, blind for the reader
                 (`ERROR_REASON_PROJECT_BLIND`).
         """
         project = await self.project(name)
+        reader.require_open(project)
+        if after > project.last_sequence:
+            raise InvalidInput(
+                "ERROR_REASON_INVALID_FIELD",
+                f"after_sequence must be at most {project.last_sequence}, the last event of"
+                f" projects/{name}, got {after}",
+                field="after_sequence",
+                value=after,
+            )
         while True:
             event = self._bell.listen(project.id)
             async with self._database.read() as connection:

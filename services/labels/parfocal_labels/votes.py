@@ -50,17 +50,43 @@ def has_vote_of(annotator: str, query_id: ColumnElement[int]) -> Exists:
 
 
 async def votes_on(connection: AsyncConnection, ids: Collection[int]) -> dict[int, list[Ballot]]:
-    """Return the votes that stand on each of the queries `ids`, earliest first."""
-    votes: dict[int, list[Ballot]] = {query: [] for query in ids}
-    for row in await connection.execute(standing_on(ids, LABELS.c.purpose.in_(COUNTED))):
-        votes[row.query_id].append(Ballot(row.annotator, answer_from_row(row)))
-    return votes
+    """Return the votes that stand on each of the queries `ids`, earliest first.
+
+    A revision has the place of the vote that it replaces: the first vote stays the first.
+    """
+    votes: dict[int, dict[int, Ballot]] = {query: {} for query in ids}
+    places: dict[int, int] = {}
+    for row in await connection.execute(history_of(ids)):
+        place = row.sequence if row.retracts is None else places[row.retracts]
+        if row.brings:
+            places[row.sequence] = place
+            votes[row.query_id][place] = Ballot(row.annotator, answer_from_row(row))
+        else:
+            del votes[row.query_id][place]
+    return {query: list(ballots.values()) for query, ballots in votes.items()}
 
 
 async def adjudications_on(connection: AsyncConnection, ids: Collection[int]) -> dict[int, Answer]:
     """Return the last word of a curator on those of the queries `ids` that have one."""
     rows = await connection.execute(standing_on(ids, IS_ADJUDICATION))
     return {row.query_id: answer_from_row(row) for row in rows}
+
+
+def history_of(ids: Collection[int]) -> Select[Any]:
+    """Return the statement that finds all that happened to votes on queries, in order."""
+    # The project is not named, lest SQLite goes through all its events in their order.
+    return (
+        select(
+            LABELS.c.sequence,
+            LABELS.c.retracts,
+            LABELS.c.query_id,
+            LABELS.c.annotator,
+            *_ANSWER,
+            has_answer(LABELS).label("brings"),
+        )
+        .where(LABELS.c.query_id.in_(ids), LABELS.c.purpose.in_(COUNTED))
+        .order_by(LABELS.c.sequence)
+    )
 
 
 def standing_on(ids: Collection[int], purpose: ColumnElement[bool]) -> Select[Any]:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -240,6 +240,29 @@ def test_a_revision_can_be_revised_and_taken_back(lab: Lab) -> None:
     assert answer == UNSURE
     assert lab.states() == {label.query.id: OPEN}
     assert lab.consensus()[label.query.id].votes == 0
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [{"rule": ConsensusRule.FIRST_VOTE}, {"tie_rule": TieRule.EARLIEST}],
+    ids=["first vote", "earliest"],
+)
+def test_a_revision_has_the_place_of_the_vote_that_it_replaces(
+    lab: Lab, rules: dict[str, Any]
+) -> None:
+    lab.create(votes=2, **rules).add(1)
+    [first] = lab.vote("ada", 1, TRUE)
+    lab.vote("bob", 1, FALSE)
+
+    second = lab.revise(first.sequence, TRUE)
+    same = lab.consensus()[1].answer
+    third = lab.revise(second.sequence, UNSURE)
+    other = lab.consensus()[1].answer
+    lab.retract(third)
+    lab.vote("ada", 1, TRUE)
+
+    assert (same, other) == (TRUE, UNSURE)
+    assert lab.consensus()[1].answer == FALSE
 
 
 def test_a_revision_can_open_a_query_again(lab: Lab) -> None:

@@ -285,6 +285,17 @@ def test_a_watcher_gets_what_is_there_and_then_what_comes(lab: Lab) -> None:
     assert lab.run(both()) == list(range(3, 1201))
 
 
+def test_a_watch_from_an_event_that_there_is_not_is_refused(lab: Lab) -> None:
+    lab.create().add(2)
+    lab.vote("ada", 2)
+
+    with pytest.raises(InvalidInput) as caught:
+        lab.events(after=3)
+
+    assert caught.value.metadata["field"] == "after_sequence"
+    assert lab.events(after=2) == []
+
+
 def test_a_watcher_sees_what_another_process_wrote(lab: Lab) -> None:
     lab.create().add(1)
     other = type(lab.store)(lab.database, lab.objects, clock=lab.clock)

@@ -11,6 +11,7 @@ import pytest
 
 from parfocal_labels.annotators import AnnotatorChange
 from parfocal_labels.answers import FALSE, TRUE, TaskKind
+from parfocal_labels.consensus import ConsensusRule
 from parfocal_labels.disclosure import SEES_ALL, Reader
 from parfocal_labels.paging import PageRequest
 from parfocal_labels.records import (
@@ -248,6 +249,22 @@ def test_a_vote_that_is_taken_back_ends_its_repeat(lab: Lab) -> None:
     assert [lease.query.id for lease in leases] == [1, 2]
     labels = lab.submit("ada", [1, 2])
     assert {label.purpose for label in labels} == {Purpose.VOTE}
+
+
+def test_a_repeat_is_no_answer_of_those_who_took_their_vote_back(lab: Lab) -> None:
+    rules = Rules(TaskKind.VERIFY, (), 2, ConsensusRule.MAJORITY, repeat_share=0.5)
+    lab.run(lab.store.create_project("vnc", display_name="", rules=rules))
+    lab.add(2)
+    first, _ = lab.vote("ada", 2)
+    lab.submit("ada", lab.lease("ada", 4), FALSE)
+    lab.vote("bob", 2)
+
+    lab.retract(first)
+
+    assert lab.lease("ada", 4) == [first.query.id]
+    [label] = lab.submit("ada", [first.query.id], FALSE)
+    assert (label.purpose, label.query.votes) == (Purpose.VOTE, 2)
+    assert [each.votes for each in lab.consensus().values()] == [2, 2]
 
 
 def test_a_query_that_takes_a_skill_is_handed_to_those_who_have_it(lab: Lab) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from explaining import Explaining
 from parfocal_labels.statements import Statements
-from parfocal_labels.votes import IS_ADJUDICATION, LABELS, standing_on
+from parfocal_labels.votes import IS_ADJUDICATION, LABELS, history_of, standing_on
 from parfocal_runtime.database import Database
 from parfocal_runtime.transactions import Session
 
@@ -36,11 +36,15 @@ async def explained(database: Database) -> list[str]:
     plans = await database.transactions.run(work)
     word = "EXPLAIN" if database.is_postgresql else "EXPLAIN QUERY PLAN"
     async with database.read() as connection:
-        for purpose in (IS_ADJUDICATION, LABELS.c.purpose == "vote"):
-            statement = standing_on([1, 2, 3], purpose).compile(
+        for statement in (
+            standing_on([1, 2, 3], IS_ADJUDICATION),
+            standing_on([1, 2, 3], LABELS.c.purpose == "vote"),
+            history_of([1, 2, 3]),
+        ):
+            compiled = statement.compile(
                 dialect=connection.dialect, compile_kwargs={"literal_binds": True}
             )
-            rows = await connection.execute(text(f"{word} {statement}"))
+            rows = await connection.execute(text(f"{word} {compiled}"))
             plans.append("\n".join(str(tuple(row)[-1]) for row in rows))
     return plans
 
@@ -48,6 +52,6 @@ async def explained(database: Database) -> list[str]:
 def test_votes_are_found_by_their_queries(labelled: Lab) -> None:
     plans = labelled.run(explained(labelled.database))
 
-    assert len(plans) == 3
+    assert len(plans) == 4
     for plan in plans:
         assert "ix_label_events_votes" in plan

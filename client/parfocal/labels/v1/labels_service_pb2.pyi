@@ -1079,7 +1079,7 @@ class WatchLabelsRequest(_message.Message):
     parent: _builtins.str
     """Required. Format: `projects/{project}`."""
     after_sequence: _builtins.int
-    """The stream begins after this event. 0 begins with the first."""
+    """The stream begins after this event, which there must be. 0 begins with the first."""
     until_present: _builtins.bool
     """Whether to end the stream once all present events are sent."""
     def __init__(
