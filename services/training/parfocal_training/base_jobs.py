@@ -118,7 +118,8 @@ def train_base(
     sampler = WindowSampler(
         regions, task.architecture.window, Rejection(threshold=task.loss.reject_below)
     )
-    objective = SegmentationObjective(network, sampler, task.loss, task.optimisation.batch)
+    batch = task.optimisation.batch * task.architecture.windows
+    objective = SegmentationObjective(network, sampler, task.loss, batch)
     progress = own_label_message(work.descend(objective, task.optimisation))
     description = f"Residual 3D U-Net trained from {len(regions)} labelled boxes."
     config = {"architecture": asdict(task.architecture), "voxel_size_nm": task.voxel_size_nm}
@@ -153,7 +154,8 @@ def fine_tune_base(
     network = _network(shape)
     network.load_state_dict(model_weights(weights))
     sampler = ReplayMixture(fresh, replay, task.replay_share)
-    objective = SegmentationObjective(network, sampler, task.loss, task.optimisation.batch)
+    batch = task.optimisation.batch * shape.windows
+    objective = SegmentationObjective(network, sampler, task.loss, batch)
     progress = own_label_message(work.descend(objective, task.optimisation))
     description = f"Residual 3D U-Net fine-tuned on {len(judgements)} verdicts."
     return _publish(work, network, config, description, progress, parent)

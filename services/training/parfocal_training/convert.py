@@ -30,6 +30,7 @@ from parfocal_training.spec import (
     TuneEncoder,
     UNetShape,
     VoxelSize,
+    shape_for,
 )
 
 _STREAMS: Mapping[int, str] = {pb.VAE_STREAM_IMAGE: "image", pb.VAE_STREAM_MASK: "mask"}
@@ -122,9 +123,10 @@ def _task_from_pb(request: pb.TrainRequest, kind: str) -> Task:
 
 
 def _train_base(task: pb.TrainBase) -> TrainBase:
+    regions = _regions(task.regions, "regions")
     return TrainBase(
-        regions=_regions(task.regions, "regions"),
-        architecture=_architecture(task.architecture),
+        regions=regions,
+        architecture=_architecture(task.architecture, regions),
         voxel_size_nm=_voxel_size(task.voxel_size) if task.HasField("voxel_size") else None,
     )
 
@@ -172,13 +174,13 @@ def _limited(task: Task, limits: pb.TrainingLimits) -> Task:
     return replace(task, optimisation=optimisation)
 
 
-def _architecture(shape: pb.UnetArchitecture) -> UNetShape:
-    given: dict[str, Any] = {
-        "widths": tuple(shape.widths),
-        "isotropy": tuple(shape.isotropic),
-        "window": _triple(shape.window) if shape.HasField("window") else None,
-    }
-    return UNetShape(**{name: value for name, value in given.items() if value})
+def _architecture(shape: pb.UnetArchitecture, boxes: Sequence[LabelledBox]) -> UNetShape:
+    return shape_for(
+        boxes,
+        widths=tuple(shape.widths),
+        isotropy=tuple(shape.isotropic),
+        window=_triple(shape.window) if shape.HasField("window") else None,
+    )
 
 
 def _regions(regions: Sequence[pb.LabelledRegion], field: str) -> tuple[LabelledBox, ...]:

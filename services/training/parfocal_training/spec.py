@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import types
 import typing
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any, cast
 
@@ -19,6 +20,8 @@ MAX_LATENT = 4096
 MAX_PATCH_SIDE = 512
 MAX_WIDTH = 4096
 MAX_WINDOW_VOXELS = 2**26
+USUAL_SECTIONS = 4
+"""Sections of a window, where the labelled boxes are as deep."""
 
 
 def _require(condition: bool, field: str, message: str) -> None:
@@ -60,7 +63,8 @@ class Optimisation:
     Attributes:
         iterations: Steps at most; the learning rate falls to zero over them.
         seconds: Seconds of training at most, summed over restarts; 0 is no limit.
-        batch: Windows, patches or triplets per step.
+        batch: Windows of four sections, patches or triplets per step; of thinner windows as many
+            more as make up for it.
         learning_rate: Its peak.
         weight_decay: AdamW's.
         warm_up: Steps over which the learning rate rises to its peak.
@@ -94,8 +98,8 @@ class UNetShape:
     """
 
     widths: tuple[int, ...] = (8, 16, 32, 64)
-    isotropy: tuple[bool, ...] = (False, False, True, True)
-    window: Triple = (4, 96, 96)
+    isotropy: tuple[bool, ...] = (False, False, False, False)
+    window: Triple = (USUAL_SECTIONS, 96, 96)
 
     def __post_init__(self) -> None:
         _require(len(self.widths) >= 1, "architecture.widths", "at least one stage is needed")
@@ -121,6 +125,37 @@ class UNetShape:
             "architecture.window",
             f"{len(self.widths)} stages need windows of at least {least} x {least} in the plane",
         )
+
+    @property
+    def windows(self) -> int:
+        """Windows that stand for one of the usual depth."""
+        return max(1, USUAL_SECTIONS // self.window[0])
+
+
+def shape_for(
+    boxes: Sequence[LabelledBox],
+    *,
+    widths: tuple[int, ...] = (),
+    isotropy: tuple[bool, ...] = (),
+    window: Triple | None = None,
+) -> UNetShape:
+    """Return the network to train from labelled boxes; what is not given follows from them.
+
+    A window is no deeper than the boxes are: sections that nobody labelled teach nothing and take
+    as long. Nothing is mixed across sections unless it is asked for.
+
+    Args:
+        boxes: The labelled boxes.
+        widths: Channels of each stage; empty is the usual.
+        isotropy: Whether each stage mixes along z; empty is never.
+        window: Side lengths (z, y, x) of a window; None is what fits the boxes.
+    """
+    widths = widths or UNetShape.widths
+    if window is None:
+        deepest = max((each.box.shape[0] for each in boxes), default=USUAL_SECTIONS)
+        window = (min(deepest, USUAL_SECTIONS), *UNetShape.window[1:])
+    isotropy = isotropy or (False,) * len(widths)
+    return UNetShape(widths=widths, isotropy=isotropy, window=window)
 
 
 @dataclass(frozen=True, kw_only=True)
