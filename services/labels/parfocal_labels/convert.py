@@ -279,6 +279,15 @@ def progress_to_pb(progress: Progress) -> labels_service_pb2.GetProgressResponse
         last_sequence=progress.last_sequence,
         median_seconds=progress.median_seconds,
         disputed=progress.disputed,
+        answers=[
+            labels_service_pb2.AnswerCount(
+                role=role.value,
+                verdict=_verdict_to_pb(answer),
+                class_name=answer.class_name or "",
+                queries=queries,
+            )
+            for (role, answer), queries in progress.answers.items()
+        ],
     )
 
 

@@ -6,7 +6,8 @@ fields takes five times as long to make.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from typing import Any, NamedTuple
@@ -375,6 +376,8 @@ class Progress:
         last_sequence: The project's last label event.
         median_seconds: Median seconds spent on a label; NaN where none was measured.
         disputed: Queries that wait for a curator.
+        answers: How many of the decided ones are of which role, and decided as what; empty where
+            that is not counted.
     """
 
     queries: int
@@ -384,3 +387,4 @@ class Progress:
     last_sequence: int
     median_seconds: float
     disputed: int = 0
+    answers: Mapping[tuple[Role, Answer], int] = field(default_factory=dict)

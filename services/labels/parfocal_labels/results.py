@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import AsyncIterator, Collection
 from datetime import datetime
 from typing import Any
@@ -11,7 +12,9 @@ from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parfocal_labels.agreement import Agreement, agreement
+from parfocal_labels.answers import Answer
 from parfocal_labels.consensus import ConsensusRule, consensus
+from parfocal_labels.counting import AnswerCounts, count_answers
 from parfocal_labels.paging import Page, PageRequest
 from parfocal_labels.queries import all_queries, list_queries
 from parfocal_labels.records import Progress, Project, Query, QueryConsensus, QueryState
@@ -60,6 +63,22 @@ async def decided_consensus(
     async for chunk in chunks:
         for item in await _consensus_of(connection, project, chunk, posterior):
             yield item
+
+
+async def decided_answers(
+    connection: AsyncConnection,
+    project: Project,
+    *,
+    posteriors: RecentPosteriors,
+    round_: str = "",
+) -> AnswerCounts:
+    """Return how many of the decided queries are decided as what."""
+    if project.rules.consensus_rule is not ConsensusRule.DAWID_SKENE:
+        return await count_answers(connection, project, round_=round_)
+    decided = decided_consensus(connection, project, posteriors=posteriors, round_=round_)
+    return Counter(
+        [(each.query.spec.role, each.consensus.answer or Answer()) async for each in decided]
+    )
 
 
 async def _posterior(

@@ -313,7 +313,10 @@ class LabelsServicer(pb_grpc.LabelsServiceServicer):
         self, request: pb.GetProgressRequest, context: Context
     ) -> pb.GetProgressResponse:
         project, round_ = _project_and_round(request)
-        return convert.progress_to_pb(await self._store.progress(project, round_=round_))
+        progress = await self._store.progress(
+            project, round_=round_, count_answers=request.count_answers, reader=_reader()
+        )
+        return convert.progress_to_pb(progress)
 
 
 def _reader() -> Reader:

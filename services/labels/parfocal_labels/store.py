@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from parfocal_labels import (
@@ -444,13 +445,32 @@ class LabelStore:
             project = await find_project(connection, name)
             return await results.project_agreement(connection, project, round_=round_)
 
-    async def progress(self, name: str, *, round_: str = "") -> Progress:
-        """Return the counts of a project or one of its rounds."""
+    async def progress(
+        self,
+        name: str,
+        *,
+        round_: str = "",
+        count_answers: bool = False,
+        reader: Reader = SEES_ALL,
+    ) -> Progress:
+        """Return the counts of a project or one of its rounds.
+
+        Raises:
+            PermissionDenied: If answers are to be counted too and the project is blind for the
+                reader (`ERROR_REASON_PROJECT_BLIND`).
+        """
         async with self._database.read() as connection:
             project = await find_project(connection, name)
-            return await results.project_progress(
+            progress = await results.project_progress(
                 connection, project, now=self._clock(), round_=round_
             )
+            if not count_answers:
+                return progress
+            reader.require_open(project)
+            answers = await results.decided_answers(
+                connection, project, posteriors=self._posteriors, round_=round_
+            )
+        return replace(progress, answers=answers)
 
     async def statistics(self) -> list[ProjectStatistics]:
         """Return figures of every project for those who watch over the service."""

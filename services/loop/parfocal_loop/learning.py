@@ -25,7 +25,7 @@ _ROLES = {
     selection_pb2.PICK_ROLE_RANDOM: query_pb2.QUERY_ROLE_RANDOM,
 }
 _QUERIES_PER_CALL = 1000
-# As often as metrics are usually looked at: it reads every answer of the round.
+# As often as metrics are usually looked at: it counts every answer of the round.
 _MEASURE_SECONDS = 10.0
 
 

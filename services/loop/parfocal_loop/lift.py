@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from parfocal_loop.intervals import Interval, difference, ratio, wilson_interval
 from parfocal_loop.shares import Mask, Share, Weights, share_of
@@ -16,7 +15,6 @@ class Answers:
     """The decided queries of a round.
 
     Attributes:
-        candidates: (n,) int64, the candidate of each.
         is_random: (n,) bool, True for the random share.
         clear: (n,) bool, True where the answer says right or wrong; the others are unsure.
         wrong: (n,) bool, True where what was proposed is wrong.
@@ -25,7 +23,6 @@ class Answers:
         incomparable: Why no answer says right or wrong; empty where answers do.
     """
 
-    candidates: npt.NDArray[np.int64]
     is_random: Mask
     clear: Mask
     wrong: Mask

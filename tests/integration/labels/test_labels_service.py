@@ -213,7 +213,7 @@ def test_queries_consensus_agreement_and_progress_are_read(ada: Stub, curator: S
     queries = ada.ListQueries(pb.ListQueriesRequest(parent=VNC, round="r1")).queries
     consensus = ada.ListConsensus(pb.ListConsensusRequest(parent=VNC, decided_only=True)).consensus
     agreement = ada.GetAgreement(pb.GetAgreementRequest(parent=VNC))
-    progress = ada.GetProgress(pb.GetProgressRequest(parent=VNC))
+    progress = ada.GetProgress(pb.GetProgressRequest(parent=VNC, count_answers=True))
 
     assert withdrawn.withdrawn == 3
     assert [each.state for each in queries] == [
@@ -226,6 +226,8 @@ def test_queries_consensus_agreement_and_progress_are_read(ada: Stub, curator: S
     assert math.isnan(agreement.fleiss_kappa)
     assert agreement.undefined_reason
     assert (progress.queries, progress.decided, progress.labels) == (1, 1, 1)
+    [count] = progress.answers
+    assert (count.role, count.verdict, count.class_name, count.queries) == ("strategy", TRUE, "", 1)
     assert math.isnan(progress.median_seconds)
 
 

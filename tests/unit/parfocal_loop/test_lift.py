@@ -15,7 +15,6 @@ ROUND = "sF sF sT sF su rT rF rT rT ru ru"
 def answers(text: str, chances: list[float] | None = None) -> Answers:
     one = text.split()
     return Answers(
-        candidates=np.arange(len(one)),
         is_random=np.array([each[0] == "r" for each in one], np.bool_),
         clear=np.array([each[1] != "u" for each in one], np.bool_),
         wrong=np.array([each[1] == "F" for each in one], np.bool_),
@@ -51,7 +50,6 @@ def test_random_picks_count_for_what_they_stand_for() -> None:
 
 def test_answers_that_cannot_be_compared_say_why_there_is_no_lift() -> None:
     classes = Answers(
-        candidates=np.arange(2),
         is_random=np.array([True, False]),
         clear=np.zeros(2, np.bool_),
         wrong=np.zeros(2, np.bool_),

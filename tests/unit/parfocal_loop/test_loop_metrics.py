@@ -91,7 +91,6 @@ def lifted(strategy: tuple[int, int], random: tuple[int, int]) -> rounds.RoundSt
     count = chosen + drawn
     status = rounds.RoundStatus(state=artifacts.WORK_STATE_SUCCEEDED, queries=count)
     answers = Answers(
-        candidates=np.arange(count),
         is_random=np.arange(count) >= chosen,
         clear=np.ones(count, np.bool_),
         wrong=np.array([n < wrong or chosen <= n < chosen + missed for n in range(count)]),

@@ -1473,19 +1473,23 @@ class GetProgressRequest(_message.Message):
 
     PARENT_FIELD_NUMBER: _builtins.int
     ROUND_FIELD_NUMBER: _builtins.int
+    COUNT_ANSWERS_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """Required. Format: `projects/{project}`."""
     round: _builtins.str
     """Optional. Only this round's."""
+    count_answers: _builtins.bool
+    """Whether to count the answers too, which takes longer."""
     def __init__(
         self,
         *,
         parent: _builtins.str = ...,
         round: _builtins.str = ...,
+        count_answers: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "round", b"round"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count_answers", b"count_answers", "parent", b"parent", "round", b"round"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1504,6 +1508,7 @@ class GetProgressResponse(_message.Message):
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
     MEDIAN_SECONDS_FIELD_NUMBER: _builtins.int
     DISPUTED_FIELD_NUMBER: _builtins.int
+    ANSWERS_FIELD_NUMBER: _builtins.int
     queries: _builtins.int
     """Queries that are not withdrawn; gold queries, which are never decided, are left out."""
     decided: _builtins.int
@@ -1518,6 +1523,10 @@ class GetProgressResponse(_message.Message):
     """Median seconds that people spent on a label; NaN where none was measured."""
     disputed: _builtins.int
     """Queries whose votes agree on no answer and that wait for a curator."""
+    @_builtins.property
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___AnswerCount]:
+        """Where `count_answers` is set: the decided queries by role and answer, as their consensus is."""
+
     def __init__(
         self,
         *,
@@ -1528,11 +1537,46 @@ class GetProgressResponse(_message.Message):
         last_sequence: _builtins.int = ...,
         median_seconds: _builtins.float = ...,
         disputed: _builtins.int = ...,
+        answers: _abc.Iterable[Global___AnswerCount] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decided", b"decided", "disputed", b"disputed", "labels", b"labels", "last_sequence", b"last_sequence", "leased", b"leased", "median_seconds", b"median_seconds", "queries", b"queries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "decided", b"decided", "disputed", b"disputed", "labels", b"labels", "last_sequence", b"last_sequence", "leased", b"leased", "median_seconds", b"median_seconds", "queries", b"queries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetProgressResponse: _TypeAlias = GetProgressResponse  # noqa: Y015
+
+@_typing.final
+class AnswerCount(_message.Message):
+    """How many queries were decided alike."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLE_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    CLASS_NAME_FIELD_NUMBER: _builtins.int
+    QUERIES_FIELD_NUMBER: _builtins.int
+    role: _builtins.str
+    """Whether they were chosen by the strategy or belong to the random share: `strategy`, `random`."""
+    verdict: _label_pb2.Verdict.ValueType
+    """The verdict, in a `VERIFY` project; UNSURE in any."""
+    class_name: _builtins.str
+    """The class, in a `CLASSIFY` project; empty where unsure."""
+    queries: _builtins.int
+    """Queries."""
+    def __init__(
+        self,
+        *,
+        role: _builtins.str = ...,
+        verdict: _label_pb2.Verdict.ValueType = ...,
+        class_name: _builtins.str = ...,
+        queries: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_name", b"class_name", "queries", b"queries", "role", b"role", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnswerCount: _TypeAlias = AnswerCount  # noqa: Y015

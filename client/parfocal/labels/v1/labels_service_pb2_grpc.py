@@ -385,7 +385,8 @@ class LabelsServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetProgress(self, request, context):
-        """Counts a project's queries and labels. Role: viewer.
+        """Counts a project's queries and labels. Role: viewer; for the answers of a blind project curator
+        (`ERROR_REASON_PROJECT_BLIND`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -149,7 +149,9 @@ class LabelsServiceStub:
     GetAgreement: _grpc.UnaryUnaryMultiCallable[_labels_service_pb2.GetAgreementRequest, _labels_service_pb2.GetAgreementResponse]
     """Says how far annotators agree where queries have several votes. Role: viewer."""
     GetProgress: _grpc.UnaryUnaryMultiCallable[_labels_service_pb2.GetProgressRequest, _labels_service_pb2.GetProgressResponse]
-    """Counts a project's queries and labels. Role: viewer."""
+    """Counts a project's queries and labels. Role: viewer; for the answers of a blind project curator
+    (`ERROR_REASON_PROJECT_BLIND`).
+    """
 
 @_typing.type_check_only
 class LabelsServiceAsyncStub(LabelsServiceStub):
@@ -270,7 +272,9 @@ class LabelsServiceAsyncStub(LabelsServiceStub):
     GetAgreement: _aio.UnaryUnaryMultiCallable[_labels_service_pb2.GetAgreementRequest, _labels_service_pb2.GetAgreementResponse]  # type: ignore[assignment]
     """Says how far annotators agree where queries have several votes. Role: viewer."""
     GetProgress: _aio.UnaryUnaryMultiCallable[_labels_service_pb2.GetProgressRequest, _labels_service_pb2.GetProgressResponse]  # type: ignore[assignment]
-    """Counts a project's queries and labels. Role: viewer."""
+    """Counts a project's queries and labels. Role: viewer; for the answers of a blind project curator
+    (`ERROR_REASON_PROJECT_BLIND`).
+    """
 
 class LabelsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Hands queries to people, keeps what they answer, and says what it adds up to."""
@@ -538,6 +542,8 @@ class LabelsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _labels_service_pb2.GetProgressRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_labels_service_pb2.GetProgressResponse, _abc.Awaitable[_labels_service_pb2.GetProgressResponse]]:
-        """Counts a project's queries and labels. Role: viewer."""
+        """Counts a project's queries and labels. Role: viewer; for the answers of a blind project curator
+        (`ERROR_REASON_PROJECT_BLIND`).
+        """
 
 def add_LabelsServiceServicer_to_server(servicer: LabelsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
