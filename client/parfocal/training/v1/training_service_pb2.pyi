@@ -207,7 +207,7 @@ Global___LabelledRegion: _TypeAlias = LabelledRegion  # noqa: Y015
 
 @_typing.final
 class TrainBase(_message.Message):
-    """Trains a residual 3D U-Net with anisotropic kernels from labelled boxes."""
+    """Trains a residual U-Net from labelled boxes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -220,7 +220,7 @@ class TrainBase(_message.Message):
 
     @_builtins.property
     def architecture(self) -> Global___UnetArchitecture:
-        """The network. Unset means the default."""
+        """The network. Unset means the default, each field for itself."""
 
     @_builtins.property
     def voxel_size(self) -> _geometry_pb2.VoxelSize:
@@ -252,15 +252,17 @@ class UnetArchitecture(_message.Message):
     WINDOW_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def widths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Filters of each stage, finest first."""
+        """Filters of each stage, finest first. Default: 8, 16, 32, 64."""
 
     @_builtins.property
     def isotropic(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
-        """Whether each stage, finest first, mixes along z. As many as `widths`."""
+        """Whether each stage, finest first, mixes along z. As many as `widths`. Default: none does."""
 
     @_builtins.property
     def window(self) -> _geometry_pb2.Index3:
-        """Voxels that the exported graph takes at once."""
+        """Voxels that the exported graph takes at once. Default: as many sections as the deepest
+        labelled box has, four at most, of 96 x 96.
+        """
 
     def __init__(
         self,
