@@ -58,8 +58,8 @@ class UNetConfig:
 class UNet(nn.Module):
     """Map sections to foreground logits.
 
-    Input: uint8 (n, 1, z, y, x); output: float32 logits of the same shape. Any size works; the
-    normalisation (v / 255 - 0.5) / 0.5 is part of the model.
+    Input: uint8 (n, 1, z, y, x); output: logits of the same shape, float32 as the weights are. Any
+    size works; the normalisation (v / 255 - 0.5) / 0.5 is part of the model.
     """
 
     def __init__(self, config: UNetConfig) -> None:
@@ -80,7 +80,7 @@ class UNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Return logits for `image`, both (n, 1, z, y, x)."""
         depth, plane = image.shape[2], image.shape[3:]
-        x = (image.to(torch.float32) / 255.0 - 0.5) / 0.5
+        x = ((image.to(torch.float32) / 255.0 - 0.5) / 0.5).to(self.norm.weight.dtype)
         x = F.elu(self.norm(self.stem(x.view(-1, 1, *plane), depth)))
         skips: list[tuple[Tensor, int]] = []
         for stage in self.encoder:

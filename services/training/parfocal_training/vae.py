@@ -66,7 +66,8 @@ class Encoder(nn.Module):
 
     def features(self, patch: Tensor) -> Tensor:
         """Return what the heads read, (n, features)."""
-        return cast(Tensor, self.layers(normalised(patch, self.stream)))
+        pixels = normalised(patch, self.stream).to(self.mean.weight.dtype)
+        return cast(Tensor, self.layers(pixels))
 
 
 class Vae(nn.Module):
