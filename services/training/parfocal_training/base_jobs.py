@@ -111,13 +111,12 @@ def train_base(
     work = Workspace(spec, store, report, cancel, checkpoint_seconds)
     task = cast(TrainBase, spec.task)
     work.say("reading labelled boxes")
-    regions = read_regions(store, task.regions, task.architecture.window, field="regions")
+    window = task.architecture.training_window
+    regions = read_regions(store, task.regions, window, field="regions")
     require_both_sides(regions)
     torch.manual_seed(spec.seed)
     network = _network(task.architecture)
-    sampler = WindowSampler(
-        regions, task.architecture.window, Rejection(threshold=task.loss.reject_below)
-    )
+    sampler = WindowSampler(regions, window, Rejection(threshold=task.loss.reject_below))
     batch = task.optimisation.batch * task.architecture.windows
     objective = SegmentationObjective(network, sampler, task.loss, batch)
     progress = own_label_message(work.descend(objective, task.optimisation))
@@ -148,9 +147,10 @@ def fine_tune_base(
     work.say("reading verdicts")
     sets = [open_candidates(store, folder) for folder in task.candidates]
     judgements = read_judgements(store, task.snapshots, sets)
-    fresh = WindowSampler(verdict_regions(store, judgements, shape.window), shape.window)
-    replayed = read_regions(store, task.replay, shape.window, field="replay")
-    replay = WindowSampler(replayed, shape.window) if replayed else None
+    window = shape.training_window
+    fresh = WindowSampler(verdict_regions(store, judgements, window), window)
+    replayed = read_regions(store, task.replay, window, field="replay")
+    replay = WindowSampler(replayed, window) if replayed else None
     network = _network(shape)
     network.load_state_dict(model_weights(weights))
     sampler = ReplayMixture(fresh, replay, task.replay_share)

@@ -22,6 +22,8 @@ MAX_WIDTH = 4096
 MAX_WINDOW_VOXELS = 2**26
 USUAL_SECTIONS = 4
 """Sections of a window, where the labelled boxes are as deep."""
+TRAINING_SIDE = 96
+"""Rows and columns of the windows that are learned from, at most."""
 
 
 def _require(condition: bool, field: str, message: str) -> None:
@@ -94,12 +96,14 @@ class UNetShape:
     Attributes:
         widths: Channels of each stage, finest first.
         isotropy: Whether each stage mixes and down-samples along z.
-        window: Side lengths (z, y, x) of the window that the exported graph takes.
+        window: Side lengths (z, y, x) of the window that the exported graph takes. What is learned
+            from may be smaller; each section is normalised by its statistics in the window, and
+            these tell more where it is wide.
     """
 
     widths: tuple[int, ...] = (8, 16, 32, 64)
     isotropy: tuple[bool, ...] = (False, False, False, False)
-    window: Triple = (USUAL_SECTIONS, 96, 96)
+    window: Triple = (USUAL_SECTIONS, 128, 128)
 
     def __post_init__(self) -> None:
         _require(len(self.widths) >= 1, "architecture.widths", "at least one stage is needed")
@@ -125,6 +129,12 @@ class UNetShape:
             "architecture.window",
             f"{len(self.widths)} stages need windows of at least {least} x {least} in the plane",
         )
+
+    @property
+    def training_window(self) -> Triple:
+        """Side lengths (z, y, x) of the windows that are learned from."""
+        z, y, x = self.window
+        return z, min(y, TRAINING_SIDE), min(x, TRAINING_SIDE)
 
     @property
     def windows(self) -> int:

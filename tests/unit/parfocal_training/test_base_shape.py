@@ -16,7 +16,7 @@ def boxes(*depths: int) -> list[LabelledBox]:
 def test_a_window_is_no_deeper_than_what_is_labelled(
     depths: tuple[int, ...], sections: int
 ) -> None:
-    assert shape_for(boxes(*depths)).window == (sections, 96, 96)
+    assert shape_for(boxes(*depths)).window == (sections, 128, 128)
 
 
 def test_sections_are_not_mixed_unless_it_is_asked_for() -> None:
@@ -33,3 +33,8 @@ def test_what_the_caller_asks_for_is_kept() -> None:
 @pytest.mark.parametrize(("sections", "windows"), [(1, 4), (2, 2), (3, 1), (4, 1), (9, 1)])
 def test_thin_windows_come_in_numbers(sections: int, windows: int) -> None:
     assert UNetShape(window=(sections, 96, 96)).windows == windows
+
+
+def test_wide_windows_are_learned_from_piece_by_piece() -> None:
+    assert UNetShape().training_window == (4, 96, 96)
+    assert UNetShape(window=(2, 48, 200)).training_window == (2, 48, 96)

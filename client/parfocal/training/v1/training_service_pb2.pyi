@@ -260,8 +260,8 @@ class UnetArchitecture(_message.Message):
 
     @_builtins.property
     def window(self) -> _geometry_pb2.Index3:
-        """Voxels that the exported graph takes at once. Default: as many sections as the deepest
-        labelled box has, four at most, of 96 x 96.
+        """Voxels that the exported graph takes at once; what is learned from has at most 96 x 96 in the
+        plane. Default: as many sections as the deepest labelled box has, four at most, of 128 x 128.
         """
 
     def __init__(
