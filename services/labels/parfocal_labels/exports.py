@@ -80,11 +80,15 @@ def export_snapshot(
         cancel: Asked between blocks.
 
     Raises:
-        WrongState: If what the format needs is missing (`ERROR_REASON_EXPORT_IMPOSSIBLE`).
+        WrongState: If what the format needs is missing, or no query of the snapshot is of the
+            candidate set (`ERROR_REASON_EXPORT_IMPOSSIBLE`).
     """
     table = read_table(store, snapshot.path)
     if export.candidate_set:
         table = table.filter(pc.equal(table["candidate_set"], export.candidate_set))
+        if not table.num_rows:
+            missing = f"a decided query of the candidate set {export.candidate_set}"
+            raise impossible(export.format.value, missing)
     path = export_path(
         snapshot.project, snapshot.sha256, export.format.value, candidate_set=export.candidate_set
     )
@@ -176,7 +180,7 @@ def _sets(
     """Return the candidate sets that a table speaks of, by name."""
     names = sorted(set(table["candidate_set"].to_pylist()))
     if not names:
-        raise impossible(format_, "a decided query of the set")
+        raise impossible(format_, "a decided query")
     sets = [open_candidate_set(store, snapshot.project, name, format_=format_) for name in names]
     for candidates in sets:
         highest = int(_candidates(table, candidates.name).max())

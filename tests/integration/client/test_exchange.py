@@ -174,6 +174,20 @@ def test_an_export_without_a_place_says_where_it_lies(
     assert shown.stdout.startswith(f"3 queries in projects/{PROJECT}/exports/")
 
 
+def test_an_export_of_a_candidate_set_that_is_misspelt_leaves_no_file(
+    parfocal: Any, client: Client, round_id: str, tmp_path: Path
+) -> None:
+    parfocal("labels", "import", PROJECT, truth(tmp_path), "--format", "label-image",
+             "--round", round_id, "--candidates", "set")  # fmt: skip
+    words = ["export", PROJECT, "--format", "csv", "--out", tmp_path / "labels.csv"]
+
+    refused = parfocal(*words, "--candidates", "sett")
+
+    assert refused.exit_code == 4
+    assert "a decided query of the candidate set sett is missing" in refused.stderr
+    assert not (tmp_path / "labels.csv").exists()
+
+
 def test_an_export_of_nothing_asks_where_to(parfocal: Any) -> None:
     refused = parfocal("export", PROJECT)
 

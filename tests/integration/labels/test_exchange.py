@@ -403,6 +403,17 @@ def test_an_export_without_the_candidate_set_says_what_is_missing(curator: Stub)
     }
 
 
+def test_an_export_of_a_candidate_set_that_no_query_is_of_is_refused(lab: Served) -> None:
+    sha256 = labelled_snapshot(lab)
+
+    code, error = failure(lambda: export(lab.stub, sha256, pb.EXPORT_FORMAT_CSV, "sett"))
+
+    assert code is grpc.StatusCode.FAILED_PRECONDITION
+    assert error.reason == "ERROR_REASON_EXPORT_IMPOSSIBLE"
+    assert error.metadata["missing"] == "a decided query of the candidate set sett"
+    assert list(lab.store.list(f"{VNC}/exports")) == []
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [

@@ -435,13 +435,13 @@ def test_images_of_one_name_are_told_apart_by_their_numbers(store: ObjectStore) 
     assert [image["file_name"] for image in images] == ["0-flat.png", "1-flat.png"]
 
 
-@pytest.mark.parametrize("format_", BOXES)
+@pytest.mark.parametrize("format_", ExportFormat)
 def test_a_snapshot_without_queries_of_the_set_says_so(
     store: ObjectStore, format_: ExportFormat
 ) -> None:
     missing = missing_for(store, format_, [verdict(4, True)], candidate_set="other")
 
-    assert missing == "a decided query of the set"
+    assert missing == "a decided query of the candidate set other"
 
 
 def test_labels_need_the_objects_of_the_set(store: ObjectStore) -> None:
