@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ from parfocal._images.ngff import Multiscale, checked_multiscale
 from parfocal._images.place import Place, reached
 from parfocal._images.source import Array, ImageSource, checked_dtype
 from parfocal._images.units import nanometres
+
+# tensorstore ends the process where it finds no memory for one.
+_MOST_CHUNK_BYTES = 4 << 30
 
 
 class OmeZarrSource(ImageSource):
@@ -98,9 +102,18 @@ def _opened(place: Place, version: str) -> ts.TensorStore:
     driver = "zarr3" if version == "0.5" else "zarr"
     try:
         with reached(place.uri):
-            return ts.open({"driver": driver, "kvstore": dict(place.spec)}, open=True).result()
+            array = ts.open({"driver": driver, "kvstore": dict(place.spec)}, open=True).result()
     except ValueError as error:
         raise _damaged(place.uri, str(error)) from error
+    chunk = array.chunk_layout.read_chunk.shape or array.shape
+    size = math.prod(side or 1 for side in chunk) * array.dtype.numpy_dtype.itemsize
+    if size > _MOST_CHUNK_BYTES:
+        raise ImageError(
+            f"{place.uri}: its chunks have {size} bytes each, more than {_MOST_CHUNK_BYTES}",
+            reason="ERROR_REASON_INVALID_FIELD",
+            metadata={"path": place.uri},
+        )
+    return array
 
 
 def _voxel_size(multiscale: Multiscale) -> tuple[float, float, float] | None:

@@ -137,3 +137,18 @@ def test_a_truncated_chunk_is_named_when_it_is_read(tmp_path: Path) -> None:
 
     with open_source(path) as source, pytest.raises(ImageError, match="whole OME-Zarr"):
         source.read(slice(None))
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_chunks_that_no_memory_holds_are_refused_before_one_is_read(
+    tmp_path: Path, version: str
+) -> None:
+    path = write_image(tmp_path / "a.ome.zarr", VOLUME, "zyx", version=version)
+    file = path / "s0" / ("zarr.json" if version == "0.5" else ".zarray")
+    metadata = json.loads(file.read_text())
+    grid = metadata["chunk_grid"]["configuration"] if version == "0.5" else metadata
+    grid["chunk_shape" if version == "0.5" else "chunks"] = [1 << 10, 1 << 10, 1 << 12]
+    file.write_text(json.dumps(metadata))
+
+    with pytest.raises(ImageError, match="chunks have 8589934592 bytes each, more than 4294967296"):
+        open_source(path)
