@@ -4,10 +4,10 @@ runs/<run>/spec.json                what was asked; create-only
 runs/<run>/attempts/<n>.json        each start of a worker; create-only
 runs/<run>/parent.json              the parent version that "the latest" meant; create-only
 runs/<run>/progress.json            how far the run was when it last said so
-runs/<run>/checkpoint.safetensors   where a killed run goes on from
+runs/<run>/checkpoint.safetensors   where a run that was killed, or failed, goes on from
 runs/<run>/decision.json            whether it publishes or was cancelled; create-only
 runs/<run>/weights.safetensors      what a later run can train further
-runs/<run>/result.json              how it ended; create-only
+runs/<run>/result.json              how it ended; create-only, a failure can be taken back
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from parfocal_runtime.layout import checked_name, run_folder
 from parfocal_runtime.store import ObjectStore
 from parfocal_training.progress import Progress, TrainResult
 from parfocal_training.spec import ModelRef, RunSpec, spec_from_json, spec_to_json
+
+CHECKPOINT_FILE = "checkpoint.safetensors"
 
 Ending = Literal["SUCCEEDED", "FAILED", "CANCELLED"]
 
@@ -153,8 +155,19 @@ class RunFolder:
         self._end(Result("SUCCEEDED", result.progress, now(), model=model))
 
     def fail(self, failure: Failure) -> None:
-        """Write down that the run failed for good."""
+        """Write down that the run failed; what it has learned is kept."""
         self._end(Result("FAILED", self.progress(), now(), failure=failure))
+
+    def reopen(self) -> None:
+        """Take a failure back where there is something to go on from.
+
+        A run without a checkpoint would come to the same end.
+        """
+        result = self.result()
+        if result is None or result.state != "FAILED":
+            return
+        if self.store.exists(self.path(CHECKPOINT_FILE)):
+            self.store.delete(self.path("result.json"))
 
     def cancel(self) -> None:
         """Stop the run for good.
@@ -185,7 +198,8 @@ class RunFolder:
 
     def _end(self, result: Result) -> None:
         self._create("result.json", asdict(result))
-        self.store.delete(self.path("checkpoint.safetensors"))
+        if result.state != "FAILED":
+            self.store.delete(self.path(CHECKPOINT_FILE))
 
     def _accepted(self) -> dict[str, Any]:
         try:

@@ -52,7 +52,7 @@ class RunView:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing will change any more."""
+        """Whether nothing will change any more, unless it failed and is asked for again."""
         return self.state in ("SUCCEEDED", "FAILED", "CANCELLED")
 
 
@@ -133,7 +133,8 @@ class Runs:
     async def train(self, spec: RunSpec) -> AsyncIterator[RunView]:
         """Start, resume or join a run, and yield what it is like until it is over.
 
-        A caller that goes away does not stop the run.
+        One that failed is resumed where it has a checkpoint. A caller that goes away does not
+        stop the run.
 
         Raises:
             AlreadyExists: If the run was asked for something else.
@@ -238,6 +239,7 @@ def _accepted_view(folder: RunFolder, spec: RunSpec) -> RunView:
     if not folder.exists():
         check(spec, folder.store)
     folder.accept(spec)
+    folder.reopen()
     return _stored_view(folder)
 
 

@@ -25,10 +25,9 @@ from parfocal_training.checkpoint import Checkpoint
 from parfocal_training.fit import Descent, Objective
 from parfocal_training.parents import resolve_version, trainable_weights
 from parfocal_training.progress import Cancellation, Progress, ProgressCallback, TrainResult
-from parfocal_training.run_folder import RunFolder
+from parfocal_training.run_folder import CHECKPOINT_FILE, RunFolder
 from parfocal_training.spec import ModelRef, Optimisation, RunSpec
 
-CHECKPOINT_FILE = "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 30.0
 WEIGHTS_FILE = "weights.safetensors"
 OWN_LABEL_WARNING = 0.9

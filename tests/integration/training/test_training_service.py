@@ -369,6 +369,29 @@ def test_labels_without_background_fail_the_run_with_the_reason(
     assert ended.state == artifact.WORK_STATE_FAILED
     assert ended.failure.reason == "ERROR_REASON_TOO_FEW_LABELS"
     assert ended.failure.metadata["cause"] == "no background"
+    assert last(training.Train(request)) == ended
+
+
+def test_a_run_that_was_refused_at_its_export_is_only_exported_again(
+    training: TrainingServiceStub, store: ObjectStore, run: str
+) -> None:
+    request = base_request(run)
+    # An object where the folder of the model should be.
+    store.write(f"models/{run}", b"")
+    refused_run = last(training.Train(request))
+    learned = checkpoints.from_bytes(store.read(f"runs/{run}/checkpoint.safetensors"))
+    store.delete(f"models/{run}")
+
+    runs = [response.run for response in training.Train(request)]
+
+    assert refused_run.state == artifact.WORK_STATE_FAILED
+    assert runs[-1].state == artifact.WORK_STATE_SUCCEEDED
+    assert (runs[-1].model.version, runs[-1].attempts) == (1, 2)
+    assert not [one for one in runs[1:] if one.message == "training"]
+    published = checkpoints.from_bytes(store.read(f"runs/{run}/weights.safetensors"))
+    for name, values in checkpoints.model_weights(published).items():
+        assert values.equal(checkpoints.model_weights(learned)[name])
+    assert not store.exists(f"runs/{run}/checkpoint.safetensors")
 
 
 def test_tuning_without_both_classes_is_refused(

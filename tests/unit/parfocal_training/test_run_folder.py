@@ -13,7 +13,7 @@ from parfocal_runtime.errors import AlreadyExists, InvalidInput, NotFound, Unava
 from parfocal_runtime.store import LocalStore
 from parfocal_training import worker
 from parfocal_training.progress import Progress, TrainResult
-from parfocal_training.run_folder import Failure, RunFolder
+from parfocal_training.run_folder import CHECKPOINT_FILE, Failure, RunFolder
 from parfocal_training.spec import (
     LabelledBox,
     ModelRef,
@@ -131,6 +131,28 @@ def test_a_failure_keeps_its_reason(folder: RunFolder) -> None:
     result = folder.result()
     assert result is not None
     assert result.failure == Failure("ERROR_REASON_ARTIFACT_NOT_FOUND", "gone", {"path": "p"})
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "cancelled", "state"),
+    [(True, False, None), (False, False, "FAILED"), (True, True, "CANCELLED")],
+)
+def test_a_failure_is_taken_back_where_there_is_something_to_go_on_from(
+    folder: RunFolder, checkpoint: bool, cancelled: bool, state: str | None
+) -> None:
+    folder.accept(spec_of(base_task()))
+    if checkpoint:
+        folder.store.write(folder.path(CHECKPOINT_FILE), b"learned")
+    if cancelled:
+        folder.cancel()
+    else:
+        folder.fail(Failure("ERROR_REASON_EXPORT_PARITY", "off"))
+
+    folder.reopen()
+
+    result = folder.result()
+    assert (result and result.state) == state
+    assert folder.store.exists(folder.path(CHECKPOINT_FILE)) == (checkpoint and not cancelled)
 
 
 def test_progress_is_told_now_and_then_and_at_the_end(folder: RunFolder) -> None:

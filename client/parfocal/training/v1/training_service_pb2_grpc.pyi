@@ -37,8 +37,9 @@ class TrainingServiceStub:
     """Trains, streaming progress until the run is over. Role: curator.
 
     Keyed by `run`: calling again with the same request follows the run, resumes it from its
-    last checkpoint where its process was lost, or returns the published model where it is
-    done. Another request under the same name fails with ALREADY_EXISTS
+    last checkpoint where its process was lost or it failed, or returns the published model where
+    it is done. A run that was refused at its export does only that again; one that failed before
+    its first checkpoint is over. Another request under the same name fails with ALREADY_EXISTS
     (`ERROR_REASON_ARTIFACT_EXISTS`). A caller that goes away does not stop the run.
     """
     GetRun: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.GetRunRequest, _training_service_pb2.TrainingRun]
@@ -61,8 +62,9 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
     """Trains, streaming progress until the run is over. Role: curator.
 
     Keyed by `run`: calling again with the same request follows the run, resumes it from its
-    last checkpoint where its process was lost, or returns the published model where it is
-    done. Another request under the same name fails with ALREADY_EXISTS
+    last checkpoint where its process was lost or it failed, or returns the published model where
+    it is done. A run that was refused at its export does only that again; one that failed before
+    its first checkpoint is over. Another request under the same name fails with ALREADY_EXISTS
     (`ERROR_REASON_ARTIFACT_EXISTS`). A caller that goes away does not stop the run.
     """
     GetRun: _aio.UnaryUnaryMultiCallable[_training_service_pb2.GetRunRequest, _training_service_pb2.TrainingRun]  # type: ignore[assignment]
@@ -88,8 +90,9 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         """Trains, streaming progress until the run is over. Role: curator.
 
         Keyed by `run`: calling again with the same request follows the run, resumes it from its
-        last checkpoint where its process was lost, or returns the published model where it is
-        done. Another request under the same name fails with ALREADY_EXISTS
+        last checkpoint where its process was lost or it failed, or returns the published model where
+        it is done. A run that was refused at its export does only that again; one that failed before
+        its first checkpoint is over. Another request under the same name fails with ALREADY_EXISTS
         (`ERROR_REASON_ARTIFACT_EXISTS`). A caller that goes away does not stop the run.
         """
 
