@@ -120,7 +120,7 @@ def train_base(
     batch = task.optimisation.batch * task.architecture.windows
     objective = SegmentationObjective(network, sampler, task.loss, batch)
     progress = own_label_message(work.descend(objective, task.optimisation))
-    description = f"Residual 3D U-Net trained from {len(regions)} labelled boxes."
+    description = f"{_kind(task.architecture)} trained from {len(regions)} labelled boxes."
     config = {"architecture": asdict(task.architecture), "voxel_size_nm": task.voxel_size_nm}
     return _publish(work, network, config, description, progress, None)
 
@@ -157,7 +157,7 @@ def fine_tune_base(
     batch = task.optimisation.batch * shape.windows
     objective = SegmentationObjective(network, sampler, task.loss, batch)
     progress = own_label_message(work.descend(objective, task.optimisation))
-    description = f"Residual 3D U-Net fine-tuned on {len(judgements)} verdicts."
+    description = f"{_kind(shape)} fine-tuned on {len(judgements)} verdicts."
     return _publish(work, network, config, description, progress, parent)
 
 
@@ -171,6 +171,10 @@ def balanced_accuracy(logits: Tensor, target: Tensor, valid: Tensor) -> float:
         sides = (valid * target, valid * (1 - target))
         shares = [float((right * side).sum() / side.sum()) for side in sides if side.sum() > 0]
     return sum(shares) / 2 if len(shares) == 2 else float("nan")
+
+
+def _kind(shape: UNetShape) -> str:
+    return "Residual 3D U-Net" if any(shape.isotropy) else "Residual U-Net of sections"
 
 
 def _network(shape: UNetShape) -> UNet:

@@ -81,6 +81,21 @@ def test_a_base_model_is_published_with_the_convention_of_the_repository(store: 
     assert probability.max() <= 1
 
 
+def test_a_base_model_says_whether_it_mixes_sections(store: LocalStore) -> None:
+    flat = replace(base_task(), architecture=replace(TINY, isotropy=(False, False)))
+    finish(store, spec_of(flat, run="flat", model="flat"))
+    finish(store, spec_of(fine_tuning(ModelRef("flat")), run="finer", model="flat"))
+
+    repository = ModelRepository(store)
+    assert [
+        repository.card(*each).description for each in ((BASE.name, 1), ("flat", 1), ("flat", 2))
+    ] == [
+        "Residual 3D U-Net trained from 1 labelled boxes.",
+        "Residual U-Net of sections trained from 1 labelled boxes.",
+        "Residual U-Net of sections fine-tuned on 12 verdicts.",
+    ]
+
+
 @pytest.mark.parametrize(
     ("encoder", "stream", "dtype"),
     [(IMAGE_ENCODER, "image", np.uint8), (MASK_ENCODER, "mask", np.int8)],
