@@ -32,12 +32,17 @@ AnswerArgument = Annotated[
         metavar="ANSWER",
     ),
 ]
+VerdictOption = Annotated[
+    bool,
+    typer.Option("--verdict", help="ANSWER is a verdict, also where a class has that name."),
+]
 
 
 def revise(
     project: ProjectArgument,
     label: Annotated[str, typer.Argument(help="Number of the label.", metavar="LABEL")],
     answer: AnswerArgument,
+    verdict: VerdictOption = False,
     server: ServerOption = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
@@ -45,7 +50,7 @@ def revise(
     """Put another answer in the place of a label of one's own."""
     with connect(server, data_dir) as client:
         name = child_name(project, "labels", label)
-        given = _meant(client, project, answer)
+        given = _meant(client, project, answer, is_verdict=verdict)
         _show(client.labels.revise(name, given), as_json=as_json)
 
 
@@ -53,6 +58,7 @@ def adjudicate(
     project: ProjectArgument,
     query: Annotated[str, typer.Argument(help="Number of the query.", metavar="QUERY")],
     answer: AnswerArgument,
+    verdict: VerdictOption = False,
     server: ServerOption = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
@@ -60,7 +66,7 @@ def adjudicate(
     """Decide a query as a curator, whatever its votes say."""
     with connect(server, data_dir) as client:
         name = child_name(project, "queries", query)
-        given = _meant(client, project, answer)
+        given = _meant(client, project, answer, is_verdict=verdict)
         _show(client.labels.adjudicate(name, given), as_json=as_json)
 
 
@@ -106,9 +112,14 @@ def agreement(
         typer.echo(found.undefined_reason)
 
 
-def _meant(client: Client, project: str, word: str) -> Answer:
+def _meant(client: Client, project: str, word: str, *, is_verdict: bool) -> Answer:
     """Return what a word answers in a project: where it classifies, `true` may be a class."""
-    return meaning(client.projects.get(project)).written(word)
+    meant = meaning(client.projects.get(project)).written(word, is_verdict=is_verdict)
+    if is_verdict and isinstance(meant, str):
+        raise typer.BadParameter(
+            "in a project that classifies the only verdict is unsure", param_hint="--verdict"
+        )
+    return meant
 
 
 def _figures(found: GetAgreementResponse) -> list[tuple[str, str, str, str]]:

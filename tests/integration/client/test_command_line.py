@@ -252,6 +252,24 @@ def test_a_class_may_be_named_as_a_verdict_is(parfocal: Any, client: Client) -> 
     assert "ERROR_REASON_UNKNOWN_CLASS" in unknown.output
 
 
+def test_unsure_can_be_said_where_a_class_has_that_name(parfocal: Any, client: Client) -> None:
+    add_queries(client, "doubts", 2, task="classify", classes=["unsure", "glia"])
+    answer(client, "doubts", "glia", "glia")
+    number = last_part(next(client.labels.queries("doubts")).name)
+
+    named = parfocal("labels", "adjudicate", "doubts", number, "unsure", "--json")
+    decided = parfocal("labels", "adjudicate", "doubts", number, "unsure", "--verdict", "--json")
+    revised = parfocal("labels", "revise", "doubts", 2, "unsure", "--verdict", "--json")
+    refused = parfocal("labels", "adjudicate", "doubts", number, "glia", "--verdict")
+
+    assert json_lines(named.stdout)[0]["class_name"] == "unsure"
+    for done in (decided, revised):
+        (label,) = json_lines(done.stdout)
+        assert (label["verdict"], label["class_name"]) == ("VERDICT_UNSURE", "")
+    assert refused.exit_code == 2
+    assert "the only verdict is unsure" in refused.stderr
+
+
 def test_a_label_is_revised(parfocal: Any, client: Client) -> None:
     add_queries(client, "revising", 1)
     answer(client, "revising", True)
