@@ -100,13 +100,13 @@ def publish_variant(
     }
 
 
-def list_models(store_uri: str) -> list[tuple[str, list[int]]]:
-    """Return the models of a repository with their complete versions, by name."""
+def list_models(store_uri: str) -> list[tuple[str, list[int], str]]:
+    """Return the models of a repository: name, complete versions, and why these are not told."""
     with _extra("inference"):
         from parfocal_runtime.models.repository import ModelRepository
     with _named_failures():
-        repository = ModelRepository(_store(store_uri))
-        return [(name, repository.versions(name)) for name in repository.names()]
+        models = ModelRepository(_store(store_uri)).models()
+        return [(model.name, model.versions, model.reason) for model in models]
 
 
 def add_token(

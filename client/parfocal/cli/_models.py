@@ -32,11 +32,16 @@ def list_models(
     with working("Reading the repository"):
         models = _local_services.list_models(store_uri(store, data_dir))
     if as_json:
-        for name, versions in models:
-            print_json({"name": name, "versions": versions})
+        for name, versions, reason in models:
+            closed = {"state": "UNAVAILABLE", "reason": reason} if reason else {}
+            print_json({"name": name, "versions": versions, **closed})
         return
     print_table(
-        ["model", "versions"], [[name, ", ".join(map(str, versions))] for name, versions in models]
+        ["model", "versions"],
+        [
+            [name, f"UNAVAILABLE: {reason}" if reason else ", ".join(map(str, versions))]
+            for name, versions, reason in models
+        ],
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 import tifffile
 from typer.testing import CliRunner
 
+from closed_files import closed
 from model_packages import cells_package, cells_package_0_4
 from onnx_graphs import base_model
 from parfocal import Client, round_spec
@@ -343,6 +344,25 @@ def test_a_published_model_is_listed(parfocal: Any, tmp_path: Path) -> None:
 
     assert first.output == "listed version 1\n"
     assert {"name": "listed", "versions": [1]} in json_lines(listed.stdout)
+
+
+def test_models_are_listed_beside_one_that_is_closed(parfocal: Any, tmp_path: Path) -> None:
+    (tmp_path / "grey.onnx").write_bytes(base_model())
+    store = tmp_path / "store"
+    for name in ("closed", "open"):
+        parfocal("models", "publish", name, tmp_path / "grey.onnx", "--store", store)
+    (store / "models" / "elsewhere").symlink_to(tmp_path)
+
+    with closed(store / "models" / "closed"):
+        told = parfocal("models", "list", "--store", store, "--json")
+        shown = parfocal("models", "list", "--store", store)
+
+    first, second, third = json_lines(told.stdout)
+    assert (first["name"], first["versions"], first["state"]) == ("closed", [], "UNAVAILABLE")
+    assert "refused" in first["reason"]
+    assert (second["name"], second["state"]) == ("elsewhere", "UNAVAILABLE")
+    assert third == {"name": "open", "versions": [1]}
+    assert f"UNAVAILABLE: {first['reason']}" in shown.stdout
 
 
 def test_a_variant_is_published_with_how_much_it_differs(parfocal: Any, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import grpc
 import pytest
 
 from closed_files import closed
+from closed_prefixes import closed_prefix
 from model_files import spoil_test_output
 from oip_requests import SECONDS, base_request, failure
 from onnx_graphs import base_model, base_model_card
@@ -201,16 +203,38 @@ def test_a_model_without_room_is_refused_and_others_serve_on(
         assert failure(stub.ModelInfer, base_request(model="large")).reason == error.reason
 
 
-def test_a_model_whose_folder_may_not_be_read_is_told_and_others_serve(tmp_path: Path) -> None:
-    store = open_store((tmp_path / "store").as_uri())
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])
+def half_closed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[InferenceConfig]:
+    """Settings of a server in whose repository the model `base` may be read and `closed` not."""
+    config = InferenceConfig(
+        port=0,
+        store_uri=(tmp_path / "store").as_uri(),
+        anonymous_role="admin",
+        session_threads=1,
+    )
+    if request.param == "s3":
+        config = replace(
+            config,
+            store_uri=request.getfixturevalue("s3_store_uri"),
+            s3=request.getfixturevalue("s3_settings"),
+        )
+    store = open_store(config.store_uri, s3=config.s3)
     for name in ("base", "closed"):
         ModelRepository(store).publish(name, base_model(), card=base_model_card(), lineage={})
-    config = InferenceConfig(
-        port=0, store_uri=store.root, anonymous_role="admin", session_threads=1
+    shut = (
+        closed_prefix(config.s3, f"{store.root}/models/closed")
+        if request.param == "s3"
+        else closed(tmp_path / "store" / "models" / "closed")
     )
+    with shut:
+        yield config
+
+
+def test_a_model_whose_folder_may_not_be_read_is_told_and_others_serve(
+    half_closed: InferenceConfig,
+) -> None:
     with (
-        closed(tmp_path / "store" / "models" / "closed"),
-        serving_in_thread([build(config)], config) as server,
+        serving_in_thread([build(half_closed)], half_closed) as server,
         sync_channel(server.address) as channel,
     ):
         stub = oip_grpc.GRPCInferenceServiceStub(channel)
@@ -223,7 +247,8 @@ def test_a_model_whose_folder_may_not_be_read_is_told_and_others_serve(tmp_path:
         ("base", "1", "READY"),
         ("closed", "", "UNAVAILABLE"),
     ]
-    assert "the object store refused" in index[1].reason
+    assert "the object store" in index[1].reason
+    assert not index[0].reason
     assert error.reason == "ERROR_REASON_MODEL_NOT_READY"
 
 

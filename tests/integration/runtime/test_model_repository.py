@@ -14,7 +14,7 @@ from onnx_graphs import base_model, base_model_card, encoder
 from parfocal_runtime.errors import AlreadyExists, InvalidInput, NotFound, WrongState
 from parfocal_runtime.models.config_pbtxt import read_config, write_config
 from parfocal_runtime.models.publish import publish_file
-from parfocal_runtime.models.repository import ModelRepository
+from parfocal_runtime.models.repository import ListedModel, ModelRepository
 from parfocal_runtime.store import LocalStore, ObjectStore
 
 
@@ -51,7 +51,7 @@ def test_a_published_version_is_listed_and_loads(repository: ModelRepository) ->
 
     model = repository.load("base")
     assert version == model.version == 1
-    assert repository.names() == ["base"]
+    assert repository.models() == [ListedModel("base", [1])]
     assert repository.versions("base") == [1]
     assert model.lineage == {"seed": 7, "auc": None}
     assert model.card.window == (4, 8, 8)
@@ -136,7 +136,7 @@ def test_a_folder_without_a_card_is_no_version(
     object_store.write("models/Odd Name/1/rdf.yaml", b"")
 
     assert repository.versions("base") == []
-    assert repository.names() == []
+    assert repository.models() == []
     with pytest.raises(NotFound):
         repository.load("base", 3)
     assert publish(repository) == 4
@@ -268,5 +268,5 @@ def test_two_models_do_not_share_versions(repository: ModelRepository) -> None:
     for name in ("two", "one"):
         repository.publish(name, base_model(), card=base_model_card(), lineage={})
 
-    assert repository.names() == ["one", "two"]
+    assert repository.models() == [ListedModel("one", [1]), ListedModel("two", [1])]
     assert repository.versions("one") == repository.versions("two") == [1]

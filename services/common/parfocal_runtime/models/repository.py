@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from parfocal_runtime.errors import AlreadyExists, InvalidInput, NotFound
+from parfocal_runtime.errors import AlreadyExists, InvalidInput, NotFound, PermissionDenied
 from parfocal_runtime.layout import checked_name, model_folder, model_version_folder
 from parfocal_runtime.models.card_yaml import (
     MODEL_FILE,
@@ -75,6 +75,21 @@ class _Publication:
         return {"key": self.key or self.digest, "digest": self.digest}
 
 
+@dataclass(frozen=True)
+class ListedModel:
+    """What the repository has under one name.
+
+    Attributes:
+        name: Name of the model.
+        versions: Its complete versions, oldest first; empty where they cannot be told.
+        reason: Why they cannot be told; empty where they can.
+    """
+
+    name: str
+    versions: list[int]
+    reason: str = ""
+
+
 class ModelRepository:
     """Named models with numbered versions.
 
@@ -84,9 +99,14 @@ class ModelRepository:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
-    def names(self) -> list[str]:
-        """Return the names of the models that have a complete version, sorted."""
-        return [name for name in self.folders() if self.versions(name)]
+    def models(self) -> list[ListedModel]:
+        """Return the models that have a complete version, or a folder that is closed, by name.
+
+        Raises:
+            Unavailable: If the object store does not answer.
+        """
+        listed = [self._listed(name) for name in self.folders()]
+        return [model for model in listed if model.versions or model.reason]
 
     def folders(self) -> list[str]:
         """Return the names under which a version is, or may one day be, complete, sorted."""
@@ -204,6 +224,12 @@ class ModelRepository:
             self._store.create(f"{folder}/{file}", content)
         self._store.create(f"{folder}/{CARD_FILE}", files.rdf)
         return number
+
+    def _listed(self, name: str) -> ListedModel:
+        try:
+            return ListedModel(name, self.versions(name))
+        except (Refused, PermissionDenied, InvalidInput) as error:
+            return ListedModel(name, [], error.message)
 
     def _card(self, name: str, version: int) -> ReadCard:
         try:

@@ -25,11 +25,12 @@ from minio.error import MinioException, S3Error
 from minio.helpers import check_bucket_name
 
 from parfocal_runtime.errors import Exhausted, InvalidInput, NotFound, Unavailable
-from parfocal_runtime.store.interface import ObjectStat, ObjectStore
+from parfocal_runtime.store.interface import ObjectStat, ObjectStore, Refused
 from parfocal_runtime.store.paths import checked_path, checked_prefix
 from parfocal_runtime.store.s3_credentials import credentials_spec
 
 _MISSING = frozenset({"NoSuchKey", "NoSuchObject", "ResourceNotFound"})
+_DENIED = "AccessDenied"
 _FULL = frozenset({"QuotaExceeded", "InsufficientCapacity", "XMinioStorageFull"})
 _BAD_NAME = frozenset(
     {"KeyTooLongError", "InvalidURI", "InvalidObjectName", "XMinioInvalidObjectName"}
@@ -272,7 +273,8 @@ def _translated(path: str) -> Iterator[None]:
             raise InvalidInput(
                 "ERROR_REASON_INVALID_URI", f"{path!r} cannot be a key", uri=path
             ) from error
-        raise _unavailable(path, str(error.code)) from error
+        kind = Refused if error.code == _DENIED else Unavailable
+        raise _unavailable(path, str(error.code), kind) from error
     except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
         raise _unavailable(path, type(error).__name__) from error
 
@@ -281,8 +283,8 @@ def _full() -> Exhausted:
     return Exhausted("ERROR_REASON_STORE_FULL", "the object store has no space left")
 
 
-def _unavailable(path: str, why: str) -> Unavailable:
-    return Unavailable(
+def _unavailable(path: str, why: str, kind: type[Unavailable] = Unavailable) -> Unavailable:
+    return kind(
         "ERROR_REASON_DEPENDENCY_UNAVAILABLE",
         f"the object store did not serve {path!r}: {why}",
         service="object store",
