@@ -17,6 +17,7 @@ from parfocal.cli._options import (
     ProjectArgument,
     ServerOption,
     connect,
+    own_part,
 )
 from parfocal.cli._output import Stages, as_dict, print_json, progress_bars, working
 from parfocal.cli._records import (
@@ -53,11 +54,19 @@ def export(
     ] = None,
     candidates: Annotated[
         str,
-        typer.Option("--candidates", help="With --format: only this candidate set's queries."),
+        typer.Option(
+            "--candidates",
+            help="With --format: only this candidate set's queries.",
+            callback=own_part("candidates"),
+        ),
     ] = "",
     rounds: Annotated[
         list[str] | None,
-        typer.Option("--round", help="With --format: only this round's queries. Repeatable."),
+        typer.Option(
+            "--round",
+            help="With --format: only this round's queries. Repeatable.",
+            callback=own_part("rounds"),
+        ),
     ] = None,
     store: StoreOption = None,
     server: ServerOption = None,

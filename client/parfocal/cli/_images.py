@@ -26,7 +26,14 @@ _SUFFIXES = (
     *(".h5", ".hdf5", ".hdf", ".he5"),
 )
 
-ProjectOption = Annotated[str, typer.Option("--project", help="Name of the project.")]
+ProjectOption = Annotated[
+    str,
+    typer.Option(
+        "--project",
+        help="Name of the project.",
+        callback=lambda project: project.removeprefix("projects/"),
+    ),
+]
 
 
 class TruthKind(StrEnum):

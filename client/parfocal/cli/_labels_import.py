@@ -17,6 +17,7 @@ from parfocal.cli._options import (
     ProjectArgument,
     ServerOption,
     connect,
+    own_part,
 )
 from parfocal.cli._output import Stages, print_json, print_table, progress_bars
 from parfocal.cli._records import write_records
@@ -38,11 +39,20 @@ def import_labels(
     file: Annotated[Path, typer.Argument(help="The file, or a label image.", metavar="FILE")],
     format_: Annotated[LabelFormat, typer.Option("--format", help="What FILE is.")],
     round_id: Annotated[
-        str, typer.Option("--round", help="Round that the labels belong to. A CSV may name it.")
+        str,
+        typer.Option(
+            "--round",
+            help="Round that the labels belong to. A CSV may name it.",
+            callback=own_part("rounds"),
+        ),
     ] = "",
     candidates: Annotated[
         str,
-        typer.Option("--candidates", help="Candidate set to match with. A CSV may name it."),
+        typer.Option(
+            "--candidates",
+            help="Candidate set to match with. A CSV may name it.",
+            callback=own_part("candidates"),
+        ),
     ] = "",
     image: Annotated[
         str, typer.Option("--image", help="Image of the set that FILE is of, if it has several.")

@@ -18,6 +18,7 @@ from parfocal.cli._options import (
     ProjectArgument,
     ServerOption,
     connect,
+    own_part,
 )
 from parfocal.cli._output import as_dict, print_json, print_table
 from parfocal.cli._records import write_records
@@ -40,7 +41,12 @@ _DECISIONS = {
 def propagate(
     project: ProjectArgument,
     round_id: Annotated[
-        str, typer.Option("--round", help="Round whose candidates and embeddings are meant.")
+        str,
+        typer.Option(
+            "--round",
+            help="Round whose candidates and embeddings are meant.",
+            callback=own_part("rounds"),
+        ),
     ],
     error_rate: Annotated[
         float,

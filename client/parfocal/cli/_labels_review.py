@@ -19,6 +19,7 @@ from parfocal.cli._options import (
     RoundOption,
     ServerOption,
     connect,
+    own_part,
 )
 from parfocal.cli._output import as_dict, print_json, print_messages, print_table
 from parfocal.cli._records import label_record
@@ -40,7 +41,10 @@ VerdictOption = Annotated[
 
 def revise(
     project: ProjectArgument,
-    label: Annotated[str, typer.Argument(help="Number of the label.", metavar="LABEL")],
+    label: Annotated[
+        str,
+        typer.Argument(help="Number of the label.", metavar="LABEL", callback=own_part("labels")),
+    ],
     answer: AnswerArgument,
     verdict: VerdictOption = False,
     server: ServerOption = None,
@@ -56,7 +60,10 @@ def revise(
 
 def adjudicate(
     project: ProjectArgument,
-    query: Annotated[str, typer.Argument(help="Number of the query.", metavar="QUERY")],
+    query: Annotated[
+        str,
+        typer.Argument(help="Number of the query.", metavar="QUERY", callback=own_part("queries")),
+    ],
     answer: AnswerArgument,
     verdict: VerdictOption = False,
     server: ServerOption = None,

@@ -8,7 +8,7 @@ import typer
 
 from parfocal._boxes import model_to_pb
 from parfocal._errors import ConflictError, InvalidRequestError
-from parfocal._names import child_name, last_part
+from parfocal._names import last_part
 from parfocal._rounds import round_spec
 from parfocal._strategies import STRATEGIES, strategy_to_pb
 from parfocal.cli._constraints import (
@@ -31,6 +31,7 @@ from parfocal.cli._options import (
     ProjectArgument,
     ServerOption,
     connect,
+    own_part,
 )
 from parfocal.cli._output import as_dict, print_json, print_messages, print_table, progress_bars
 from parfocal.common.v1.artifact_pb2 import WORK_STATE_FAILED, ModelVersion, WorkState
@@ -38,7 +39,10 @@ from parfocal.loop.v1.round_pb2 import Round, RoundStage
 
 app = typer.Typer(help="Rounds: turns of the loop.")
 
-RoundArgument = Annotated[str, typer.Argument(help="Name of the round.", metavar="ROUND")]
+RoundArgument = Annotated[
+    str,
+    typer.Argument(help="Name of the round.", metavar="ROUND", callback=own_part("rounds")),
+]
 
 
 @app.command()
@@ -83,7 +87,11 @@ def create(
     ] = 0,
     history: Annotated[
         list[str] | None,
-        typer.Option("--history", help="Earlier round whose labels are known. Repeatable."),
+        typer.Option(
+            "--history",
+            help="Earlier round whose labels are known. Repeatable.",
+            callback=own_part("rounds"),
+        ),
     ] = None,
     minimum_gain: Annotated[
         float | None,
@@ -122,7 +130,7 @@ def create(
         random_share=random_share,
         random_measure=random_measure,
         seed=seed,
-        history=[_earlier(project, name) for name in history or []],
+        history=history or [],
         minimum_gain=minimum_gain,
         train=train,
         constraints=constraints_of(
@@ -235,14 +243,6 @@ def _model(text: str, option: str) -> ModelVersion:
         return model_to_pb(text)
     except InvalidRequestError as error:
         raise typer.BadParameter(error.message, param_hint=option) from None
-
-
-def _earlier(project: str, name: str) -> str:
-    if "/" in name and name != child_name(project, "rounds", last_part(name)):
-        raise typer.BadParameter(
-            f"{name!r} is no round of the project {last_part(project)!r}", param_hint="--history"
-        )
-    return name
 
 
 def _pairs(given: list[str], option: str, *, example: str) -> dict[str, str]:

@@ -139,6 +139,59 @@ def test_a_round_that_nobody_knows_is_not_an_empty_one(
     assert (tmp_path / "labels.csv").read_text() == "from before"
 
 
+def test_names_are_taken_as_services_print_them(parfocal: Any, client: Client) -> None:
+    add_queries(client, "full", 3)
+    answer(client, "full", True, True)
+    spec = round_spec(images=["i/0"], base_model="none", budget=1, strategy="random")
+    client.rounds.create("full", "loop-1", spec)
+    query = next(client.labels.queries("full")).name
+    ours = "projects/full/rounds/round-1"
+
+    done = [
+        parfocal("round", "show", "full", "projects/full/rounds/loop-1"),
+        parfocal("round", "show", "projects/full", "projects/full/rounds/loop-1"),
+        parfocal("labels", "list", "--round", ours, "full"),
+        parfocal("labels", "revise", "full", "projects/full/labels/1", "false"),
+        parfocal("labels", "adjudicate", "full", query, "true"),
+        parfocal(
+            "export", "full", "--format", "csv", "--round", ours, "--round", "round-1",
+            "--candidates", "projects/full/candidates/set-1",
+        ),
+    ]  # fmt: skip
+
+    assert [each.exit_code for each in done] == [0] * len(done), [each.output for each in done]
+    assert "round-1" in done[2].stdout
+    assert done[-1].stdout.startswith("2 queries in projects/full/exports/")
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        (["round", "show", "PROJECT", "projects/theirs/rounds/r"], "round"),
+        (["labels", "list", "PROJECT", "--round", "projects/theirs/rounds/r"], "round"),
+        (["labels", "list", "--round", "projects/theirs/rounds/r", "PROJECT"], "round"),
+        (["labels", "list", "PROJECT", "--round", "projects/ours/labels/1"], "round"),
+        (["labels", "propagate", "PROJECT", "--round", "projects/theirs/rounds/r"], "round"),
+        (["labels", "revise", "PROJECT", "projects/theirs/labels/1", "true"], "label"),
+        (["labels", "adjudicate", "PROJECT", "projects/theirs/queries/1", "true"], "query"),
+        (["labels", "import", "PROJECT", "a.csv", "--format", "csv",
+          "--candidates", "projects/theirs/candidates/s"], "candidate set"),
+        (["export", "PROJECT", "--format", "csv", "--round", "r",
+          "--round", "projects/theirs/rounds/r"], "round"),
+    ],
+    ids=lambda words: " ".join(words) if isinstance(words, list) else "",
+)  # fmt: skip
+@pytest.mark.parametrize("project", ["ours", "projects/ours"])
+def test_a_name_of_another_project_is_refused(
+    parfocal: Any, words: list[str], kind: str, project: str
+) -> None:
+    done = parfocal(*(project if word == "PROJECT" else word for word in words))
+
+    assert done.exit_code == 2
+    said = " ".join(done.stderr.replace("│", "").split())
+    assert f"is no {kind} of the project 'ours'" in said
+
+
 def test_a_server_of_labels_alone_knows_rounds_by_their_queries(tmp_path: Path) -> None:
     config = LabelsConfig(
         port=0,
@@ -327,7 +380,7 @@ def test_an_image_is_imported_into_the_store_of_the_server(
     done = parfocal(
         "images", "import", tmp_path / "My Stack.tif", "--project", "p", "--voxel-size", "50,4,4"
     )
-    shown = parfocal("images", "show", "my-stack", "--project", "p", "--json")
+    shown = parfocal("images", "show", "my-stack", "--project", "projects/p", "--json")
 
     assert done.exit_code == 0, done.output
     assert "5 x 40 x 50" in done.stdout
