@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +92,8 @@ async def leased(lab: LoopLab, parent: str, round: str) -> list[query_pb2.Query]
 
 
 @asynccontextmanager
-async def looping(folder: Path) -> AsyncIterator[Loop]:
-    """Serve a loop and everything around it until the block ends."""
+async def looping(folder: Path, **settings: Any) -> AsyncIterator[Loop]:
+    """Serve a loop, with these settings, and everything around it until the block ends."""
     async with loop_lab(folder) as lab:
         address = lab.means.peers.addresses.labels.target
         config = LoopConfig(
@@ -109,6 +109,7 @@ async def looping(folder: Path) -> AsyncIterator[Loop]:
             training=address,
             poll_seconds=0.05,
         )
+        config = replace(config, **settings)
         async with serving([build(config)], config) as server:
             channel = aio_channel(server.address)
             yield Loop(lab, LoopServiceStub(channel), server.metrics_port)

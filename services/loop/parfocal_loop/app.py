@@ -67,7 +67,7 @@ class _Loop:
             self._controller,
             self._store,
             LiveRounds(self._works, self._peers),
-            References(self._works, self._peers),
+            References(self._works, self._peers, self._store),
             poll_seconds=self._config.poll_seconds,
         )
         service_grpc.add_LoopServiceServicer_to_server(servicer, server)

@@ -30,6 +30,7 @@ from parfocal_runtime.errors import (
     WrongState,
 )
 from parfocal_runtime.server import serving_in_thread
+from parfocal_runtime.store import open_store
 
 
 @dataclass
@@ -46,9 +47,11 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     folder = tmp_path_factory.mktemp("loop")
     tokens = folder / "tokens"
     by_role = {role: write_token(tokens, name=role.name, role=role) for role in Role}
+    store = open_store((folder / "store").as_uri())
+    store.write("models/mito/1/rdf.yaml", b"")
     config = LoopConfig(
         port=0,
-        store_uri=(folder / "store").as_uri(),
+        store_uri=store.root,
         tokens_file=str(tokens),
         database=f"sqlite:///{folder / 'loop.sqlite'}",
         labels="127.0.0.1:1",

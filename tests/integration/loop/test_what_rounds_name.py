@@ -1,27 +1,31 @@
-"""What a round names must be there when it is created: its project, and its earlier rounds."""
+"""What a round names must be there when it is created: project, earlier rounds, and models."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 
-from loop_lab import PARENT, TRUE, apart, spec_of
+from away_stores import refusing
+from loop_lab import IMAGE, PARENT, TRUE, apart, spec_of
+from parfocal.common.v1 import artifact_pb2 as artifacts
 from parfocal.labels.v1 import labels_service_pb2 as labels
 from parfocal.labels.v1 import query_pb2
 from parfocal.loop.v1 import loop_service_pb2 as service
 from parfocal.loop.v1 import round_pb2 as rounds
 from parfocal_runtime.channels import domain_error
 from parfocal_runtime.errors import DomainError, InvalidInput, NotFound
+from parfocal_runtime.store import S3Settings
 from running_loop import Loop, looping
 
 
-def run(folder: Path, test: Callable[[Loop], Awaitable[None]]) -> None:
+def run(folder: Path, test: Callable[[Loop], Awaitable[None]], **settings: Any) -> None:
     async def with_a_loop() -> None:
-        async with looping(folder) as loop:
+        async with looping(folder, **settings) as loop:
             await test(loop)
 
     asyncio.run(with_a_loop())
@@ -111,6 +115,61 @@ def test_a_history_names_each_round_once(tmp_path: Path) -> None:
         assert error.metadata["field"] == "round.spec.history"
 
     run(tmp_path, test)
+
+
+MITO = artifacts.ModelVersion(name="mito", version=7)
+IMAGE_SOURCE = rounds.ImageSource(image=IMAGE)
+ENCODER = rounds.EncoderChoice(stream="image", encoder=MITO)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"candidates": "", "images": [IMAGE_SOURCE]}, "round.spec.base_model"),
+        ({"training": rounds.RoundTraining()}, "round.spec.base_model"),
+        ({"encoders": [ENCODER]}, "round.spec.encoders[0].encoder"),
+    ],
+)
+def test_a_version_that_is_not_there_is_refused_where_the_round_works_with_it(
+    tmp_path: Path, changes: dict[str, Any], field: str
+) -> None:
+    async def test(loop: Loop) -> None:
+        loop.lab.store.write("models/mito/6/rdf.yaml", b"")
+        wanted = {"candidates": loop.lab.write_set("set", apart(8)), "base_model": MITO}
+
+        error = await refused(loop, "r1", spec_of(**{**wanted, **changes}))
+
+        assert isinstance(error, NotFound)
+        assert error.reason == "ERROR_REASON_MODEL_NOT_FOUND"
+        assert error.message == f"{field}: there is no version 7 of model mito"
+        loop.lab.store.write("models/mito/7/rdf.yaml", b"")
+        await create(loop, "r1", spec_of(**{**wanted, **changes}))
+
+    run(tmp_path, test)
+
+
+def test_a_round_of_candidates_that_are_there_needs_no_model_that_predicts(tmp_path: Path) -> None:
+    async def test(loop: Loop) -> None:
+        folder = loop.lab.write_set("set", apart(8))
+
+        created = await create(loop, "r1", spec_of(folder, base_model=MITO))
+
+        assert created.spec.base_model == MITO
+
+    run(tmp_path, test)
+
+
+def test_a_round_is_created_while_nobody_answers_whether_its_models_are_there(
+    tmp_path: Path,
+) -> None:
+    async def test(loop: Loop) -> None:
+        created = await create(loop, "r1", spec_of(f"{PARENT}/candidates/set", encoders=[ENCODER]))
+
+        assert created.spec.encoders[0] == ENCODER
+
+    with refusing() as endpoint:
+        store = S3Settings(endpoint=endpoint, access_key="a", secret_key="b", secure=False)
+        run(tmp_path, test, store_uri="s3://bucket", s3=store, grace_seconds=0)
 
 
 async def put(loop: Loop, query: query_pb2.Query) -> None:

@@ -104,9 +104,11 @@ class LoopServiceServicer(object):
         The same round again is returned as it is; another under the same name fails with
         ALREADY_EXISTS (`ERROR_REASON_ARTIFACT_EXISTS`).
 
-        Fails with NOT_FOUND if there is no such project (`ERROR_REASON_PROJECT_NOT_FOUND`), or if
+        Fails with NOT_FOUND if there is no such project (`ERROR_REASON_PROJECT_NOT_FOUND`), if
         neither rounds nor labels are known of a round of the history
-        (`ERROR_REASON_WORK_NOT_FOUND`). While the labels service does not answer neither is looked for.
+        (`ERROR_REASON_WORK_NOT_FOUND`), or if there is no such version of a model that the round works
+        with (`ERROR_REASON_MODEL_NOT_FOUND`). While the labels service does not answer the first two
+        are not looked for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

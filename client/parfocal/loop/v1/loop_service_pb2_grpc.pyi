@@ -41,9 +41,11 @@ class LoopServiceStub:
     The same round again is returned as it is; another under the same name fails with
     ALREADY_EXISTS (`ERROR_REASON_ARTIFACT_EXISTS`).
 
-    Fails with NOT_FOUND if there is no such project (`ERROR_REASON_PROJECT_NOT_FOUND`), or if
+    Fails with NOT_FOUND if there is no such project (`ERROR_REASON_PROJECT_NOT_FOUND`), if
     neither rounds nor labels are known of a round of the history
-    (`ERROR_REASON_WORK_NOT_FOUND`). While the labels service does not answer neither is looked for.
+    (`ERROR_REASON_WORK_NOT_FOUND`), or if there is no such version of a model that the round works
+    with (`ERROR_REASON_MODEL_NOT_FOUND`). While the labels service does not answer the first two
+    are not looked for.
     """
     GetRound: _grpc.UnaryUnaryMultiCallable[_loop_service_pb2.GetRoundRequest, _round_pb2.Round]
     """Gets a round. Role: viewer.
@@ -106,9 +108,11 @@ class LoopServiceAsyncStub(LoopServiceStub):
     The same round again is returned as it is; another under the same name fails with
     ALREADY_EXISTS (`ERROR_REASON_ARTIFACT_EXISTS`).
 
-    Fails with NOT_FOUND if there is no such project (`ERROR_REASON_PROJECT_NOT_FOUND`), or if
+    Fails with NOT_FOUND if there is no such project (`ERROR_REASON_PROJECT_NOT_FOUND`), if
     neither rounds nor labels are known of a round of the history
-    (`ERROR_REASON_WORK_NOT_FOUND`). While the labels service does not answer neither is looked for.
+    (`ERROR_REASON_WORK_NOT_FOUND`), or if there is no such version of a model that the round works
+    with (`ERROR_REASON_MODEL_NOT_FOUND`). While the labels service does not answer the first two
+    are not looked for.
     """
     GetRound: _aio.UnaryUnaryMultiCallable[_loop_service_pb2.GetRoundRequest, _round_pb2.Round]  # type: ignore[assignment]
     """Gets a round. Role: viewer.
@@ -174,9 +178,11 @@ class LoopServiceServicer(metaclass=_abc_1.ABCMeta):
         The same round again is returned as it is; another under the same name fails with
         ALREADY_EXISTS (`ERROR_REASON_ARTIFACT_EXISTS`).
 
-        Fails with NOT_FOUND if there is no such project (`ERROR_REASON_PROJECT_NOT_FOUND`), or if
+        Fails with NOT_FOUND if there is no such project (`ERROR_REASON_PROJECT_NOT_FOUND`), if
         neither rounds nor labels are known of a round of the history
-        (`ERROR_REASON_WORK_NOT_FOUND`). While the labels service does not answer neither is looked for.
+        (`ERROR_REASON_WORK_NOT_FOUND`), or if there is no such version of a model that the round works
+        with (`ERROR_REASON_MODEL_NOT_FOUND`). While the labels service does not answer the first two
+        are not looked for.
         """
 
     @_abc_1.abstractmethod

@@ -18,8 +18,6 @@ def complete_versions(
 ) -> list[int]:
     """Return the complete versions of a model, oldest first; empty if there is no such model.
 
-    One whose card may not be read counts as complete: who loads it is told so.
-
     Args:
         store: Where the repository is.
         name: Name of the model.
@@ -28,7 +26,7 @@ def complete_versions(
     return [
         version
         for version in claimed_versions(store, name)
-        if version in known or _has_card(store, name, version)
+        if version in known or is_complete(store, name, version)
     ]
 
 
@@ -38,7 +36,11 @@ def claimed_versions(store: ObjectStore, name: str) -> list[int]:
     return sorted(int(child) for child in children if _VERSION.fullmatch(child))
 
 
-def _has_card(store: ObjectStore, name: str, version: int) -> bool:
+def is_complete(store: ObjectStore, name: str, version: int) -> bool:
+    """Return whether there is such a version of a model, and all of it.
+
+    One whose card may not be read counts as complete: who loads it is told so.
+    """
     try:
         return store.exists(f"{model_version_folder(name, version)}/{CARD_FILE}")
     except Refused:
