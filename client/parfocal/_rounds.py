@@ -180,6 +180,18 @@ class Rounds:
         request = messages.CancelRoundRequest(name=child_name(project, "rounds", round))
         return self._connection.call(self._stub.CancelRound, request)
 
+    def retry(self, project: str, round: str) -> Round:
+        """Begin a round again that failed, at the step that failed; what was made is kept.
+
+        Raises:
+            ConflictError: If it is under way, succeeded, or was stopped.
+
+        Example:
+            >>> client.rounds.retry("vnc", "round-1")  # doctest: +SKIP
+        """
+        request = messages.RetryRoundRequest(name=child_name(project, "rounds", round))
+        return self._connection.call(self._stub.RetryRound, request)
+
     def watch(
         self, project: str, round: str, *, timeout_seconds: float | None = None
     ) -> Iterator[Round]:

@@ -108,6 +108,27 @@ class ObedientTraining(training_grpc.TrainingServiceServicer):
         return Service(names=("parfocal.training.v1.TrainingService",), register=register)
 
 
+def write_candidate_set(
+    store: ObjectStore, name: str, boxes: Sequence[Box], *, record: bytes | None = None
+) -> None:
+    """Write a candidate set with these boxes in IMAGE into the store."""
+    corners = np.array([[*box.start, *box.stop] for box in boxes], np.int32).reshape(-1, 6)
+    count = len(boxes)
+    table = pa.table(
+        {
+            "candidate": np.arange(count),
+            "source": np.zeros(count, np.int32),
+            **dict(zip(("z0", "y0", "x0", "z1", "y1", "x1"), corners.T, strict=True)),
+            "mean_probability": np.linspace(0.5, 1, count, dtype=np.float32),
+            "max_probability": np.linspace(0.6, 1, count, dtype=np.float32),
+            "area": np.full(count, 64, np.int32),
+        }
+    )
+    sources = json.dumps({"sources": [{"image": IMAGE}]}).encode()
+    store.write(layout.candidate_record(PROJECT, name), record or sources)
+    create_table(store, layout.candidate_table(PROJECT, name), table)
+
+
 @dataclass
 class LoopLab:
     """A project `p`, an object store, and the services around a loop."""
@@ -119,21 +140,7 @@ class LoopLab:
 
     def write_set(self, name: str, boxes: Sequence[Box], *, record: bytes | None = None) -> str:
         """Write a candidate set with these boxes in IMAGE; return its folder."""
-        corners = np.array([[*box.start, *box.stop] for box in boxes], np.int32).reshape(-1, 6)
-        count = len(boxes)
-        table = pa.table(
-            {
-                "candidate": np.arange(count),
-                "source": np.zeros(count, np.int32),
-                **dict(zip(("z0", "y0", "x0", "z1", "y1", "x1"), corners.T, strict=True)),
-                "mean_probability": np.linspace(0.5, 1, count, dtype=np.float32),
-                "max_probability": np.linspace(0.6, 1, count, dtype=np.float32),
-                "area": np.full(count, 64, np.int32),
-            }
-        )
-        sources = json.dumps({"sources": [{"image": IMAGE}]}).encode()
-        self.store.write(layout.candidate_record(PROJECT, name), record or sources)
-        create_table(self.store, layout.candidate_table(PROJECT, name), table)
+        write_candidate_set(self.store, name, boxes, record=record)
         return layout.candidate_folder(PROJECT, name)
 
     def turn(

@@ -232,6 +232,19 @@ def cancel(
         _show(client.rounds.cancel(project, round_id), as_json=as_json)
 
 
+@app.command()
+def retry(
+    project: ProjectArgument,
+    round_id: RoundArgument,
+    server: ServerOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Begin a round again at the step that failed; what was made is kept."""
+    with connect(server, data_dir) as client:
+        _show(client.rounds.retry(project, round_id), as_json=as_json)
+
+
 def _array(project: str, image: str) -> str:
     if "/" in image:
         return image
@@ -284,6 +297,8 @@ def _show(each: Round, *, as_json: bool) -> None:
         typer.echo(f"note: {note}")
     if status.failure.message:
         typer.echo(f"failed: {status.failure.message} [{status.failure.reason}]")
+        _, project, _, own = each.name.split("/")
+        typer.echo(f"once the cause is gone: parfocal round retry {project} {own}")
 
 
 def _state(each: Round) -> str:

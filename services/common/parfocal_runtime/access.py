@@ -171,6 +171,7 @@ _RULES_BY_SERVICE: dict[str, dict[str, Rule]] = {
         "GetRound": _reads(_VIEWER, "name"),
         "ListRounds": _reads(_VIEWER, "parent"),
         "CancelRound": _changes(_CURATOR, "name"),
+        "RetryRound": _changes(_CURATOR, "name"),
         "WatchRound": _reads(_VIEWER, "name"),
         "CreateJob": _changes(_CURATOR, "parent", paths=_under("job", _JOB)),
         "GetJob": _reads(_VIEWER, "name"),

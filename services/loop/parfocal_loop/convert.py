@@ -211,7 +211,23 @@ def job_to_pb(work: Work) -> jobs.Job:
     return job
 
 
-def status_to_retry(work: Work) -> jobs.JobStatus:
+def round_status_to_retry(work: Work) -> rounds.RoundStatus:
+    """Return the status with which a round begins again: what exists, without the failure.
+
+    Raises:
+        WrongState: If it did not fail (`ERROR_REASON_NOTHING_TO_RETRY`).
+    """
+    status = rounds.RoundStatus.FromString(work.status)
+    if status.state == artifacts.WORK_STATE_CANCELLED:
+        raise _nothing_to_retry(work, "was stopped, and its queries were taken back")
+    if not work.finished or status.state == artifacts.WORK_STATE_SUCCEEDED:
+        raise _nothing_to_retry(work)
+    status.state = artifacts.WORK_STATE_PENDING
+    status.ClearField("failure")
+    return status
+
+
+def job_status_to_retry(work: Work) -> jobs.JobStatus:
     """Return the status with which a job begins again.
 
     Raises:
@@ -220,12 +236,13 @@ def status_to_retry(work: Work) -> jobs.JobStatus:
     before = jobs.JobStatus.FromString(work.status)
     succeeded = before.state == artifacts.WORK_STATE_SUCCEEDED
     if not work.finished or (succeeded and not before.quarantine):
-        raise WrongState(
-            "ERROR_REASON_NOTHING_TO_RETRY",
-            f"{work.key.name} {'made everything' if work.finished else 'is under way'}",
-            name=work.key.name,
-        )
+        raise _nothing_to_retry(work)
     return jobs.JobStatus(state=artifacts.WORK_STATE_PENDING, attempts=before.attempts)
+
+
+def _nothing_to_retry(work: Work, why: str = "") -> WrongState:
+    why = why or ("made everything" if work.finished else "is under way")
+    return WrongState("ERROR_REASON_NOTHING_TO_RETRY", f"{work.key.name} {why}", name=work.key.name)
 
 
 def page_size_from_pb(size: int) -> int:

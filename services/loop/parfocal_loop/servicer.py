@@ -72,6 +72,14 @@ class LoopServicer(service_grpc.LoopServiceServicer):
         self._controller.wake()
         return convert.round_to_pb(work)
 
+    async def RetryRound(
+        self, request: service.RetryRoundRequest, context: Context
+    ) -> rounds.Round:
+        """Begin a round again that failed."""
+        work = await self._works.get(convert.key_from_name(request.name, "round"))
+        work = await self._reopen(work, convert.round_status_to_retry(work))
+        return convert.round_to_pb(work)
+
     async def WatchRound(
         self, request: service.WatchRoundRequest, context: Context
     ) -> AsyncIterator[service.WatchRoundResponse]:
@@ -106,9 +114,7 @@ class LoopServicer(service_grpc.LoopServiceServicer):
     async def RetryJob(self, request: service.RetryJobRequest, context: Context) -> jobs.Job:
         """Begin a job again that did not make everything."""
         work = await self._works.get(convert.key_from_name(request.name, "job"))
-        status = convert.status_to_retry(work)
-        work = await self._works.reopen(work, status=status.SerializeToString(deterministic=True))
-        self._controller.wake()
+        work = await self._reopen(work, convert.job_status_to_retry(work))
         return convert.job_to_pb(work)
 
     async def WatchJob(
@@ -131,6 +137,13 @@ class LoopServicer(service_grpc.LoopServiceServicer):
         )
         self._controller.wake()
         return work
+
+    async def _reopen(self, work: Work, status: rounds.RoundStatus | jobs.JobStatus) -> Work:
+        reopened = await self._works.reopen(
+            work, status=status.SerializeToString(deterministic=True)
+        )
+        self._controller.wake()
+        return reopened
 
     async def _page(
         self, request: service.ListRoundsRequest | service.ListJobsRequest, kind: str

@@ -159,14 +159,9 @@ class RunFolder:
         self._end(Result("FAILED", self.progress(), now(), failure=failure))
 
     def reopen(self) -> None:
-        """Take a failure back where there is something to go on from.
-
-        A run without a checkpoint would come to the same end.
-        """
+        """Take a failure back."""
         result = self.result()
-        if result is None or result.state != "FAILED":
-            return
-        if self.store.exists(self.path(CHECKPOINT_FILE)):
+        if result is not None and result.state == "FAILED":
             self.store.delete(self.path("result.json"))
 
     def cancel(self) -> None:

@@ -133,8 +133,7 @@ class Runs:
     async def train(self, spec: RunSpec) -> AsyncIterator[RunView]:
         """Start, resume or join a run, and yield what it is like until it is over.
 
-        One that failed is resumed where it has a checkpoint. A caller that goes away does not
-        stop the run.
+        One that failed is resumed too. A caller that goes away does not stop the run.
 
         Raises:
             AlreadyExists: If the run was asked for something else.

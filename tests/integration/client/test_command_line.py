@@ -548,6 +548,32 @@ def test_a_round_is_created_followed_and_labelled(
     assert "ERROR_REASON_WORK_FINISHED" in cancelled.stderr
 
 
+def test_a_round_that_failed_is_begun_again(parfocal: Any, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "image.tif", np.zeros((5, 64, 64), np.uint8))
+    (tmp_path / "grey.onnx").write_bytes(base_model())
+    parfocal("models", "publish", "grey-again", tmp_path / "grey.onnx")
+    parfocal("project", "create", "again")
+    parfocal(
+        "round", "create", "again", "r1", "--image", "image", "--base-model", "grey-again",
+        "--budget", 4, "--strategy", "random",
+    )  # fmt: skip
+
+    failed = parfocal("round", "watch", "again", "r1")
+    parfocal("images", "import", tmp_path / "image.tif", "--project", "again")
+    retried = parfocal("round", "retry", "again", "r1")
+    watched = parfocal("round", "watch", "again", "r1")
+    refused = parfocal("round", "retry", "again", "r1")
+
+    assert failed.exit_code == 4
+    assert "ERROR_REASON_ARTIFACT_NOT_FOUND" in failed.stderr
+    assert "once the cause is gone: parfocal round retry again r1" in failed.stdout
+    assert "projects/again/rounds/r1: pending" in retried.stdout
+    assert watched.exit_code == 0, watched.output
+    assert "projects/again/rounds/r1: succeeded" in watched.stdout
+    assert refused.exit_code == 4
+    assert "ERROR_REASON_NOTHING_TO_RETRY" in refused.stderr
+
+
 def test_only_rounds_that_drew_uniformly_calibrate_what_is_carried(
     parfocal: Any, client: Client, tmp_path: Path
 ) -> None:

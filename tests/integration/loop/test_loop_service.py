@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 import pytest
 
+from loop_lab import apart, write_candidate_set
 from parfocal.common.v1 import artifact_pb2 as artifacts
 from parfocal.common.v1 import geometry_pb2 as geometry
 from parfocal.inference.v1 import inference_service_pb2 as inference
@@ -30,7 +31,7 @@ from parfocal_runtime.errors import (
     WrongState,
 )
 from parfocal_runtime.server import serving_in_thread
-from parfocal_runtime.store import open_store
+from parfocal_runtime.store import ObjectStore, open_store
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Deployment:
     curator: LoopServiceStub
     viewer: LoopServiceStub
     nobody: LoopServiceStub
+    store: ObjectStore
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +69,8 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
             sync_channel(server.address, token=token)
             for token in (by_role[Role.CURATOR], by_role[Role.VIEWER], "")
         ]
-        yield Deployment(*(LoopServiceStub(channel) for channel in channels))
+        curator, viewer, nobody = (LoopServiceStub(channel) for channel in channels)
+        yield Deployment(curator, viewer, nobody, store)
         for channel in channels:
             channel.close()
 
@@ -355,6 +358,52 @@ def test_a_round_waits_for_services_that_do_not_answer(loop: Deployment) -> None
 
     # The set is missing from the store, and waiting would not bring it.
     assert response.round.status.failure.reason == "ERROR_REASON_ARTIFACT_NOT_FOUND"
+
+
+def watched(
+    loop: Deployment, name: str, until: Callable[[rounds.RoundStatus], bool]
+) -> rounds.RoundStatus:
+    """Watch a round until its status is like that, or it is over."""
+    for response in loop.viewer.WatchRound(service.WatchRoundRequest(name=name), timeout=20):
+        if until(response.round.status):
+            break
+    return response.round.status
+
+
+def test_a_round_that_failed_goes_on_where_it_failed(loop: Deployment) -> None:
+    wanted = spec(candidates="projects/p/candidates/late")
+    name = create(loop.curator, wanted, "failed").name
+    failed = watched(loop, name, lambda status: status.HasField("failure"))
+    write_candidate_set(loop.store, "late", apart(3))
+
+    retried = loop.curator.RetryRound(service.RetryRoundRequest(name=name)).status
+    suggesting = rounds.ROUND_STAGE_SUGGEST
+    went_on = watched(loop, name, lambda status: status.stage == suggesting)
+    loop.curator.CancelRound(service.CancelRoundRequest(name=name))
+
+    assert failed.state == artifacts.WORK_STATE_FAILED
+    assert failed.stage == rounds.ROUND_STAGE_PROPOSE
+    assert retried.state == artifacts.WORK_STATE_PENDING
+    assert not retried.HasField("failure")
+    assert went_on.stage == suggesting
+    attempts = {step.stage: step.attempts for step in went_on.steps}
+    assert attempts[rounds.ROUND_STAGE_SEGMENT] == 1
+    assert attempts[rounds.ROUND_STAGE_PROPOSE] == 2
+
+
+def test_a_round_under_way_has_nothing_to_retry(loop: Deployment) -> None:
+    write_candidate_set(loop.store, "there", apart(3))
+    wanted = spec(candidates="projects/p/candidates/there")
+    name = create(loop.curator, wanted, "under-way").name
+
+    with pytest.raises(grpc.RpcError) as caught:
+        loop.curator.RetryRound(service.RetryRoundRequest(name=name))
+    loop.curator.CancelRound(service.CancelRoundRequest(name=name))
+
+    error = refusal(caught.value)
+    assert isinstance(error, WrongState)
+    assert error.reason == "ERROR_REASON_NOTHING_TO_RETRY"
+    assert error.metadata == {"name": name}
 
 
 def test_the_readme_lists_every_setting() -> None:

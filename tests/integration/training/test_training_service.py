@@ -369,7 +369,8 @@ def test_labels_without_background_fail_the_run_with_the_reason(
     assert ended.state == artifact.WORK_STATE_FAILED
     assert ended.failure.reason == "ERROR_REASON_TOO_FEW_LABELS"
     assert ended.failure.metadata["cause"] == "no background"
-    assert last(training.Train(request)) == ended
+    again = last(training.Train(request))
+    assert (again.failure, again.attempts) == (ended.failure, ended.attempts + 1)
 
 
 def test_a_run_that_was_refused_at_its_export_is_only_exported_again(

@@ -134,15 +134,13 @@ def test_a_failure_keeps_its_reason(folder: RunFolder) -> None:
 
 
 @pytest.mark.parametrize(
-    ("checkpoint", "cancelled", "state"),
-    [(True, False, None), (False, False, "FAILED"), (True, True, "CANCELLED")],
+    ("cancelled", "state", "kept"), [(False, None, True), (True, "CANCELLED", False)]
 )
-def test_a_failure_is_taken_back_where_there_is_something_to_go_on_from(
-    folder: RunFolder, checkpoint: bool, cancelled: bool, state: str | None
+def test_a_failure_is_taken_back_with_what_was_learned(
+    folder: RunFolder, cancelled: bool, state: str | None, kept: bool
 ) -> None:
     folder.accept(spec_of(base_task()))
-    if checkpoint:
-        folder.store.write(folder.path(CHECKPOINT_FILE), b"learned")
+    folder.store.write(folder.path(CHECKPOINT_FILE), b"learned")
     if cancelled:
         folder.cancel()
     else:
@@ -152,7 +150,7 @@ def test_a_failure_is_taken_back_where_there_is_something_to_go_on_from(
 
     result = folder.result()
     assert (result and result.state) == state
-    assert folder.store.exists(folder.path(CHECKPOINT_FILE)) == (checkpoint and not cancelled)
+    assert folder.store.exists(folder.path(CHECKPOINT_FILE)) == kept
 
 
 def test_progress_is_told_now_and_then_and_at_the_end(folder: RunFolder) -> None:

@@ -222,7 +222,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     why. FAILED_PRECONDITION. Metadata: `blocks`, `tolerated`, `first_reason`.
     """
     ERROR_REASON_NOTHING_TO_RETRY: _ErrorReason.ValueType  # 71
-    """The job is under way, or made everything. FAILED_PRECONDITION. Metadata: `name`."""
+    """The round or job is under way, or made everything, or is a round that was stopped.
+    FAILED_PRECONDITION. Metadata: `name`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every reason that a Parfocal service gives with a failed call.
@@ -432,5 +434,7 @@ ERROR_REASON_BLOCKS_QUARANTINED: ErrorReason.ValueType  # 70
 why. FAILED_PRECONDITION. Metadata: `blocks`, `tolerated`, `first_reason`.
 """
 ERROR_REASON_NOTHING_TO_RETRY: ErrorReason.ValueType  # 71
-"""The job is under way, or made everything. FAILED_PRECONDITION. Metadata: `name`."""
+"""The round or job is under way, or made everything, or is a round that was stopped.
+FAILED_PRECONDITION. Metadata: `name`.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

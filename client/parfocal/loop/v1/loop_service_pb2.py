@@ -26,7 +26,7 @@ from parfocal.loop.v1 import job_pb2 as parfocal_dot_loop_dot_v1_dot_job__pb2
 from parfocal.loop.v1 import round_pb2 as parfocal_dot_loop_dot_v1_dot_round__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#parfocal/loop/v1/loop_service.proto\x12\x10parfocal.loop.v1\x1a\x1aparfocal/loop/v1/job.proto\x1a\x1cparfocal/loop/v1/round.proto\"^\n\x12\x43reateRoundRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x10\n\x08round_id\x18\x02 \x01(\t\x12&\n\x05round\x18\x03 \x01(\x0b\x32\x17.parfocal.loop.v1.Round\"\x1f\n\x0fGetRoundRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"J\n\x11ListRoundsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"V\n\x12ListRoundsResponse\x12\'\n\x06rounds\x18\x01 \x03(\x0b\x32\x17.parfocal.loop.v1.Round\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x12\x43\x61ncelRoundRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"!\n\x11WatchRoundRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x12WatchRoundResponse\x12&\n\x05round\x18\x01 \x01(\x0b\x32\x17.parfocal.loop.v1.Round\"V\n\x10\x43reateJobRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\"\n\x03job\x18\x03 \x01(\x0b\x32\x15.parfocal.loop.v1.Job\"\x1d\n\rGetJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"H\n\x0fListJobsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"P\n\x10ListJobsResponse\x12#\n\x04jobs\x18\x01 \x03(\x0b\x32\x15.parfocal.loop.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x10\x43\x61ncelJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1f\n\x0fRetryJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1f\n\x0fWatchJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"6\n\x10WatchJobResponse\x12\"\n\x03job\x18\x01 \x01(\x0b\x32\x15.parfocal.loop.v1.Job2\xe5\x06\n\x0bLoopService\x12L\n\x0b\x43reateRound\x12$.parfocal.loop.v1.CreateRoundRequest\x1a\x17.parfocal.loop.v1.Round\x12\x46\n\x08GetRound\x12!.parfocal.loop.v1.GetRoundRequest\x1a\x17.parfocal.loop.v1.Round\x12W\n\nListRounds\x12#.parfocal.loop.v1.ListRoundsRequest\x1a$.parfocal.loop.v1.ListRoundsResponse\x12L\n\x0b\x43\x61ncelRound\x12$.parfocal.loop.v1.CancelRoundRequest\x1a\x17.parfocal.loop.v1.Round\x12Y\n\nWatchRound\x12#.parfocal.loop.v1.WatchRoundRequest\x1a$.parfocal.loop.v1.WatchRoundResponse0\x01\x12\x46\n\tCreateJob\x12\".parfocal.loop.v1.CreateJobRequest\x1a\x15.parfocal.loop.v1.Job\x12@\n\x06GetJob\x12\x1f.parfocal.loop.v1.GetJobRequest\x1a\x15.parfocal.loop.v1.Job\x12Q\n\x08ListJobs\x12!.parfocal.loop.v1.ListJobsRequest\x1a\".parfocal.loop.v1.ListJobsResponse\x12\x46\n\tCancelJob\x12\".parfocal.loop.v1.CancelJobRequest\x1a\x15.parfocal.loop.v1.Job\x12\x44\n\x08RetryJob\x12!.parfocal.loop.v1.RetryJobRequest\x1a\x15.parfocal.loop.v1.Job\x12S\n\x08WatchJob\x12!.parfocal.loop.v1.WatchJobRequest\x1a\".parfocal.loop.v1.WatchJobResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#parfocal/loop/v1/loop_service.proto\x12\x10parfocal.loop.v1\x1a\x1aparfocal/loop/v1/job.proto\x1a\x1cparfocal/loop/v1/round.proto\"^\n\x12\x43reateRoundRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x10\n\x08round_id\x18\x02 \x01(\t\x12&\n\x05round\x18\x03 \x01(\x0b\x32\x17.parfocal.loop.v1.Round\"\x1f\n\x0fGetRoundRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"J\n\x11ListRoundsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"V\n\x12ListRoundsResponse\x12\'\n\x06rounds\x18\x01 \x03(\x0b\x32\x17.parfocal.loop.v1.Round\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x12\x43\x61ncelRoundRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"!\n\x11RetryRoundRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"!\n\x11WatchRoundRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x12WatchRoundResponse\x12&\n\x05round\x18\x01 \x01(\x0b\x32\x17.parfocal.loop.v1.Round\"V\n\x10\x43reateJobRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\"\n\x03job\x18\x03 \x01(\x0b\x32\x15.parfocal.loop.v1.Job\"\x1d\n\rGetJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"H\n\x0fListJobsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"P\n\x10ListJobsResponse\x12#\n\x04jobs\x18\x01 \x03(\x0b\x32\x15.parfocal.loop.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x10\x43\x61ncelJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1f\n\x0fRetryJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1f\n\x0fWatchJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"6\n\x10WatchJobResponse\x12\"\n\x03job\x18\x01 \x01(\x0b\x32\x15.parfocal.loop.v1.Job2\xb1\x07\n\x0bLoopService\x12L\n\x0b\x43reateRound\x12$.parfocal.loop.v1.CreateRoundRequest\x1a\x17.parfocal.loop.v1.Round\x12\x46\n\x08GetRound\x12!.parfocal.loop.v1.GetRoundRequest\x1a\x17.parfocal.loop.v1.Round\x12W\n\nListRounds\x12#.parfocal.loop.v1.ListRoundsRequest\x1a$.parfocal.loop.v1.ListRoundsResponse\x12L\n\x0b\x43\x61ncelRound\x12$.parfocal.loop.v1.CancelRoundRequest\x1a\x17.parfocal.loop.v1.Round\x12J\n\nRetryRound\x12#.parfocal.loop.v1.RetryRoundRequest\x1a\x17.parfocal.loop.v1.Round\x12Y\n\nWatchRound\x12#.parfocal.loop.v1.WatchRoundRequest\x1a$.parfocal.loop.v1.WatchRoundResponse0\x01\x12\x46\n\tCreateJob\x12\".parfocal.loop.v1.CreateJobRequest\x1a\x15.parfocal.loop.v1.Job\x12@\n\x06GetJob\x12\x1f.parfocal.loop.v1.GetJobRequest\x1a\x15.parfocal.loop.v1.Job\x12Q\n\x08ListJobs\x12!.parfocal.loop.v1.ListJobsRequest\x1a\".parfocal.loop.v1.ListJobsResponse\x12\x46\n\tCancelJob\x12\".parfocal.loop.v1.CancelJobRequest\x1a\x15.parfocal.loop.v1.Job\x12\x44\n\x08RetryJob\x12!.parfocal.loop.v1.RetryJobRequest\x1a\x15.parfocal.loop.v1.Job\x12S\n\x08WatchJob\x12!.parfocal.loop.v1.WatchJobRequest\x1a\".parfocal.loop.v1.WatchJobResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,26 +43,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTROUNDSRESPONSE']._serialized_end=406
   _globals['_CANCELROUNDREQUEST']._serialized_start=408
   _globals['_CANCELROUNDREQUEST']._serialized_end=442
-  _globals['_WATCHROUNDREQUEST']._serialized_start=444
-  _globals['_WATCHROUNDREQUEST']._serialized_end=477
-  _globals['_WATCHROUNDRESPONSE']._serialized_start=479
-  _globals['_WATCHROUNDRESPONSE']._serialized_end=539
-  _globals['_CREATEJOBREQUEST']._serialized_start=541
-  _globals['_CREATEJOBREQUEST']._serialized_end=627
-  _globals['_GETJOBREQUEST']._serialized_start=629
-  _globals['_GETJOBREQUEST']._serialized_end=658
-  _globals['_LISTJOBSREQUEST']._serialized_start=660
-  _globals['_LISTJOBSREQUEST']._serialized_end=732
-  _globals['_LISTJOBSRESPONSE']._serialized_start=734
-  _globals['_LISTJOBSRESPONSE']._serialized_end=814
-  _globals['_CANCELJOBREQUEST']._serialized_start=816
-  _globals['_CANCELJOBREQUEST']._serialized_end=848
-  _globals['_RETRYJOBREQUEST']._serialized_start=850
-  _globals['_RETRYJOBREQUEST']._serialized_end=881
-  _globals['_WATCHJOBREQUEST']._serialized_start=883
-  _globals['_WATCHJOBREQUEST']._serialized_end=914
-  _globals['_WATCHJOBRESPONSE']._serialized_start=916
-  _globals['_WATCHJOBRESPONSE']._serialized_end=970
-  _globals['_LOOPSERVICE']._serialized_start=973
-  _globals['_LOOPSERVICE']._serialized_end=1842
+  _globals['_RETRYROUNDREQUEST']._serialized_start=444
+  _globals['_RETRYROUNDREQUEST']._serialized_end=477
+  _globals['_WATCHROUNDREQUEST']._serialized_start=479
+  _globals['_WATCHROUNDREQUEST']._serialized_end=512
+  _globals['_WATCHROUNDRESPONSE']._serialized_start=514
+  _globals['_WATCHROUNDRESPONSE']._serialized_end=574
+  _globals['_CREATEJOBREQUEST']._serialized_start=576
+  _globals['_CREATEJOBREQUEST']._serialized_end=662
+  _globals['_GETJOBREQUEST']._serialized_start=664
+  _globals['_GETJOBREQUEST']._serialized_end=693
+  _globals['_LISTJOBSREQUEST']._serialized_start=695
+  _globals['_LISTJOBSREQUEST']._serialized_end=767
+  _globals['_LISTJOBSRESPONSE']._serialized_start=769
+  _globals['_LISTJOBSRESPONSE']._serialized_end=849
+  _globals['_CANCELJOBREQUEST']._serialized_start=851
+  _globals['_CANCELJOBREQUEST']._serialized_end=883
+  _globals['_RETRYJOBREQUEST']._serialized_start=885
+  _globals['_RETRYJOBREQUEST']._serialized_end=916
+  _globals['_WATCHJOBREQUEST']._serialized_start=918
+  _globals['_WATCHJOBREQUEST']._serialized_end=949
+  _globals['_WATCHJOBRESPONSE']._serialized_start=951
+  _globals['_WATCHJOBRESPONSE']._serialized_end=1005
+  _globals['_LOOPSERVICE']._serialized_start=1008
+  _globals['_LOOPSERVICE']._serialized_end=1953
 # @@protoc_insertion_point(module_scope)

@@ -155,6 +155,28 @@ class CancelRoundRequest(_message.Message):
 Global___CancelRoundRequest: _TypeAlias = CancelRoundRequest  # noqa: Y015
 
 @_typing.final
+class RetryRoundRequest(_message.Message):
+    """Request for `RetryRound`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. Format: `projects/{project}/rounds/{round}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryRoundRequest: _TypeAlias = RetryRoundRequest  # noqa: Y015
+
+@_typing.final
 class WatchRoundRequest(_message.Message):
     """Request for `WatchRound`."""
 

@@ -57,6 +57,11 @@ class LoopServiceStub(object):
                 request_serializer=parfocal_dot_loop_dot_v1_dot_loop__service__pb2.CancelRoundRequest.SerializeToString,
                 response_deserializer=parfocal_dot_loop_dot_v1_dot_round__pb2.Round.FromString,
                 _registered_method=True)
+        self.RetryRound = channel.unary_unary(
+                '/parfocal.loop.v1.LoopService/RetryRound',
+                request_serializer=parfocal_dot_loop_dot_v1_dot_loop__service__pb2.RetryRoundRequest.SerializeToString,
+                response_deserializer=parfocal_dot_loop_dot_v1_dot_round__pb2.Round.FromString,
+                _registered_method=True)
         self.WatchRound = channel.unary_stream(
                 '/parfocal.loop.v1.LoopService/WatchRound',
                 request_serializer=parfocal_dot_loop_dot_v1_dot_loop__service__pb2.WatchRoundRequest.SerializeToString,
@@ -138,6 +143,17 @@ class LoopServiceServicer(object):
         """Stops a round. Labels that were given stay. Role: curator.
 
         Fails with FAILED_PRECONDITION (`ERROR_REASON_WORK_FINISHED`) if it is over.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryRound(self, request, context):
+        """Begins a round again that failed, at the step that failed. Role: curator.
+
+        What the steps before made is kept, and a training run that failed goes on from what it had
+        learned. Fails with FAILED_PRECONDITION (`ERROR_REASON_NOTHING_TO_RETRY`) while it is under way,
+        if it succeeded, and if it was stopped, which took its queries back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -226,6 +242,11 @@ def add_LoopServiceServicer_to_server(servicer, server):
             'CancelRound': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelRound,
                     request_deserializer=parfocal_dot_loop_dot_v1_dot_loop__service__pb2.CancelRoundRequest.FromString,
+                    response_serializer=parfocal_dot_loop_dot_v1_dot_round__pb2.Round.SerializeToString,
+            ),
+            'RetryRound': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryRound,
+                    request_deserializer=parfocal_dot_loop_dot_v1_dot_loop__service__pb2.RetryRoundRequest.FromString,
                     response_serializer=parfocal_dot_loop_dot_v1_dot_round__pb2.Round.SerializeToString,
             ),
             'WatchRound': grpc.unary_stream_rpc_method_handler(
@@ -372,6 +393,33 @@ class LoopService(object):
             target,
             '/parfocal.loop.v1.LoopService/CancelRound',
             parfocal_dot_loop_dot_v1_dot_loop__service__pb2.CancelRoundRequest.SerializeToString,
+            parfocal_dot_loop_dot_v1_dot_round__pb2.Round.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryRound(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parfocal.loop.v1.LoopService/RetryRound',
+            parfocal_dot_loop_dot_v1_dot_loop__service__pb2.RetryRoundRequest.SerializeToString,
             parfocal_dot_loop_dot_v1_dot_round__pb2.Round.FromString,
             options,
             channel_credentials,

@@ -63,6 +63,13 @@ class LoopServiceStub:
 
     Fails with FAILED_PRECONDITION (`ERROR_REASON_WORK_FINISHED`) if it is over.
     """
+    RetryRound: _grpc.UnaryUnaryMultiCallable[_loop_service_pb2.RetryRoundRequest, _round_pb2.Round]
+    """Begins a round again that failed, at the step that failed. Role: curator.
+
+    What the steps before made is kept, and a training run that failed goes on from what it had
+    learned. Fails with FAILED_PRECONDITION (`ERROR_REASON_NOTHING_TO_RETRY`) while it is under way,
+    if it succeeded, and if it was stopped, which took its queries back.
+    """
     WatchRound: _grpc.UnaryStreamMultiCallable[_loop_service_pb2.WatchRoundRequest, _loop_service_pb2.WatchRoundResponse]
     """Streams a round whenever it changes, beginning with how it is now, until it is over.
     Role: viewer.
@@ -129,6 +136,13 @@ class LoopServiceAsyncStub(LoopServiceStub):
     """Stops a round. Labels that were given stay. Role: curator.
 
     Fails with FAILED_PRECONDITION (`ERROR_REASON_WORK_FINISHED`) if it is over.
+    """
+    RetryRound: _aio.UnaryUnaryMultiCallable[_loop_service_pb2.RetryRoundRequest, _round_pb2.Round]  # type: ignore[assignment]
+    """Begins a round again that failed, at the step that failed. Role: curator.
+
+    What the steps before made is kept, and a training run that failed goes on from what it had
+    learned. Fails with FAILED_PRECONDITION (`ERROR_REASON_NOTHING_TO_RETRY`) while it is under way,
+    if it succeeded, and if it was stopped, which took its queries back.
     """
     WatchRound: _aio.UnaryStreamMultiCallable[_loop_service_pb2.WatchRoundRequest, _loop_service_pb2.WatchRoundResponse]  # type: ignore[assignment]
     """Streams a round whenever it changes, beginning with how it is now, until it is over.
@@ -217,6 +231,19 @@ class LoopServiceServicer(metaclass=_abc_1.ABCMeta):
         """Stops a round. Labels that were given stay. Role: curator.
 
         Fails with FAILED_PRECONDITION (`ERROR_REASON_WORK_FINISHED`) if it is over.
+        """
+
+    @_abc_1.abstractmethod
+    def RetryRound(
+        self,
+        request: _loop_service_pb2.RetryRoundRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_round_pb2.Round, _abc.Awaitable[_round_pb2.Round]]:
+        """Begins a round again that failed, at the step that failed. Role: curator.
+
+        What the steps before made is kept, and a training run that failed goes on from what it had
+        learned. Fails with FAILED_PRECONDITION (`ERROR_REASON_NOTHING_TO_RETRY`) while it is under way,
+        if it succeeded, and if it was stopped, which took its queries back.
         """
 
     @_abc_1.abstractmethod

@@ -61,9 +61,9 @@ class TrainingServiceServicer(object):
 
         Keyed by `run`: calling again with the same request follows the run, resumes it from its
         last checkpoint where its process was lost or it failed, or returns the published model where
-        it is done. A run that was refused at its export does only that again; one that failed before
-        its first checkpoint is over. Another request under the same name fails with ALREADY_EXISTS
-        (`ERROR_REASON_ARTIFACT_EXISTS`). A caller that goes away does not stop the run.
+        it is done. A run that was refused at its export does only that again. Another request under
+        the same name fails with ALREADY_EXISTS (`ERROR_REASON_ARTIFACT_EXISTS`). A caller that goes
+        away does not stop the run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

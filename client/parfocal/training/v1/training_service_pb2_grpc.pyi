@@ -38,9 +38,9 @@ class TrainingServiceStub:
 
     Keyed by `run`: calling again with the same request follows the run, resumes it from its
     last checkpoint where its process was lost or it failed, or returns the published model where
-    it is done. A run that was refused at its export does only that again; one that failed before
-    its first checkpoint is over. Another request under the same name fails with ALREADY_EXISTS
-    (`ERROR_REASON_ARTIFACT_EXISTS`). A caller that goes away does not stop the run.
+    it is done. A run that was refused at its export does only that again. Another request under
+    the same name fails with ALREADY_EXISTS (`ERROR_REASON_ARTIFACT_EXISTS`). A caller that goes
+    away does not stop the run.
     """
     GetRun: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.GetRunRequest, _training_service_pb2.TrainingRun]
     """Gets a run. Role: viewer.
@@ -63,9 +63,9 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
 
     Keyed by `run`: calling again with the same request follows the run, resumes it from its
     last checkpoint where its process was lost or it failed, or returns the published model where
-    it is done. A run that was refused at its export does only that again; one that failed before
-    its first checkpoint is over. Another request under the same name fails with ALREADY_EXISTS
-    (`ERROR_REASON_ARTIFACT_EXISTS`). A caller that goes away does not stop the run.
+    it is done. A run that was refused at its export does only that again. Another request under
+    the same name fails with ALREADY_EXISTS (`ERROR_REASON_ARTIFACT_EXISTS`). A caller that goes
+    away does not stop the run.
     """
     GetRun: _aio.UnaryUnaryMultiCallable[_training_service_pb2.GetRunRequest, _training_service_pb2.TrainingRun]  # type: ignore[assignment]
     """Gets a run. Role: viewer.
@@ -91,9 +91,9 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Keyed by `run`: calling again with the same request follows the run, resumes it from its
         last checkpoint where its process was lost or it failed, or returns the published model where
-        it is done. A run that was refused at its export does only that again; one that failed before
-        its first checkpoint is over. Another request under the same name fails with ALREADY_EXISTS
-        (`ERROR_REASON_ARTIFACT_EXISTS`). A caller that goes away does not stop the run.
+        it is done. A run that was refused at its export does only that again. Another request under
+        the same name fails with ALREADY_EXISTS (`ERROR_REASON_ARTIFACT_EXISTS`). A caller that goes
+        away does not stop the run.
         """
 
     @_abc_1.abstractmethod
