@@ -68,6 +68,7 @@ def settings(pack: Path, *, seed: int, sections: int, iterations: tuple[int, int
         split=(0.625, 0.6875),
         crop_shape=(sections, 128, 128),
         threshold=0.5,
+        augmentation=8,
         minimum_pixels=LEAST_PIXELS[0],
         base_iterations=iterations[0],
         encoder_iterations=iterations[1],

@@ -44,6 +44,8 @@ class Settings:
     """Sections, rows and columns of a crop."""
     threshold: float = 0.5
     """Probability above which a pixel belongs to a proposal."""
+    augmentation: int = 4
+    """Views of each window that a probability is the mean of: 1, 4, 8 or 16."""
     minimum_pixels: int = 60
     """Proposals below this area are dropped."""
     base_iterations: int = 1200

@@ -90,6 +90,7 @@ class Specs:
             prediction=self.artifacts.prediction_path(model),
             model=model_version(model),
             region=box_to_pb(part),
+            augmentation=self.settings.augmentation,
         )
         return Job(segment=job)
 

@@ -105,6 +105,15 @@ def create(
     train: Annotated[
         bool, typer.Option("--train", help="Fine-tune the base model when the labels are there.")
     ] = False,
+    augmentation: Annotated[
+        int,
+        typer.Option(
+            "--augmentation",
+            min=1,
+            max=16,
+            help="Views of each window whose mean is taken: 1, 4, 8 or 16. Slower, better.",
+        ),
+    ] = 1,
     per_image: PerImageOption = 0,
     per_group: PerGroupOption = None,
     apart: ApartOption = 0.0,
@@ -133,6 +142,7 @@ def create(
         history=history or [],
         minimum_gain=minimum_gain,
         train=train,
+        augmentation=augmentation,
         constraints=constraints_of(
             per_image=per_image,
             per_group=per_group,

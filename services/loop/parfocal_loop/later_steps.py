@@ -22,6 +22,7 @@ _MOST_LIMITS = 100
 _LARGEST_CLASS = 1 << 16
 _LARGEST_OVERLAP = 0.9
 _PATCH_SIDES = range(16, 513)
+_VIEWS = (1, 4, 8, 16)
 
 _CONSTRAINTS = "round.spec.constraints"
 _PROPOSAL = "round.spec.proposal"
@@ -56,6 +57,10 @@ def check_proposal(proposal: rounds.ProposalSpec) -> None:
     if not 0 <= proposal.overlap < _LARGEST_OVERLAP:
         must = f"must be at least 0 and below {_LARGEST_OVERLAP}"
         raise invalid(f"{_PROPOSAL}.overlap", proposal.overlap, must)
+    views = proposal.augmentation
+    if views and views not in _VIEWS:
+        must = f"must be one of {', '.join(map(str, _VIEWS))}"
+        raise invalid(f"{_PROPOSAL}.augmentation", views, must)
     if proposal.HasField("block_shape") and min(index_from_pb(proposal.block_shape)) < 1:
         shape = index_from_pb(proposal.block_shape)
         raise invalid(f"{_PROPOSAL}.block_shape", shape, "must be positive")

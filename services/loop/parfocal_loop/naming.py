@@ -32,7 +32,7 @@ def image_and_level(path: str) -> tuple[str, str]:
 
 
 def prediction_array(
-    project: str, image: str, model: str, version: int, *, edition: str = ""
+    project: str, image: str, model: str, version: int, *, edition: str = "", views: int = 1
 ) -> str:
     """Return where the probability map of the image array at path `image` belongs.
 
@@ -42,8 +42,11 @@ def prediction_array(
         model: Name of the base model.
         version: Its version.
         edition: What tells the image from others that had its name before; empty is the first.
+        views: Views of each window that the map is the mean of.
     """
     name, level = image_and_level(image)
     if edition:
         name = f"{name}-{edition}"
+    if views > 1:
+        name = f"{name}-{views}-views"
     return f"{prediction_group(project, name, model, version)}/{level}"

@@ -53,7 +53,14 @@ async def prediction_of(turn: Turn, image: str) -> str:
     An image that took the place of another has maps of its own.
     """
     model, edition = turn.status.base_model, await image_edition(turn.means, image)
-    return prediction_array(turn.project, image, model.name, model.version, edition=edition)
+    return prediction_array(
+        turn.project,
+        image,
+        model.name,
+        model.version,
+        edition=edition,
+        views=turn.spec.proposal.augmentation,
+    )
 
 
 async def segment_images(turn: Turn) -> str:
@@ -63,7 +70,8 @@ async def segment_images(turn: Turn) -> str:
     proposal = turn.spec.proposal
     shape = index_from_pb(proposal.block_shape) if proposal.HasField("block_shape") else BLOCK
     like = inference.SegmentBlockRequest(
-        overlap=proposal.overlap if proposal.HasField("overlap") else None
+        overlap=proposal.overlap if proposal.HasField("overlap") else None,
+        augmentation=proposal.augmentation,
     )
     requests: list[inference.SegmentBlockRequest] = []
     for source in turn.spec.images:

@@ -29,12 +29,13 @@ from parfocal.labels.v1 import labels_service_pb2 as labels
 from parfocal.loop.v1 import round_pb2 as rounds
 from parfocal.suggestion.v1 import constraints_pb2
 from parfocal.suggestion.v1 import suggestion_service_pb2 as suggestion
+from parfocal_inference.prediction import ORIGIN
 from parfocal_loop.learning import learn
 from parfocal_loop.messages import box_to_pb
 from parfocal_loop.proposing import fix_versions, propose_candidates, segment_images, suggest
 from parfocal_loop.rounds import run_round
 from parfocal_loop.turn import Turn
-from parfocal_runtime.arrays import create_array, open_array
+from parfocal_runtime.arrays import array_attributes, create_array, open_array
 from parfocal_runtime.box import Box
 from parfocal_runtime.errors import DomainError
 from parfocal_runtime.models.repository import ModelRepository
@@ -173,6 +174,36 @@ def test_only_the_region_of_an_image_is_predicted_and_proposed_from(tmp_path: Pa
         assert folder.startswith(f"{PARENT}/candidates/grey-1-")
         assert turn.status.candidate_count == 2
         np.testing.assert_array_equal(predicted[..., :32], bright[..., :32])
+
+    run(tmp_path, test, inference=True)
+
+
+def test_a_map_of_more_views_lies_beside_the_plain_one(tmp_path: Path) -> None:
+    async def test(lab: LoopLab) -> None:
+        array = create_array(
+            lab.store, IMAGE, shape=(4, 16, 16), dtype=np.uint8, chunks=(4, 16, 16)
+        )
+        array.write(np.full((4, 16, 16), 200, np.uint8)).result()
+        ModelRepository(lab.store).publish("grey", base_model(), card=base_model_card(), lineage={})
+        maps = {}
+        for views in (0, 4):
+            turn = lab.turn(
+                spec_of(
+                    "",
+                    images=[rounds.ImageSource(image=IMAGE)],
+                    base_model=artifacts.ModelVersion(name="grey"),
+                    proposal=rounds.ProposalSpec(augmentation=views),
+                )
+            )
+            await fix_versions(turn)
+            maps[views] = await segment_images(turn)
+
+        assert maps[4] != maps[0]
+        made_from = {
+            views: array_attributes(lab.store, path)[ORIGIN] for views, path in maps.items()
+        }
+        assert made_from[4]["augmentation"] == 4
+        assert "augmentation" not in made_from[0]
 
     run(tmp_path, test, inference=True)
 

@@ -163,19 +163,23 @@ def test_proposals_that_inference_refuses_are_refused_before_the_round_begins(
     assert begun == (reason, f"round.spec.proposal.{field}")
 
 
-@pytest.mark.parametrize("overlap", [-0.1, 0.9, NAN])
-def test_an_overlap_that_inference_refuses_is_refused_before_the_round_begins(
-    store: ObjectStore, overlap: float
+@pytest.mark.parametrize(
+    "wanted",
+    [{"overlap": value} for value in (-0.1, 0.9, NAN)]
+    + [{"augmentation": value} for value in (-1, 2, 32)],
+)
+def test_a_map_that_inference_refuses_is_refused_before_the_round_begins(
+    store: ObjectStore, wanted: dict[str, Any]
 ) -> None:
     request = inference.SegmentBlockRequest(
         image=IMAGE,
         prediction="projects/p/predictions/i/0",
         box=geometry.Box(stop=geometry.Index3(z=1, y=1, x=1)),
         model=artifacts.ModelVersion(name="mito"),
-        overlap=overlap,
+        **wanted,
     )
     reason, field = refusal(lambda: block_task_from_pb(request, store.resolve, most_voxels=8))
-    proposal = rounds.ProposalSpec(overlap=overlap)
+    proposal = rounds.ProposalSpec(**wanted)
 
     begun = refusal(lambda: round_spec_from_pb(spec(proposal=proposal), "p", store))
 

@@ -36,6 +36,8 @@ def test_a_prediction_lies_under_its_image_and_model() -> None:
     image = "projects/p/images/cortex.ome.zarr/1"
     path = prediction_array("p", image, "mito", 3)
     replaced = prediction_array("p", image, "mito", 3, edition="1a2b")
+    of_views = prediction_array("p", image, "mito", 3, edition="1a2b", views=4)
 
     assert replaced == path.replace("/cortex/", "/cortex-1a2b/")
+    assert of_views == path.replace("/cortex/", "/cortex-1a2b-4-views/")
     assert path == "projects/p/predictions/cortex/mito-3.ome.zarr/1"

@@ -363,6 +363,7 @@ class ProposalSpec(_message.Message):
     PATCH_SIDE_FIELD_NUMBER: _builtins.int
     BLOCK_SHAPE_FIELD_NUMBER: _builtins.int
     OVERLAP_FIELD_NUMBER: _builtins.int
+    AUGMENTATION_FIELD_NUMBER: _builtins.int
     threshold: _builtins.float
     """Above 0, below 1. Default 0.5."""
     connectivity: _inference_service_pb2.Connectivity.ValueType
@@ -373,6 +374,10 @@ class ProposalSpec(_message.Message):
     """Side of a patch in pixels. Default 64."""
     overlap: _builtins.float
     """Share of a window that neighbouring windows have in common. Default 0.25."""
+    augmentation: _builtins.int
+    """Views of each window that the probability is the mean of: 1, 4, 8 or 16. Default 1. Takes as
+    many times as long, finds more, and tells right proposals from wrong ones better.
+    """
     @_builtins.property
     def block_shape(self) -> _geometry_pb2.Index3:
         """Blocks in which an image is predicted. Default 64 x 1024 x 1024."""
@@ -386,10 +391,11 @@ class ProposalSpec(_message.Message):
         patch_side: _builtins.int = ...,
         block_shape: _geometry_pb2.Index3 | None = ...,
         overlap: _builtins.float | None = ...,
+        augmentation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_overlap", b"_overlap", "block_shape", b"block_shape", "overlap", b"overlap"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overlap", b"_overlap", "block_shape", b"block_shape", "connectivity", b"connectivity", "minimum_voxels", b"minimum_voxels", "overlap", b"overlap", "patch_side", b"patch_side", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overlap", b"_overlap", "augmentation", b"augmentation", "block_shape", b"block_shape", "connectivity", b"connectivity", "minimum_voxels", b"minimum_voxels", "overlap", b"overlap", "patch_side", b"patch_side", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__overlap: _TypeAlias = _typing.Literal["overlap"]  # noqa: Y015
     _WhichOneofArgType__overlap: _TypeAlias = _typing.Literal["_overlap", b"_overlap"]  # noqa: Y015
