@@ -29,7 +29,7 @@ from parfocal.labels.v1 import labels_service_pb2 as labels
 from parfocal.loop.v1 import round_pb2 as rounds
 from parfocal.suggestion.v1 import constraints_pb2
 from parfocal.suggestion.v1 import suggestion_service_pb2 as suggestion
-from parfocal_inference.prediction import ORIGIN
+from parfocal_inference.image_arrays import ORIGIN
 from parfocal_loop.learning import learn
 from parfocal_loop.messages import box_to_pb
 from parfocal_loop.proposing import fix_versions, propose_candidates, segment_images, suggest
