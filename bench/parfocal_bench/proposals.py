@@ -131,7 +131,9 @@ def make_proposals(
 
 
 def _specs(settings: Settings, store: ObjectStore) -> Specs:
-    artifacts = Artifacts(store, level=worked_on_level(settings, store))
+    artifacts = Artifacts(
+        store, level=worked_on_level(settings, store), views=settings.augmentation
+    )
     columns = round(settings.split[0] * artifacts.image.shape[2])
     crops = choose_crops(
         artifacts.truth, count=settings.crops, shape=settings.crop_shape, columns=columns

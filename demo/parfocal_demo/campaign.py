@@ -119,7 +119,9 @@ def run_campaign(
 
 
 def _prepare(settings: Settings, store: ObjectStore) -> tuple[Specs, InputFacts]:
-    artifacts = Artifacts(store, level=worked_on_level(settings, store))
+    artifacts = Artifacts(
+        store, level=worked_on_level(settings, store), views=settings.augmentation
+    )
     depth, height, width = artifacts.image.shape
     train_stop, test_start = (round(share * width) for share in settings.split)
     try:

@@ -142,7 +142,9 @@ class Specs:
             base_model=base,
             encoders=[EncoderChoice(stream=name, encoder=one) for name, one in encoders.items()],
             proposal=ProposalSpec(
-                threshold=self.settings.threshold, minimum_voxels=self.settings.minimum_pixels
+                threshold=self.settings.threshold,
+                minimum_voxels=self.settings.minimum_pixels,
+                augmentation=self.settings.augmentation,
             ),
             candidates=first_candidates if number == 1 else "",
             strategy=STRATEGIES[arm],

@@ -29,7 +29,7 @@ def small(folder: Path, **changes: object) -> Settings:
         "images": folder / "image.tif",
         "truth": folder / "truth.tif",
         "voxel_size_nm": (50.0, 10.0, 10.0),
-        "rounds": 1,
+        "rounds": 2,
         "budget": 5,
         "crops": 2,
         "crop_shape": (4, 96, 96),
@@ -71,8 +71,9 @@ def test_both_arms_buy_the_same_labels_and_learn_from_them(finished: Path) -> No
     arms = json.loads((finished / "report.json").read_text())["arms"]
 
     for arm in arms:
-        assert [turn["labels_total"] for turn in arm["rounds"]] == [0, 5]
-        assert [turn["model"] for turn in arm["rounds"]] == ["base/1", f"base-{arm['name']}/1"]
+        assert [turn["labels_total"] for turn in arm["rounds"]][:2] == [0, 5]
+        own = f"base-{arm['name']}"
+        assert [turn["model"] for turn in arm["rounds"]] == ["base/1", f"{own}/1", f"{own}/2"]
 
 
 def test_the_errors_of_a_round_are_those_of_its_answers(finished: Path) -> None:
@@ -92,7 +93,9 @@ def test_the_errors_of_a_round_are_those_of_its_answers(finished: Path) -> None:
 def test_every_answer_agrees_with_the_truth(finished: Path) -> None:
     shown = json.loads((finished / "report.json").read_text())["suggestions"]
 
-    assert len(shown) == 5
+    rounds = [one["round"] for one in shown]
+    assert rounds.count(1) == 5
+    assert 2 in rounds
     assert all((one["answer"] == "true") == one["correct"] for one in shown)
 
 
