@@ -44,7 +44,7 @@ class Settings:
     """Sections, rows and columns of a crop."""
     threshold: float = 0.5
     """Probability above which a pixel belongs to a proposal."""
-    augmentation: int = 4
+    augmentation: int = 1
     """Views of each window that a probability is the mean of: 1, 4, 8 or 16."""
     minimum_pixels: int = 60
     """Proposals below this area are dropped."""

@@ -33,6 +33,7 @@ def small(folder: Path, **changes: object) -> Settings:
         "budget": 5,
         "crops": 2,
         "crop_shape": (4, 96, 96),
+        "augmentation": 4,
         "minimum_pixels": 12,
         "base_iterations": 40,
         "fine_tune_iterations": 3,
