@@ -52,7 +52,7 @@ class Artifacts:
     def __init__(self, store: ObjectStore, *, level: int, views: int) -> None:
         self._store = store
         self.level = level
-        self._mapped = f"{IMAGE}-{views}-views" if views > 1 else IMAGE
+        self._views = views
         self.image_path = image_level(PROJECT, IMAGE, level)
         self.truth_path = truth_level(PROJECT, IMAGE, level)
         self.image: NDArray[np.uint8] = self._read(self.image_path)
@@ -61,7 +61,8 @@ class Artifacts:
     def prediction_path(self, model: str) -> str:
         """Path of the probability map of `name/version`, the one that rounds use too."""
         name, _, version = model.partition("/")
-        return f"{prediction_group(PROJECT, self._mapped, name, int(version))}/{self.level}"
+        group = prediction_group(PROJECT, IMAGE, name, int(version), views=self._views)
+        return f"{group}/{self.level}"
 
     def prediction(self, model: str) -> NDArray[np.uint8]:
         """Return the probability map of `name/version`, uint8 (z, y, x)."""

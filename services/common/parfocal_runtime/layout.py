@@ -54,9 +54,10 @@ def truth_level(project: str, image: str, level: int, *, name: str = "truth") ->
     return f"{image_group(project, image)}/labels/{name}/{level}"
 
 
-def prediction_group(project: str, image: str, model: str, version: int) -> str:
-    """OME-Zarr group of the probability map of an image by a model version."""
-    return f"projects/{project}/predictions/{image}/{model}-{version}.ome.zarr"
+def prediction_group(project: str, image: str, model: str, version: int, *, views: int = 1) -> str:
+    """OME-Zarr group of the map of an image by a model version, the mean of so many views."""
+    name = f"{image}-{views}-views" if views > 1 else image
+    return f"projects/{project}/predictions/{name}/{model}-{version}.ome.zarr"
 
 
 def candidate_folder(project: str, candidate_set: str) -> str:

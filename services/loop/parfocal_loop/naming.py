@@ -47,6 +47,4 @@ def prediction_array(
     name, level = image_and_level(image)
     if edition:
         name = f"{name}-{edition}"
-    if views > 1:
-        name = f"{name}-{views}-views"
-    return f"{prediction_group(project, name, model, version)}/{level}"
+    return f"{prediction_group(project, name, model, version, views=views)}/{level}"
