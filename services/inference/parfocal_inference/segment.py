@@ -12,7 +12,7 @@ holds one row of windows and does not grow with the depth of the block (`memory.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -52,21 +52,32 @@ class Tally:
     waiting: Waiting = field(default_factory=Waiting)
 
 
+@dataclass(frozen=True)
+class _Window:
+    """A window in a run of the model.
+
+    Attributes:
+        start: Where it starts.
+        place: Its place in the run; None if it is empty, and has none.
+        stop: If it is the last of its row, the first section that later windows touch.
+    """
+
+    start: Triple
+    place: int | None
+    stop: int | None
+
+
 @dataclass
 class _Run:
-    """Windows in one run of the model, and what comes before and after it.
+    """Windows in one run of the model.
 
     Attributes:
         pixels: (N, 1, Z, Y, X); None where all windows are empty.
-        starts: Where windows start and their places in `pixels`, in the order of the grid; an
-            empty one has no place.
-        stop: Where the row of windows ends with this run, the first section that later windows
-            touch.
+        windows: In the order of the grid.
     """
 
-    pixels: Pixels | None
-    starts: list[tuple[Triple, int | None]]
-    stop: int | None = None
+    pixels: Pixels | None = None
+    windows: list[_Window] = field(default_factory=list)
 
 
 def segment_block(
@@ -122,9 +133,10 @@ def segment_sections(
         predict: Runs the model; called from other threads, as many calls at a time as `at_once`.
         grid: Windows of the image.
         box: What to predict; must lie inside the image.
-        batch: Windows in one call of `predict`. Batches are filled up with empty windows, so that
-            a model always sees the same shape. With more than one, equality across blocks holds
-            as far as the model's result for a window does not depend on its neighbours.
+        batch: Windows in one call of `predict`, of one row or of two. The last batch is filled up
+            with empty windows, so that a model always sees the same shape. With more than one,
+            equality across blocks holds as far as the model's result for a window does not depend
+            on its neighbours.
         at_once: Calls of `predict` at a time.
         chunk: Sections in a chunk of the image; reading keeps to them.
         is_empty: Windows of which it says so have the probability 0, and the model does not run
@@ -149,27 +161,23 @@ def segment_sections(
         )
         cutter = _Cutter(grid.hull(box).start[1:], columns, grid.window, batch, is_empty)
         stops = [stop for _, stop in pairwise((*z_starts, box.stop[0]))]
-        runs = (
-            run
-            for z, stop, pixels in zip(z_starts, stops, rows, strict=True)
-            for run in cutter.runs(pixels, z, stop)
-        )
+        runs = cutter.runs(zip(z_starts, stops, rows, strict=True))
         ahead = _ahead(runs, predict, runners, cancel, runs=_submitted(at_once))
         for run, probability in ahead:
-            for start, place in run.starts:
-                if place is None or probability is None:
-                    blend.add(start, None)
+            for window in run.windows:
+                if window.place is None or probability is None:
+                    blend.add(window.start, None)
                     tally.skipped += 1
                 else:
-                    blend.add(start, probability[place, 0])
+                    blend.add(window.start, probability[window.place, 0])
                     tally.windows += 1
-            if run.stop is not None:
-                yield blend.finished(run.stop)
+                if window.stop is not None:
+                    yield blend.finished(window.stop)
 
 
 @dataclass(frozen=True)
 class _Cutter:
-    """Cuts a row of windows into runs of the model."""
+    """Cuts rows of windows into runs of the model; a run may end one row and begin the next."""
 
     origin: Sequence[int]
     columns: Sequence[tuple[int, int]]
@@ -177,24 +185,26 @@ class _Cutter:
     batch: int
     is_empty: IsEmpty | None
 
-    def runs(self, pixels: Pixels, z: int, stop: int) -> Iterator[_Run]:
-        """Yield the runs of the row that starts at section `z` and sees `pixels`."""
-        run, count = _Run(None, []), 0
-        for y, x in self.columns:
-            if count == self.batch:
-                yield run
-                run, count = _Run(None, []), 0
-            seen = self._seen(pixels, y, x)
-            if self.is_empty is not None and self.is_empty(seen):
-                run.starts.append(((z, y, x), None))
-                continue
-            if run.pixels is None:
-                run.pixels = np.zeros((self.batch, 1, *self.window), np.uint8)
-            run.pixels[count, 0] = seen
-            run.starts.append(((z, y, x), count))
-            count += 1
-        run.stop = stop
-        yield run
+    def runs(self, rows: Iterable[tuple[int, int, Pixels]]) -> Iterator[_Run]:
+        """Yield the runs for rows, each with its first section, its `stop` and what it sees."""
+        run, count = _Run(), 0
+        for z, stop, pixels in rows:
+            for y, x in self.columns:
+                is_last = (y, x) == self.columns[-1]
+                seen = self._seen(pixels, y, x)
+                place = None
+                if self.is_empty is None or not self.is_empty(seen):
+                    if run.pixels is None:
+                        run.pixels = np.zeros((self.batch, 1, *self.window), np.uint8)
+                    run.pixels[count, 0] = seen
+                    place, count = count, count + 1
+                run.windows.append(_Window((z, y, x), place, stop if is_last else None))
+                # What holds no pixels need not wait for those of the next row.
+                if count == self.batch or (is_last and run.pixels is None):
+                    yield run
+                    run, count = _Run(), 0
+        if run.windows:
+            yield run
 
     def _seen(self, pixels: Pixels, y: int, x: int) -> Pixels:
         (top, left), (_, height, width) = self.origin, self.window

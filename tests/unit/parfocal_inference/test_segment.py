@@ -367,6 +367,47 @@ def test_so_many_windows_are_with_the_model_at_a_time() -> None:
     assert np.abs(found.astype(int) - image).max() <= 1
 
 
+def test_a_run_that_a_row_of_windows_does_not_fill_goes_on_with_the_next_row() -> None:
+    image = noise((8, 8, 24))
+    grid = WindowGrid.overlapping(image.shape, (2, 8, 8), overlap=0)
+    runs: list[int] = []
+
+    def predict(windows: Image) -> npt.NDArray[np.float32]:
+        runs.append(sum(window.any() for window in windows))
+        return brightness(windows)
+
+    found = by_blocks(image, predict, grid=grid, block=image.shape, batch=5)
+
+    # Four rows of three windows.
+    assert runs == [5, 5, 2]
+    assert (found == by_blocks(image, brightness, grid=grid, block=image.shape)).all()
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_rows_without_pixels_do_not_wait_for_a_run_to_be_filled(batch: int) -> None:
+    image = np.zeros((6, 8, 16), np.uint8)
+    image[2:4] = noise((2, 8, 16))
+    grid = WindowGrid.overlapping(image.shape, (2, 8, 8), overlap=0)
+    read: list[int] = []
+
+    def reading(box: Box) -> Image:
+        read.append(box.start[0])
+        return image[box.slices]
+
+    sections = segment_sections(
+        reading,
+        brightness,
+        grid=grid,
+        box=Box.whole(image.shape),
+        batch=batch,
+        is_empty=LowContrast(0),
+    )
+
+    assert not next(sections).any()
+    assert 4 not in read
+    assert [piece.any() for piece in sections] == [True, False]
+
+
 def test_windows_that_are_empty_are_counted_and_not_run() -> None:
     image = noise((2, 8, 32))
     image[:, :, 8:24] = 7

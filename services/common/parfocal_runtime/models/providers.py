@@ -67,11 +67,6 @@ class SessionOptions:
         return any(coarse.get(provider, False) for provider in self.providers)
 
     @property
-    def memory(self) -> tuple[str, int]:
-        """Kind and number of the memory that inputs are copied to on a GPU."""
-        return "cuda", self.device
-
-    @property
     def on_gpu(self) -> bool:
         """Whether runs take place in the memory of a GPU."""
         return any(provider in ON_GPU for provider in self.providers)

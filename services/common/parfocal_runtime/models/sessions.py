@@ -15,7 +15,6 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from parfocal_runtime.errors import DomainError, Exhausted, InvalidInput
-from parfocal_runtime.models.bound_runs import BoundOutput, BoundRuns
 from parfocal_runtime.models.datatypes import BF16, BYTES, NUMPY, ONNX, Array
 from parfocal_runtime.models.openvino_runs import OpenVinoRuns
 from parfocal_runtime.models.providers import (
@@ -30,6 +29,7 @@ from parfocal_runtime.models.providers import (
     unavailable,
     with_settings,
 )
+from parfocal_runtime.models.shape_sessions import ShapeSessions
 from parfocal_runtime.models.side_by_side import SideBySide
 
 __all__ = [
@@ -149,16 +149,11 @@ class ModelSession:
         datatypes = {spec.datatype for spec in (*self.inputs, *self.outputs)}
         self._half = BF16 in datatypes
         self._options = _run_options(options)
-        self._bound: BoundRuns | None = None
-        # Neither text nor what numpy has no name for can be bound.
-        if reopened is not None and self.on_gpu and not datatypes & {BF16, BYTES}:
-            self._bound = BoundRuns(
-                session,
-                reopened,
-                bound_outputs(self.inputs, self.outputs),
-                device=options.memory,
-                options=self._options,
-            )
+        # Copies to the device and back are part of a run, in which other threads go on: binding
+        # inputs to buffers there holds the interpreter while another run is at work (decision 28).
+        self._shapes: ShapeSessions | None = None
+        if reopened is not None and self.on_gpu:
+            self._shapes = ShapeSessions(session, reopened)
 
     @property
     def places(self) -> tuple[ModelSession, ...]:
@@ -200,12 +195,21 @@ class ModelSession:
     def _run(
         self, wanted: list[str], feed: dict[str, Array], types: Mapping[str, str]
     ) -> list[Array]:
-        if self._bound is not None:
-            return self._bound.run(wanted, feed)
+        if self._shapes is None:
+            return self._run_in(self._session, wanted, feed, types)
+        return self._shapes.run(feed, lambda session: self._run_in(session, wanted, feed, types))
+
+    def _run_in(
+        self,
+        session: ort.InferenceSession,
+        wanted: list[str],
+        feed: Mapping[str, Array],
+        types: Mapping[str, str],
+    ) -> list[Array]:
         if not self._half:
-            return list(self._session.run(wanted, feed, self._options))
+            return list(session.run(wanted, feed, self._options))
         values = {name: _to_value(array, types[name]) for name, array in feed.items()}
-        found = self._session.run_with_ort_values(wanted, values, self._options)
+        found = session.run_with_ort_values(wanted, values, self._options)
         return [_from_value(value) for value in found]
 
 
@@ -295,20 +299,6 @@ def invalid_model(cause: str) -> InvalidInput:
         field="model",
         cause=cause,
     )
-
-
-def bound_outputs(
-    inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
-) -> dict[str, BoundOutput]:
-    """Return what is known of the outputs of a graph before it runs, by name."""
-    rows = {spec.symbols[0] if spec.has_batch else "" for spec in inputs}
-    symbol = rows.pop() if len(rows) == 1 else ""
-    return {
-        spec.name: BoundOutput(spec.dtype, spec.shape[1:])
-        if symbol and spec.has_batch and spec.symbols[0] == symbol and -1 not in spec.shape[1:]
-        else BoundOutput(spec.dtype)
-        for spec in outputs
-    }
 
 
 def _on_openvino(model: bytes, options: SessionOptions, runs: int) -> ModelSession:
