@@ -1,12 +1,16 @@
 """Models on a GPU: ONNX Runtime alone, the service through gRPC, fewer bits, and whole images.
 
     python benchmarks/gpu.py [--part PART ...] [--quick] [--json FILE] [--provider cpu]
+                             [--monai-python FILE] [--mlserver-python FILE]
 
 Two models of a size as people train them: a residual classifier of images 128 x 128 with 4.9
 million parameters, and a 3-D U-Net of 32, 64, 128 and 256 channels for volumes 16 x 128 x 128. Both
 take uint8. `fp16` is the variant that `publish_variant` makes. The limit of all ratios is ONNX
 Runtime alone at its best batch, with one copy to the device and one back for each run, by one
-thread or two. The callers are four processes of their own.
+thread or two. The callers are four processes of their own. `--monai-python` names the Python of an
+environment with MONAI and torch for the same GPU: `sliding_window_inference` with the same weights
+finds the image in memory and leaves the map there, at the `sw_batch_size` that is fastest.
+`--mlserver-python` names that of one with mlserver 1.7.1, the same ONNX Runtime and uvloop < 0.22.
 
 `--provider cpu` runs everything with small models where there is no GPU, to try the program.
 """
@@ -22,27 +26,33 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gpu_lab import Alone, Bench, Model, per_second, rates
-from gpu_service import GpuWatch
+from gpu_lab import Alone, AloneBound, Bench, Model, per_second, rates, together
+from gpu_service import GpuWatch, Pauses, answered
 from table import row, show
+from volume_lab import Image, Monai
 
 from parfocal.common.v1 import artifact_pb2, geometry_pb2
 from parfocal.inference.v1 import inference_service_pb2 as service_pb
 from parfocal.inference.v1 import inference_service_pb2_grpc as service_grpc
-from parfocal_runtime.arrays import create_array
-from parfocal_runtime.models.datatypes import Array
+from parfocal_runtime.arrays import create_array, open_array
+from parfocal_runtime.box import Triple
+from parfocal_runtime.models.providers import CPU, CUDA
 from parfocal_runtime.models.sessions import ModelSession, open_session
 from parfocal_runtime.store import open_store
 
+sys.path.append(str(Path(__file__).resolve().parent.parent / "tests/support"))
+from mlserver_process import Mlserver, mlserver  # the tests need it as well
+
 Table = list[dict[str, Any]]
 
-IMAGE_OF_VOLUME = (64, 1024, 1024)
+IMAGE_OF_VOLUME = (64, 2048, 2048)
+OF_MONAI = (64, 1024, 1024)
 CORNER = (32, 256, 256)
 BLOCK = (64, 512, 512)
 
@@ -85,23 +95,59 @@ def alone(bench: Bench) -> Table:
     return table
 
 
-def bindings(bench: Bench) -> Table:
-    """Compare ways to bring arrays to the device and back."""
+def peers(bench: Bench) -> Table:
+    """Compare with MLServer at its best, without and with its batching, one item a call."""
+    if not bench.mlserver_python:
+        return []
+    graphs = {}
+    for model in bench.models:
+        graphs |= {model.name: model.full, f"{model.name}-fp16": model.half}
+    with ExitStack() as stack:
+        addresses = [
+            f"127.0.0.1:{stack.enter_context(started).port}" for started in mlservers(bench, graphs)
+        ]
+        return [line for model in bench.models for line in beside(bench, model, addresses)]
+
+
+def mlservers(bench: Bench, graphs: Mapping[str, bytes]) -> list[AbstractContextManager[Mlserver]]:
+    """Return MLServer without and with its batching, to be started."""
+    python, provider = Path(bench.mlserver_python), CUDA if bench.on_gpu else CPU
+    batching: list[dict[str, Any]] = [{}, {"max_batch_size": 32, "max_batch_seconds": 0.002}]
+    return [
+        mlserver(python, bench.folder / f"mlserver-{at}", graphs, provider=provider, **each)
+        for at, each in enumerate(batching)
+    ]
+
+
+def beside(bench: Bench, model: Model, addresses: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield how many answers a second there are of a model, ours over MLServer's."""
+    least = {"classifier": 2.0, "unet": 1.15}[model.name]
+    for name, callers in product((model.name, f"{model.name}-fp16"), (8, 32)):
+        request = model.request(name, 1)
+        for address in addresses:
+            answered(address, request)
+        theirs = [
+            bench.callers.per_second(address, request, callers=callers, seconds=2 * bench.seconds)
+            for address in addresses
+        ]
+        ours = bench.load(name, request, callers=callers).per_second
+        yield row(f"{name}, {callers} callers, MLServer", max(theirs), "1/s")
+        ratio = ours / max(theirs)
+        yield row(f"{name}, {callers} callers, ours / MLServer", ratio, "x", least=least)
+
+
+def copies(bench: Bench) -> Table:
+    """Compare ways to bring arrays to the device and back, by two threads beside a third."""
     table: Table = []
     for model in bench.models:
         session = open_session(model.full, options=bench.options())
-        feed = {model.source: model.batch(model.most)}
-
-        def copied(session: ModelSession = session, feed: dict[str, Array] = feed) -> object:
-            return session._session.run(None, feed)
-
-        def bound(session: ModelSession = session, feed: dict[str, Array] = feed) -> object:
-            return session.run(feed)
-
-        least = per_second(Alone(session, model, model.most).run, bench.seconds)
-        for what, run in (("run()", copied), ("as the service does", bound)):
-            rate = per_second(run, bench.seconds) / least
-            table.append(row(f"{model.name} batch {model.most}, {what} / bound", rate, "x"))
+        for what, kind in (("run()", Alone), ("bound", AloneBound)):
+            pair = [kind(session, model, model.most).run for _ in range(2)]
+            with Pauses() as pauses:
+                rate = model.most * together(pair, bench.seconds)
+            name = f"{model.name} batch {model.most}, two threads, {what}"
+            table.append(row(name, rate, "1/s"))
+            table.append(row(f"{name}, longest pause of others", pauses.longest_ms, "ms"))
         table += switching(bench, session, model)
     return table
 
@@ -218,7 +264,9 @@ def volume(bench: Bench) -> Table:
     path = "projects/p/images/volume.ome.zarr/0"
     store = open_store((bench.folder / "store").as_uri())
     array = create_array(store, path, shape=shape, dtype=np.uint8, chunks=(16, 128, 128))
-    array[...] = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    array[...] = image
+    monai = peer(bench, model, image)
     stub = service_grpc.InferenceServiceStub(bench.service.channel)
     for name, bits in (("unet", "fp32"), ("unet-fp16", "fp16")):
         requests = [request(path, name, box) for box in boxes(shape, block)]
@@ -236,8 +284,43 @@ def volume(bench: Bench) -> Table:
         ]
         busy = watch.busy()
         if busy is not None:
-            table.append(row(f"{name} over an image, GPU busy", busy, "share"))
+            table.append(row(f"{name} over an image, GPU busy", busy, "share", least=0.9))
+        if monai is not None:
+            corner = OF_MONAI if bench.on_gpu else shape
+            best, seconds = monai_at_best(monai, corner, bits)
+            rate = math.prod(corner) / seconds / 1e6
+            ratio = math.prod(shape) / took / 1e6 / rate
+            label = f"{name} over an image, MONAI at sw_batch {best}"
+            table.append(row(label, rate, "Mvoxel/s"))
+            table.append(row(f"{name} over an image / MONAI", ratio, "x", least=1.4))
+            # Windows lie alike there: they begin at the same corner.
+            inside = np.s_[:, : corner[1] // 2, : corner[2] // 2]
+            ours = np.asarray(open_array(store, requests[0].prediction)[inside].read().result())
+            apart = np.abs(ours.astype(np.int16) - monai.map()[inside]).mean()
+            table.append(row(f"{name}, mean difference from MONAI's map", apart, "/255", most=2))
     return table
+
+
+def peer(bench: Bench, model: Model, image: Image) -> Monai | None:
+    """Return MONAI with the weights of `model`, if there is an environment of it."""
+    if not bench.monai_python:
+        return None
+    device = "cuda" if bench.on_gpu else "cpu"
+    monai = Monai(
+        bench.monai_python, bench.folder, image, model=model.full, threads=1, device=device
+    )
+    bench.stack.callback(monai.close)
+    return monai
+
+
+def monai_at_best(monai: Monai, shape: Triple, bits: str) -> tuple[int, float]:
+    """Return the fastest `sw_batch_size` and the seconds that it took, of the second run."""
+    times = {}
+    for batch in (4, 8, 16):
+        monai.run(batch, (min(shape[0], 32), min(shape[1], 256), min(shape[2], 256)), bits=bits)
+        times[batch] = monai.run(batch, shape, bits=bits).wall
+    best = min(times, key=lambda batch: times[batch])
+    return best, times[best]
 
 
 def boxes(shape: Sequence[int], block: Sequence[int]) -> Iterator[geometry_pb2.Box]:
@@ -262,7 +345,7 @@ def request(image: str, model: str, box: geometry_pb2.Box) -> service_pb.Segment
 
 
 PARTS: Mapping[str, Callable[[Bench], Table]] = {
-    part.__name__: part for part in (check, alone, serving, batching, bindings, volume, search)
+    part.__name__: part for part in (check, alone, serving, batching, copies, volume, peers, search)
 }
 
 
@@ -272,6 +355,8 @@ def main() -> int:
     parser.add_argument("--part", choices=list(PARTS), action="append", help="all by default")
     parser.add_argument("--provider", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--search", default="", help="how cuDNN chooses: EXHAUSTIVE, HEURISTIC")
+    parser.add_argument("--monai-python", default="", help="of an environment with MONAI, torch")
+    parser.add_argument("--mlserver-python", default="", help="of an environment with MLServer")
     parser.add_argument("--quick", action="store_true", help="half a second for each figure")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     parser.add_argument("--log", type=Path, default=Path("/dev/null"), help="of the service")
@@ -288,6 +373,8 @@ def main() -> int:
             folder=Path(name),
             log=options.log,
             search=options.search,
+            monai_python=options.monai_python,
+            mlserver_python=options.mlserver_python,
             stack=stack,
         )
         for part in options.part or PARTS:

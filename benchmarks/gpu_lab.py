@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -81,6 +81,8 @@ class Bench:
         folder: Where files may be written.
         log: Where the service writes.
         search: How cuDNN chooses its algorithms; empty is as the service does.
+        monai_python: Python of an environment with MONAI; empty without one.
+        mlserver_python: Python of an environment with MLServer; empty without one.
         stack: What ends with the benchmark.
         limits: Items a second of ONNX Runtime alone, by model and bits.
     """
@@ -90,6 +92,8 @@ class Bench:
     folder: Path
     log: Path
     search: str
+    monai_python: str
+    mlserver_python: str
     stack: ExitStack
     limits: dict[tuple[str, str], float] = field(default_factory=dict)
 
@@ -145,7 +149,19 @@ class Alone:
 
     def __init__(self, session: ModelSession, model: Model, rows: int) -> None:
         self._session = session._session
-        self._model = model
+        self._result = [model.result]
+        self._feed = {model.source: model.batch(rows)}
+
+    def run(self) -> None:
+        """Run once."""
+        self._session.run(self._result, self._feed)
+
+
+class AloneBound:
+    """The same with the input bound to memory of the device and the output to an array."""
+
+    def __init__(self, session: ModelSession, model: Model, rows: int) -> None:
+        self._session = session._session
         self._batch = model.batch(rows)
         kind = "cuda" if session.on_gpu else "cpu"
         self._value = ort.OrtValue.ortvalue_from_shape_and_type(
@@ -174,21 +190,31 @@ def rates(bench: Bench, model: Model, bits: str) -> Iterator[tuple[str, float]]:
         found[rows] = rows * per_second(Alone(session, model, rows).run, bench.seconds)
         yield f"batch {rows}", found[rows]
     best = max(found, key=lambda rows: found[rows])
-    pair = [Alone(session, model, best) for _ in range(2)]
-    with ThreadPoolExecutor(2) as pool:
-        both = pool.map(lambda each: per_second(each.run, bench.seconds), pair)
-        yield f"batch {best}, two threads", best * sum(both)
+    pair = [Alone(session, model, best).run for _ in range(2)]
+    yield f"batch {best}, two threads", best * together(pair, bench.seconds)
 
 
 def per_second(run: Callable[[], object], seconds: float) -> float:
     """Return how often `run` runs in a second, after it ran three times."""
-    for _ in range(3):
-        run()
-    count, began = 0, time.perf_counter()
-    while (took := time.perf_counter() - began) < seconds:
-        run()
-        count += 1
-    return count / took
+    return together([run], seconds)
+
+
+def together(runs: Sequence[Callable[[], object]], seconds: float) -> float:
+    """Return how often all `runs` run in a second, each by a thread, after three runs of each."""
+    for run in runs:
+        for _ in range(3):
+            run()
+    stop = time.perf_counter() + seconds
+
+    def count(run: Callable[[], object]) -> float:
+        found, began = 0, time.perf_counter()
+        while time.perf_counter() < stop:
+            run()
+            found += 1
+        return found / (time.perf_counter() - began)
+
+    with ThreadPoolExecutor(len(runs)) as pool:
+        return sum(pool.map(count, runs))
 
 
 @contextmanager
@@ -215,7 +241,6 @@ def service_with_models(bench: Bench) -> Iterator[Service]:
         names += own
     settings = {
         "PARFOCAL_INFERENCE_PROVIDERS": f"{CUDA},{CPU}" if bench.on_gpu else CPU,
-        "PARFOCAL_INFERENCE_WINDOWS_PER_RUN": str(bench.models[-1].most),
         "PARFOCAL_INFERENCE_PARALLEL_BLOCKS": "4",
     }
     with served(bench.folder, settings, bench.log) as service:

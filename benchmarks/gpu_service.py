@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +92,39 @@ class GpuWatch:
             self.shares.append(pynvml.nvmlDeviceGetUtilizationRates(gpu).gpu / 100)
 
 
+class Pauses:
+    """Counts how long a thread of this process has to wait for others, inside a `with` block.
+
+    Attributes:
+        longest_ms: The longest wait beyond a fifth of a millisecond, in milliseconds.
+    """
+
+    def __init__(self) -> None:
+        self.longest_ms = 0.0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.is_set():
+            began = time.perf_counter()
+            time.sleep(2e-4)
+            late = 1000 * (time.perf_counter() - began) - 0.2
+            self.longest_ms = max(self.longest_ms, late)
+
+
 class Service:
     """A running service.
 
@@ -161,6 +194,21 @@ def served(folder: Path, settings: Mapping[str, str], log: Path) -> Iterator[Ser
             process.terminate()
 
 
+def answered(address: str, request: bytes) -> None:
+    """Return when a server that may be starting has answered a request."""
+    end = time.monotonic() + START_SECONDS
+    with grpc.insecure_channel(address, options=OPTIONS) as channel:
+        while True:
+            try:
+                channel.unary_unary(METHOD)(request, timeout=START_SECONDS, wait_for_ready=True)
+            except grpc.RpcError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.2)
+            else:
+                return
+
+
 class Callers:
     """Processes that call a service, so that their own cost is nobody's."""
 
@@ -179,13 +227,8 @@ class Callers:
         self, service: Service, model: str, request: bytes, *, callers: int, seconds: float
     ) -> Load:
         """Let so many callers call one after the other for some seconds."""
-        processes = min(callers, CALLING_PROCESSES)
-        shares = [callers // processes + (at < callers % processes) for at in range(processes)]
         start = time.time() + WARM_SECONDS
-        calls = [
-            self._pool.submit(_call, service.address, request, share, start, seconds)
-            for share in shares
-        ]
+        calls = self._begun(service.address, request, callers, start, seconds)
         time.sleep(max(0.0, start - time.time()))
         before, cpu, began = service.runs(model), service.cpu_seconds(), time.monotonic()
         with GpuWatch() as watch:
@@ -199,6 +242,20 @@ class Callers:
             cores=(service.cpu_seconds() - cpu) / took,
             gpu=watch.busy(),
         )
+
+    def per_second(self, address: str, request: bytes, *, callers: int, seconds: float) -> float:
+        """Return how many answers a second so many callers get from any server."""
+        calls = self._begun(address, request, callers, time.time() + WARM_SECONDS, seconds)
+        return sum(len(call.result()) for call in calls) / seconds
+
+    def _begun(
+        self, address: str, request: bytes, callers: int, start: float, seconds: float
+    ) -> list[Future[list[float]]]:
+        processes = min(callers, CALLING_PROCESSES)
+        shares = [callers // processes + (at < callers % processes) for at in range(processes)]
+        return [
+            self._pool.submit(_call, address, request, share, start, seconds) for share in shares
+        ]
 
 
 def _call(address: str, request: bytes, callers: int, start: float, seconds: float) -> list[float]:

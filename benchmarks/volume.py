@@ -270,7 +270,13 @@ def main() -> None:
         warm_up(service)
         monai = None
         if options.monai_python:
-            monai = Monai(options.monai_python, folder, picture(shape), threads=options.threads)
+            monai = Monai(
+                options.monai_python,
+                folder,
+                picture(shape),
+                model=base_unet(),
+                threads=options.threads,
+            )
             stack.callback(monai.close)
         table += speed(service, store, shape, monai=monai, options=options)
         if options.openvino:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -233,19 +232,43 @@ def replica(
 
 
 class Monai:
-    """MONAI in its own environment, with the weights of `base_unet`."""
+    """MONAI in its own environment, with the weights of a base model of `serving_models`.
 
-    def __init__(self, python: str, folder: Path, image: Image, *, threads: int) -> None:
+    Args:
+        python: Python of the environment.
+        folder: Where files may be written.
+        image: What is predicted, (z, y, x) uint8.
+        model: The ONNX file.
+        threads: Of torch.
+        device: Where torch runs, `cpu` or `cuda`.
+    """
+
+    def __init__(
+        self,
+        python: str,
+        folder: Path,
+        image: Image,
+        *,
+        model: bytes,
+        threads: int,
+        device: str = "cpu",
+    ) -> None:
         self._folder = folder
-        model = onnx.load_from_string(unet())
-        weights = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
-        nodes: list[Any] = [
-            [node.op_type, list(node.input), node.output[0]] for node in model.graph.node
-        ]
+        graph = onnx.load_from_string(model).graph
+        weights = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
+        # MONAI is given grey values from 0 to 1.
+        nodes = [node for node in graph.node if node.op_type not in ("Cast", "Mul")]
+        names = {nodes[0].input[0]: "x", graph.output[0].name: "y"}
+        listed = [
+            [node.op_type, [names.get(name, name) for name in node.input],
+             names.get(node.output[0], node.output[0])]
+            for node in nodes
+        ]  # fmt: skip
         np.save(folder / "image.npy", image)
         np.savez(folder / "weights.npz", **weights)
-        (folder / "graph.json").write_text(json.dumps(nodes))
-        command = [python, str(HERE / "volume_monai.py"), str(folder), str(threads), "0.25"]
+        (folder / "graph.json").write_text(json.dumps(listed))
+        script = str(HERE / "volume_monai.py")
+        command = [python, script, str(folder), str(threads), "0.25", device]
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         self._process = subprocess.Popen(
             command,
@@ -256,11 +279,11 @@ class Monai:
             env=environment,
         )
 
-    def run(self, sw_batch: int, shape: Triple) -> Cost:
-        """Predict the corner of `shape` of the image once."""
+    def run(self, sw_batch: int, shape: Triple, *, bits: str = "fp32") -> Cost:
+        """Predict the corner of `shape` of the image once, with floats of so many bits."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(f"{sw_batch} {shape[0]} {shape[1]} {shape[2]}\n")
+        self._process.stdin.write(f"{sw_batch} {shape[0]} {shape[1]} {shape[2]} {bits}\n")
         self._process.stdin.flush()
         answer = json.loads(self._process.stdout.readline())
         return Cost(**answer)

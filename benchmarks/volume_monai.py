@@ -1,11 +1,12 @@
 """MONAI's sliding window over a volume, with torch, in its own environment: a peer of `volume.py`.
 
-    PYTHON volume_monai.py FOLDER THREADS OVERLAP
+    PYTHON volume_monai.py FOLDER THREADS OVERLAP DEVICE
 
 FOLDER holds `image.npy` (z, y, x) uint8, `graph.json` with the nodes of the network and
-`weights.npz`. Each line of standard input is a `sw_batch_size` and the sides z, y, x of the corner
-of the image to predict; the answer is a line of JSON with seconds of wall clock and of processor
-time. `map.npy` is the last result, (z, y, x) uint8.
+`weights.npz`. DEVICE is `cpu` or `cuda`. Each line of standard input is a `sw_batch_size`, the
+sides z, y, x of the corner of the image to predict, and `fp32` or `fp16`; the answer is a line of
+JSON with seconds of wall clock and of processor time. `map.npy` is the last result, (z, y, x)
+uint8.
 """
 
 from __future__ import annotations
@@ -25,17 +26,25 @@ from monai.inferers import sliding_window_inference  # type: ignore[import-not-f
 WINDOW = (16, 128, 128)
 
 
-def network(folder: Path) -> Callable[[Any], Any]:
-    """Return the network of `folder` as torch runs it."""
+def network(folder: Path, device: str, bits: str) -> Callable[[Any], Any]:
+    """Return the network of `folder` as torch runs it on `device`."""
     nodes = json.loads((folder / "graph.json").read_text())
+    half = bits == "fp16"
+    # What the matrix units of a GPU want; 32 bits keep the usual order.
+    order = torch.channels_last_3d if half else torch.contiguous_format
+
+    def ready(array: Any) -> Any:
+        array = array.to(device, torch.float16 if half else torch.float32)
+        return array.contiguous(memory_format=order) if array.ndim == 5 else array
+
     with np.load(folder / "weights.npz") as file:
-        weights = {name: torch.from_numpy(file[name]) for name in file.files}
+        weights = {name: ready(torch.from_numpy(file[name])) for name in file.files}
 
     def run(image: Any) -> Any:
-        values = {**weights, "x": image}
+        values = {**weights, "x": ready(image)}
         for kind, inputs, output in nodes:
             values[output] = OPERATIONS[kind](*(values[name] for name in inputs))
-        return values["y"]
+        return values["y"].to(torch.float32)
 
     return run
 
@@ -55,24 +64,31 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
 def main() -> None:
     """Answer until standard input ends."""
     folder, threads, overlap = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    device = sys.argv[4]
     torch.set_num_threads(threads)
-    predict = network(folder)
+    # FP32 means FP32, as it does in the service.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = device == "cuda"
+    networks: dict[str, Callable[[Any], Any]] = {}
     image = torch.from_numpy(np.load(folder / "image.npy"))[None, None]
     for line in sys.stdin:
-        batch, z, y, x = map(int, line.split())
+        *numbers, bits = line.split()
+        batch, z, y, x = map(int, numbers)
+        if bits not in networks:
+            networks[bits] = network(folder, device, bits)
         wall, cpu = time.perf_counter(), time.process_time()
         with torch.inference_mode():
             found = sliding_window_inference(
-                image[:, :, :z, :y, :x].to(torch.float32) / 255,
+                image[:, :, :z, :y, :x].to(device).to(torch.float32) / 255,
                 WINDOW,
                 sw_batch_size=batch,
-                predictor=predict,
+                predictor=networks[bits],
                 overlap=overlap,
                 mode="gaussian",
                 sigma_scale=0.1,
                 padding_mode="reflect",
             )
-            result = (found.clamp(0, 1) * 255).to(torch.uint8)[0, 0].numpy()
+            result = (found.clamp(0, 1) * 255).to(torch.uint8)[0, 0].cpu().numpy()
         seconds = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
         np.save(folder / "map.npy", result)
         print(json.dumps(seconds), flush=True)

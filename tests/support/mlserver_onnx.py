@@ -1,9 +1,12 @@
 """An ONNX model as MLServer serves it, with no more around it than it must have.
 
-MLServer runs this in its own environment; `mlserver_process.py` starts it.
+MLServer runs this in its own environment; `mlserver_process.py` starts it and says with which
+execution provider.
 """
 
 from __future__ import annotations
+
+import os
 
 import onnxruntime as ort
 from mlserver import MLModel  # type: ignore[import-not-found]  # lives in its own environment
@@ -32,7 +35,12 @@ class OnnxModel(MLModel):  # type: ignore[misc]  # of another environment
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         file = await get_model_uri(self._settings)
-        self._session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        provider = os.environ["ONNX_PROVIDER"]
+        if provider != "CPUExecutionProvider":
+            ort.preload_dlls()
+        self._session = ort.InferenceSession(file, options, providers=[provider])
+        if self._session.get_providers()[0] != provider:
+            raise RuntimeError(f"{provider} cannot be used here")
         self.inputs = [_metadata(node) for node in self._session.get_inputs()]
         self.outputs = [_metadata(node) for node in self._session.get_outputs()]
         return True

@@ -35,6 +35,7 @@ def mlserver(
     *,
     max_batch_size: int = 0,
     max_batch_seconds: float = 0.0,
+    provider: str = "CPUExecutionProvider",
 ) -> Iterator[Mlserver]:
     """Yield MLServer with models; it ends with the block.
 
@@ -45,6 +46,7 @@ def mlserver(
         graphs: ONNX graphs by the names of models.
         max_batch_size: Most requests that it batches; 0 is none, which is its default.
         max_batch_seconds: How long it waits for them.
+        provider: Execution provider of ONNX Runtime that its models run on.
     """
     batching = {"max_batch_size": max_batch_size, "max_batch_time": max_batch_seconds}
     for name, graph in graphs.items():
@@ -59,7 +61,7 @@ def mlserver(
     server = {"host": "127.0.0.1", "parallel_workers": 0, "debug": False, **ports}
     _write(folder / "settings.json", {**server, "grpc_max_message_length": 64 << 20})
     command = [str(python.parent / "mlserver"), "start", str(folder)]
-    environment = {**os.environ, "PYTHONPATH": str(HERE)}
+    environment = {**os.environ, "PYTHONPATH": str(HERE), "ONNX_PROVIDER": provider}
     log = folder / "log"
     with (
         log.open("w") as lines,

@@ -10,8 +10,12 @@ import numpy.typing as npt
 from parfocal_inference.busy import Busy
 from parfocal_runtime.box import Triple
 from parfocal_runtime.errors import InvalidInput
+from parfocal_runtime.models.buckets import has_rows
 from parfocal_runtime.models.loaded import LoadedModel
 from parfocal_runtime.models.loading import not_ready
+
+_WINDOWS_ON_GPU = 8
+"""Windows that keep an H100 busy: a U-Net computes 1.4 times as many by eights as one by one."""
 
 
 class BaseModel:
@@ -27,6 +31,7 @@ class BaseModel:
         halo: Voxels (z, y, x) at each face of a window of which the model says worse.
         dtype: Element type of the model's input.
         at_once: How many runs are best made at a time: on a processor each has a thread of its own.
+        windows_per_run: How many windows are best run together: more than one gains on a GPU alone.
         busy: Time in which the model ran.
 
     Raises:
@@ -46,6 +51,7 @@ class BaseModel:
         self.halo = _zyx(loaded.card.halo, z=0)
         beside = loaded.bulk.side_by_side
         self.at_once = beside.at_once if beside else 1
+        self.windows_per_run = _windows_per_run(loaded)
         self.busy = Busy()
         self._loaded = loaded
         self._run = partial(beside.run, loaded.bulk) if beside else loaded.bulk.run
@@ -79,6 +85,13 @@ class BaseModel:
 
     def _unfit(self, cause: str) -> Exception:
         return not_ready(self._loaded.name, self._loaded.version, cause)
+
+
+def _windows_per_run(loaded: LoadedModel) -> int:
+    session, config = loaded.bulk, loaded.config
+    if not (session.on_gpu and has_rows(config, session.inputs, session.outputs)):
+        return 1
+    return min(_WINDOWS_ON_GPU, config.max_batch_size)
 
 
 def _zyx(sides: tuple[int, ...], *, z: int) -> Triple:

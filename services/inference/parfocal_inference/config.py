@@ -25,8 +25,9 @@ class InferenceConfig(ServerConfig):
     the CPUs that the process has."""
     model_poll_seconds: float = bounded(1.0, least=0.05, most=3600)
     """Seconds between two looks for new model versions."""
-    windows_per_run: int = bounded(1, least=1, most=1024)
-    """Windows of a block in one run of the model; on a CPU more than one gains nothing."""
+    windows_per_run: int = bounded(0, least=0, most=1024)
+    """Windows of a block in one run of the model. 0 is one on a CPU, where more gain nothing, and
+    eight on a GPU, or as many as the model takes."""
     patches_per_run: int = bounded(64, least=1, most=65536)
     """Patches in one run of a patch classifier."""
     parallel_blocks: int = bounded(2, least=1, most=1024)

@@ -85,11 +85,11 @@ class BlockLimits:
     """How a block may be worked on.
 
     Attributes:
-        windows_per_run: Windows in one run of the model.
+        windows_per_run: Windows in one run of the model; 0 is what suits it where it runs.
         most_bytes: Memory that a block may take besides what the model takes; None is any.
     """
 
-    windows_per_run: int = 1
+    windows_per_run: int = 0
     most_bytes: int | None = None
 
 
@@ -159,10 +159,11 @@ def segment_into_store(
     predict = Augmented(model, copies=task.augmentation, window=model.window)
     grid = task.grid(shape, model)
     box = Prediction.whole_chunks(task.box, shape)
+    batch = limits.windows_per_run or model.windows_per_run
     memory_bytes = block_memory_bytes(
         grid,
         box,
-        batch=limits.windows_per_run,
+        batch=batch,
         at_once=model.at_once,
         read_chunk=chunk_depth(image),
         write_chunk=CHUNKS[0],
@@ -189,7 +190,7 @@ def segment_into_store(
                 predict,
                 grid=grid,
                 box=box,
-                batch=limits.windows_per_run,
+                batch=batch,
                 at_once=model.at_once,
                 chunk=chunk_depth(image),
                 is_empty=task.empty,
