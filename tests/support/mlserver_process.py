@@ -60,7 +60,8 @@ def mlserver(
     # Without workers, which cost it more than they gain: everything is in one process.
     server = {"host": "127.0.0.1", "parallel_workers": 0, "debug": False, **ports}
     _write(folder / "settings.json", {**server, "grpc_max_message_length": 64 << 20})
-    command = [str(python.parent / "mlserver"), "start", str(folder)]
+    # It runs in `folder`, from which a relative path leads elsewhere.
+    command = [str(python.absolute().parent / "mlserver"), "start", str(folder.absolute())]
     environment = {**os.environ, "PYTHONPATH": str(HERE), "ONNX_PROVIDER": provider}
     log = folder / "log"
     with (
