@@ -4,11 +4,14 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from parfocal_runtime.config import variable_names
 
 ROOT = Path(__file__).parents[2]
 SERVICES = sorted(path.parent.name for path in ROOT.glob("services/*/Dockerfile"))
@@ -29,6 +32,15 @@ def rendered(folder: Path) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def example() -> list[dict[str, Any]]:
     return rendered(ROOT / "k8s/overlays/example")
+
+
+def with_component(folder: Path, component: str) -> list[dict[str, Any]]:
+    """Return the example with a component, through an overlay in `folder`."""
+    resource = os.path.relpath(ROOT / "k8s/overlays/example", folder)
+    named = os.path.relpath(ROOT / "k8s/components" / component, folder)
+    overlay = {"resources": [resource], "components": [named]}
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    return rendered(folder)
 
 
 def of_kind(manifests: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
@@ -82,30 +94,48 @@ def test_a_pod_leaves_within_its_grace_period(example: list[dict[str, Any]]) -> 
         )
 
 
+def known_settings(service: str) -> set[str]:
+    """Return the variables that a service reads."""
+    config = import_module(f"parfocal_{service}.config")
+    (cls,) = (
+        value
+        for name, value in vars(config).items()
+        if name.endswith("Config") and name != "ServerConfig"
+    )
+    return {
+        name
+        for prefix in ("PARFOCAL", f"PARFOCAL_{service.upper()}")
+        for name in variable_names(cls, prefix)
+    }
+
+
 def test_every_pod_variable_is_a_setting(example: list[dict[str, Any]]) -> None:
-    from importlib import import_module
-
-    from parfocal_runtime.config import variable_names
-
     for service in SERVICES:
-        config = import_module(f"parfocal_{service}.config")
-        (cls,) = (
-            value
-            for name, value in vars(config).items()
-            if name.endswith("Config") and name != "ServerConfig"
-        )
-        known = {
-            name
-            for prefix in ("PARFOCAL", f"PARFOCAL_{service.upper()}")
-            for name in variable_names(cls, prefix)
-        }
         pod = dict(pods(example))[f"parfocal-{service}"]
         settings = {one["name"] for one in pod["containers"][0]["env"]}
         (shared,) = (
             one["data"] for name, one in of_kind(example, "ConfigMap").items() if "settings" in name
         )
 
-        assert settings | set(shared) <= known, service
+        assert settings | set(shared) <= known_settings(service), service
+
+
+def test_with_the_component_each_inference_pod_demands_a_gpu(
+    example: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    before, after = dict(pods(example)), dict(pods(with_component(tmp_path, "gpu")))
+
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"parfocal-inference"}
+    (container,) = after["parfocal-inference"]["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+    settings = {one["name"]: one["value"] for one in container["env"]}
+    assert settings["PARFOCAL_INFERENCE_PROVIDERS"].startswith("CUDAExecutionProvider,")
+    assert set(settings) <= known_settings("inference")
+    assert {one["name"] for one in before["parfocal-inference"]["containers"][0]["env"]} < set(
+        settings
+    )
+    assert container["startupProbe"]["grpc"] == {"port": 50051}
 
 
 @pytest.mark.parametrize("service", SERVICES)
