@@ -19,13 +19,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from itertools import product
 from pathlib import Path
@@ -33,28 +31,17 @@ from typing import Any
 
 import numpy as np
 from gpu_lab import Alone, AloneBound, Bench, Model, per_second, rates, together
-from gpu_service import GpuWatch, Pauses, answered
+from gpu_service import Pauses, answered
+from gpu_volumes import in_memory, volume
 from table import row, show
-from volume_lab import Image, Monai
 
-from parfocal.common.v1 import artifact_pb2, geometry_pb2
-from parfocal.inference.v1 import inference_service_pb2 as service_pb
-from parfocal.inference.v1 import inference_service_pb2_grpc as service_grpc
-from parfocal_runtime.arrays import create_array, open_array
-from parfocal_runtime.box import Triple
 from parfocal_runtime.models.providers import CPU, CUDA
 from parfocal_runtime.models.sessions import ModelSession, open_session
-from parfocal_runtime.store import open_store
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests/support"))
 from mlserver_process import Mlserver, mlserver  # the tests need it as well
 
 Table = list[dict[str, Any]]
-
-IMAGE_OF_VOLUME = (64, 2048, 2048)
-OF_MONAI = (64, 1024, 1024)
-CORNER = (32, 256, 256)
-BLOCK = (64, 512, 512)
 
 
 def check(bench: Bench) -> Table:
@@ -256,96 +243,9 @@ def batching(bench: Bench) -> Table:
     return table
 
 
-def volume(bench: Bench) -> Table:
-    """Measure SegmentBlock over a whole image, and how busy it keeps the GPU."""
-    table: Table = []
-    model = next(each for each in bench.models if each.name == "unet")
-    shape, block = (IMAGE_OF_VOLUME, BLOCK) if bench.on_gpu else (CORNER, CORNER)
-    path = "projects/p/images/volume.ome.zarr/0"
-    store = open_store((bench.folder / "store").as_uri())
-    array = create_array(store, path, shape=shape, dtype=np.uint8, chunks=(16, 128, 128))
-    image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    array[...] = image
-    monai = peer(bench, model, image)
-    stub = service_grpc.InferenceServiceStub(bench.service.channel)
-    for name, bits in (("unet", "fp32"), ("unet-fp16", "fp16")):
-        requests = [request(path, name, box) for box in boxes(shape, block)]
-        began, cpu = time.perf_counter(), bench.service.cpu_seconds()
-        with GpuWatch() as watch, ThreadPoolExecutor(4) as pool:
-            done = list(pool.map(stub.SegmentBlock, requests))
-        took = time.perf_counter() - began
-        windows = sum(each.windows for each in done) / took
-        cores = (bench.service.cpu_seconds() - cpu) / took
-        table += [
-            row(f"{name} over an image", math.prod(shape) / took / 1e6, "Mvoxel/s"),
-            row(f"{name} over an image, windows", windows, "1/s"),
-            row(f"{name} over an image, windows / alone", windows / bench.limit(model, bits), "x"),
-            row(f"{name} over an image, service", cores, "cores"),
-        ]
-        busy = watch.busy()
-        if busy is not None:
-            table.append(row(f"{name} over an image, GPU busy", busy, "share", least=0.9))
-        if monai is not None:
-            corner = OF_MONAI if bench.on_gpu else shape
-            best, seconds = monai_at_best(monai, corner, bits)
-            rate = math.prod(corner) / seconds / 1e6
-            ratio = math.prod(shape) / took / 1e6 / rate
-            label = f"{name} over an image, MONAI at sw_batch {best}"
-            table.append(row(label, rate, "Mvoxel/s"))
-            table.append(row(f"{name} over an image / MONAI", ratio, "x", least=1.4))
-            # Windows lie alike there: they begin at the same corner.
-            inside = np.s_[:, : corner[1] // 2, : corner[2] // 2]
-            ours = np.asarray(open_array(store, requests[0].prediction)[inside].read().result())
-            apart = np.abs(ours.astype(np.int16) - monai.map()[inside]).mean()
-            table.append(row(f"{name}, mean difference from MONAI's map", apart, "/255", most=2))
-    return table
-
-
-def peer(bench: Bench, model: Model, image: Image) -> Monai | None:
-    """Return MONAI with the weights of `model`, if there is an environment of it."""
-    if not bench.monai_python:
-        return None
-    device = "cuda" if bench.on_gpu else "cpu"
-    monai = Monai(
-        bench.monai_python, bench.folder, image, model=model.full, threads=1, device=device
-    )
-    bench.stack.callback(monai.close)
-    return monai
-
-
-def monai_at_best(monai: Monai, shape: Triple, bits: str) -> tuple[int, float]:
-    """Return the fastest `sw_batch_size` and the seconds that it took, of the second run."""
-    times = {}
-    for batch in (4, 8, 16):
-        monai.run(batch, (min(shape[0], 32), min(shape[1], 256), min(shape[2], 256)), bits=bits)
-        times[batch] = monai.run(batch, shape, bits=bits).wall
-    best = min(times, key=lambda batch: times[batch])
-    return best, times[best]
-
-
-def boxes(shape: Sequence[int], block: Sequence[int]) -> Iterator[geometry_pb2.Box]:
-    """Yield the boxes that cut an image into blocks."""
-    starts = [range(0, side, step) for side, step in zip(shape, block, strict=True)]
-    for corner in np.stack(np.meshgrid(*starts, indexing="ij"), -1).reshape(-1, 3).tolist():
-        stop = [min(a + b, c) for a, b, c in zip(corner, block, shape, strict=True)]
-        yield geometry_pb2.Box(
-            start=geometry_pb2.Index3(z=corner[0], y=corner[1], x=corner[2]),
-            stop=geometry_pb2.Index3(z=stop[0], y=stop[1], x=stop[2]),
-        )
-
-
-def request(image: str, model: str, box: geometry_pb2.Box) -> service_pb.SegmentBlockRequest:
-    """Return the request for one block."""
-    return service_pb.SegmentBlockRequest(
-        image=image,
-        prediction=f"projects/p/predictions/volume/{model}-1.ome.zarr/0",
-        box=box,
-        model=artifact_pb2.ModelVersion(name=model, version=1),
-    )
-
-
 PARTS: Mapping[str, Callable[[Bench], Table]] = {
-    part.__name__: part for part in (check, alone, serving, batching, copies, volume, peers, search)
+    part.__name__: part
+    for part in (check, alone, serving, batching, copies, in_memory, volume, peers, search)
 }
 
 

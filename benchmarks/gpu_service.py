@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,13 +52,12 @@ class Load:
     gpu: float | None
 
 
-class GpuWatch:
-    """Asks the driver ten times a second how busy the first GPU is, inside a `with` block."""
+class Watch:
+    """What goes on in a thread of its own inside a `with` block, until `_done` is set."""
 
-    def __init__(self) -> None:
-        self.shares: list[float] = []
+    def __init__(self, work: Callable[[], None]) -> None:
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
+        self._thread = threading.Thread(target=work)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -72,6 +71,14 @@ class GpuWatch:
     ) -> None:
         self._done.set()
         self._thread.join()
+
+
+class GpuWatch(Watch):
+    """Asks the driver ten times a second how busy the first GPU is."""
+
+    def __init__(self) -> None:
+        super().__init__(self._watch)
+        self.shares: list[float] = []
 
     def busy(self) -> float | None:
         """Return the mean share of the time in which the GPU was busy; None without one."""
@@ -92,30 +99,16 @@ class GpuWatch:
             self.shares.append(pynvml.nvmlDeviceGetUtilizationRates(gpu).gpu / 100)
 
 
-class Pauses:
-    """Counts how long a thread of this process has to wait for others, inside a `with` block.
+class Pauses(Watch):
+    """Counts how long a thread of this process has to wait for others.
 
     Attributes:
         longest_ms: The longest wait beyond a fifth of a millisecond, in milliseconds.
     """
 
     def __init__(self) -> None:
+        super().__init__(self._watch)
         self.longest_ms = 0.0
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._done.set()
-        self._thread.join()
 
     def _watch(self) -> None:
         while not self._done.is_set():
